@@ -1,0 +1,100 @@
+"""Atomic stiffness of Born: curvature of an atom's energy under homogeneous strain.
+
+With the energy of an atom E_i = F(ρ_i) + ½ Σ_j φ(r_ij) and the Green-Lagrange strain η, under
+which r² = R·(1 + 2η)R, the derivatives are ∂r/∂η = R⊗R / r and ∂²r/∂η² = -R⊗R⊗R⊗R / r³, hence
+
+    V_i C_i = F'' S_i ⊗ S_i + Σ_j (u'' - u'/r) R⊗R⊗R⊗R / r²,   S_i = Σ_j ρ' R⊗R / r,
+
+with u = ½ φ + F' ρ at frozen F'. Atoms move affinely: the relaxed moduli of a glass are smaller.
+
+M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), §III.11; J. F. Lutsko,
+J. Appl. Phys. 65, 2991 (1989), for the atomic level.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stzjax import energetics
+from stzjax import neighbors as lists
+from stzjax.loading import VOIGT
+from stzjax.neighbors import Neighbors
+from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.structure import Structure
+
+
+def atomic_stiffness(
+    structure: Structure, potential: EAM, volume: Array, neighbors: Neighbors | None = None
+) -> Array:
+    """Born stiffness of each atom with respect to Green-Lagrange strain, (N, 3, 3, 3, 3) [eV/Å³].
+
+    The average weighted with the volumes is the affine stiffness of the structure. Pair energies
+    are shared equally, embedding energies belong to the atom, as in `energetics.atomic_energy`.
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
+      neighbors: as in `energetics.energy`.
+    """
+    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
+    return _strain_curvature(structure, potential, neighbors) / volume[:, None, None, None, None]
+
+
+def to_voigt(tensor: Array) -> Array:
+    """Stiffness tensors (..., 3, 3, 3, 3) as matrices (..., 6, 6), in the order of `VOIGT`."""
+    first, second = np.array(VOIGT).T
+    return tensor[..., first[:, None], second[:, None], first, second]
+
+
+@jax.jit
+def _strain_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
+    """Second derivative of each atom's energy by the strain, (N, 3, 3, 3, 3) [eV]."""
+    bonds = energetics.bonds(structure, potential, neighbors)
+    r, own, other = bonds.r, bonds.own, bonds.other
+    # A table's last slope need not vanish exactly at the cut-off, where padding sits.
+    inside = r < potential.cutoff
+    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
+    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
+    rise, bend = value_and_slope(
+        lambda d: slope(lambda d: potential.embedding(d, own[0]), d), total
+    )
+
+    def energy(r: Array) -> Array:
+        return 0.5 * potential.pair(r, own, other) + rise * potential.density(r, own, other)
+
+    stretch, stiffness = value_and_slope(lambda r: slope(energy, r), r)
+    fourth = jnp.where(inside, (stiffness - stretch / r) / r**2, 0.0)
+    second = jnp.where(inside, given / r, 0.0)
+    from_bonds = _moments(fourth, bonds.vectors, 4)
+    gradient = _moments(second, bonds.vectors, 2)
+    return from_bonds + jnp.einsum("n,nab,ncd->nabcd", bend, gradient, gradient)
+
+
+def _moments(weight: Array, vectors: Array, rank: int) -> Array:
+    """Σ_j weight R⊗R⊗... of each atom, one distinct component at a time to save memory.
+
+    Args:
+      weight: (K, N).
+      vectors: (3, K, N) bond vectors R.
+      rank: number of factors R.
+
+    Returns:
+      (N, 3, ..., 3), fully symmetric.
+    """
+    distinct = list(itertools.combinations_with_replacement(range(3), rank))
+    place = [distinct.index(tuple(sorted(index))) for index in np.ndindex((3,) * rank)]
+
+    # Recomputed in reverse mode, which would otherwise keep every product.
+    @jax.checkpoint
+    def component(axes: Array) -> Array:
+        product = weight
+        for n in range(rank):
+            product = product * vectors[axes[n]]
+        return jnp.sum(product, axis=0)
+
+    components = jax.lax.map(component, jnp.array(distinct))
+    return components[jnp.array(place)].T.reshape(-1, *(3,) * rank)

@@ -1,0 +1,261 @@
+"""Voronoi tessellation of a periodic cell: volumes, indices by face edges, shared faces.
+
+Voronoi cells are dual to the lower convex hull of the lifted points (x, |x|² - w); Qhull finds it
+for the atoms and as many periodic images as can matter. Host code: NumPy in, NumPy out.
+
+H. Edelsbrunner and R. Seidel, Discrete Comput. Geom. 1, 25 (1986), for the lifting;
+F. Aurenhammer, SIAM J. Comput. 16, 78 (1987), for power (radical) diagrams.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import ConvexHull, QhullError
+
+from stzjax import structure as structures
+from stzjax.structure import Structure
+
+SAME_VERTEX = 1e-7
+"""Vertices closer than this fraction of the mean atomic distance are one: crystals have vertices
+where more than four cells meet, which rounding pulls apart. Glasses have none that close."""
+
+_FIRST_REACH = 2.0
+_CORNERS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+
+
+class Tessellation(NamedTuple):
+    """The Voronoi cells of a periodic structure.
+
+    Attributes:
+      volume: (N,) cell volumes [Å³]; they fill the periodic cell.
+      indices: (N, M) int; indices[:, k] is the number of faces with k edges, so that the
+        customary ⟨n3, n4, n5, n6⟩ is indices[:, 3:7]. M is at least 7.
+      pairs: (P, 2) int; atoms that share a face, both (i, j) and (j, i), each once, no
+        self-pairs; sorted by the second atom, then the first.
+      areas: (P,) area of the face or faces that a pair shares [Å²].
+    """
+
+    volume: np.ndarray
+    indices: np.ndarray
+    pairs: np.ndarray
+    areas: np.ndarray
+
+
+class _Cloud(NamedTuple):
+    """The atoms, in the first N rows, and their images within `reach` of the periodic cell.
+
+    Attributes:
+      points: (M, 3) [Å], with the middle of the periodic cell as the origin.
+      weights: (M,) squared radii [Å²].
+      owner: (M,) the atom of which a point is an image.
+      reach: every image within this distance of an atom is there [Å].
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    owner: np.ndarray
+    reach: float
+
+
+class _Faces(NamedTuple):
+    """The faces of the cells of the N atoms, one row each, from the atom's side.
+
+    Attributes:
+      centre: (F,) the atom.
+      other: (F,) the atom, or image, beyond the face.
+      area: (F,) [Å²].
+      volume: (F,) of the pyramid from the atom to the face [Å³]; negative where the atom lies
+        beyond the plane of the face, which happens in radical tessellations alone.
+      edges: (F,) edges longer than the edge threshold.
+    """
+
+    centre: np.ndarray
+    other: np.ndarray
+    area: np.ndarray
+    volume: np.ndarray
+    edges: np.ndarray
+
+
+def tessellate(structure: Structure, edge_threshold: float = 0.0, radii=None) -> Tessellation:
+    """Voronoi tessellation of a structure in any triclinic periodic cell.
+
+    Args:
+      structure: N atoms; concrete arrays.
+      edge_threshold: edges up to this length are not counted in `indices`, and a face left with
+        fewer than three is not either [Å]. Volumes, pairs and areas do not depend on it.
+      radii: (N,) for the radical tessellation [Å]; None for the plain one.
+
+    Raises:
+      ValueError: atoms coincide, or an argument is negative, not finite or of the wrong shape.
+    """
+    if not (np.isfinite(edge_threshold) and edge_threshold >= 0.0):
+        raise ValueError(f"the edge threshold must be a length >= 0 Å, got {edge_threshold}")
+    cell = np.asarray(structure.cell, np.float64)
+    fractional = structures.wrap(np.asarray(structure.fractional, np.float64))
+    weights = _weights(radii, len(fractional))
+    spacing = float((np.linalg.det(cell) / len(fractional)) ** (1.0 / 3.0))
+    points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
+    if radii is None:
+        _check_all_present(centre, len(fractional))
+    same = SAME_VERTEX * spacing
+    faces = _faces(points, centre, other, vertices, same, max(edge_threshold, same))
+    pairs, areas = _pairs(faces, owner)
+    return Tessellation(
+        volume=np.bincount(faces.centre, faces.volume, len(fractional)),
+        indices=_indices(faces, len(fractional)),
+        pairs=pairs,
+        areas=areas,
+    )
+
+
+def is_icosahedron(indices) -> np.ndarray:
+    """True for exactly ⟨0, 0, 12, 0⟩: twelve faces of five edges and no other face, (N,)."""
+    indices = np.asarray(indices)
+    return (indices[:, 5] == 12) & (indices.sum(axis=1) == 12)
+
+
+def _weights(radii, num_atoms: int) -> np.ndarray:
+    if radii is None:
+        return np.zeros(num_atoms)
+    radii = np.asarray(radii, np.float64)
+    if radii.shape != (num_atoms,) or not np.isfinite(radii).all() or (radii < 0.0).any():
+        raise ValueError(
+            f"radii must be {num_atoms} finite lengths >= 0 Å, one per atom, got shape "
+            f"{radii.shape}"
+        )
+    return radii**2
+
+
+def _closed(fractional, cell, weights, spacing):
+    """Vertices of every cell, with enough images around that no further one could cut a cell.
+
+    A point at distance D cuts a cell of radius R only if D² - (w_max - w_i) < 2 R D. Cells shrink
+    as images are added, so the radius found with too few of them bounds the true one, and the
+    second round is the last.
+    """
+    reach = _FIRST_REACH * spacing
+    for _ in range(8):
+        cloud = _cloud(fractional, cell, weights, reach)
+        corners = _vertices(cloud, len(fractional))
+        if corners is None:
+            reach *= 1.5
+            continue
+        centre, other, vertices = corners
+        radius = np.linalg.norm(vertices - cloud.points[centre], axis=1)
+        excess = weights.max() - weights[centre]
+        needed = float(np.max(radius + np.sqrt(radius**2 + excess)))
+        if needed <= reach:
+            return cloud.points, centre, other, vertices, cloud.owner
+        reach = needed * (1.0 + 1e-9)
+    raise ValueError(
+        f"the Voronoi cells of {len(fractional)} atoms in the cell {cell.tolist()} do not close; "
+        "is the cell extremely flat?"
+    )
+
+
+def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
+    # A point within `reach` of the cell is within reach / height of it along every axis.
+    margin = reach / structures.heights(cell)
+    counts = np.ceil(margin).astype(int)
+    shifts = np.stack(
+        np.meshgrid(*(np.arange(-n, n + 1) for n in counts), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    shifts = shifts[np.any(shifts != 0, axis=1)]
+    images = fractional[None] + shifts[:, None]
+    near = np.all((images >= -margin) & (images <= 1.0 + margin), axis=-1)
+    owner = np.concatenate([np.arange(len(fractional)), np.nonzero(near)[1]])
+    points = (np.concatenate([fractional, images[near]]) - 0.5) @ cell.T
+    return _Cloud(points, weights[owner], owner, reach)
+
+
+def _vertices(cloud: _Cloud, num_atoms: int):
+    """Every Voronoi vertex of the cells of the atoms, once for each face that it belongs to.
+
+    Returns:
+      centre (V,), other (V,), vertices (V, 3) [Å]; None if a cell is unbounded.
+    """
+    scale = np.abs(cloud.points).max()
+    height = (np.sum(cloud.points**2, axis=1) - cloud.weights) / scale
+    try:
+        hull = ConvexHull(np.column_stack([cloud.points, height]), qhull_options="Qt")
+    except QhullError:
+        return None
+    below = hull.equations[:, 3] < -1e-12
+    # An atom on the rim of the cloud has an unbounded cell.
+    if np.any(hull.simplices[~below] < num_atoms):
+        return None
+    simplices, planes = hull.simplices[below], hull.equations[below]
+    ours = np.any(simplices < num_atoms, axis=1)
+    simplices, planes = simplices[ours], planes[ours]
+    vertices = planes[:, :3] * (-0.5 * scale / planes[:, 3:4])
+    ends = simplices[:, _CORNERS].reshape(-1, 2)
+    simplex = np.repeat(np.arange(len(simplices)), len(_CORNERS))
+    ends, simplex = np.concatenate([ends, ends[:, ::-1]]), np.concatenate([simplex, simplex])
+    inside = ends[:, 0] < num_atoms
+    return ends[inside, 0], ends[inside, 1], vertices[simplex[inside]]
+
+
+def _check_all_present(centre: np.ndarray, num_atoms: int) -> None:
+    present = np.bincount(centre, minlength=num_atoms) > 0
+    if not present.all():
+        atom = int(np.argmin(present))
+        raise ValueError(
+            f"atom {atom} has no Voronoi cell: it coincides with another atom; remove one of them"
+        )
+
+
+def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Faces:
+    """Polygons from the vertices of each (centre, other), without those of no area."""
+    key = centre * len(points) + other
+    order = np.argsort(key, kind="stable")
+    key, vertices = key[order], vertices[order]
+    start = np.flatnonzero(np.diff(key, prepend=-1))
+    count = np.diff(start, append=len(key))
+    face = np.repeat(np.arange(len(start)), count)
+    centre, other = np.divmod(key[start], len(points))
+    bond = points[other] - points[centre]
+    normal = bond / np.linalg.norm(bond, axis=1, keepdims=True)
+    middle = np.add.reduceat(vertices, start) / count[:, None]
+    spokes = _around(vertices - middle[face], normal, face)
+    following = np.arange(1, len(key) + 1)
+    following[start + count - 1] = start
+    edge = spokes[following] - spokes
+    length = np.linalg.norm(edge, axis=1)
+    swept = np.einsum("va,va->v", np.cross(spokes, edge), normal[face])
+    area = 0.5 * np.add.reduceat(swept, start)
+    depth = np.einsum("fa,fa->f", middle - points[centre], normal)
+    real = np.add.reduceat((length > same).astype(int), start) >= 3
+    edges = np.add.reduceat((length > shortest).astype(int), start)
+    return _Faces(
+        centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real]
+    )
+
+
+def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The vertices of each face in the order of their angle about its normal, (V, 3)."""
+    axis = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
+    first = np.cross(normal, axis)
+    second = np.cross(normal, first)
+    angle = np.arctan2(
+        np.einsum("va,va->v", spokes, second[face]), np.einsum("va,va->v", spokes, first[face])
+    )
+    # Angles lie within ±π, so one sort by 8 face + angle orders the faces and their vertices.
+    return spokes[np.argsort(8.0 * face + angle)]
+
+
+def _indices(faces: _Faces, num_atoms: int) -> np.ndarray:
+    counted = faces.edges >= 3
+    edges = faces.edges[counted]
+    width = max(7, int(edges.max(initial=0)) + 1)
+    flat = faces.centre[counted] * width + edges
+    return np.bincount(flat, minlength=num_atoms * width).reshape(num_atoms, width)
+
+
+def _pairs(faces: _Faces, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    first, second = faces.centre, owner[faces.other]
+    apart = first != second
+    stride = int(owner.max()) + 1
+    key, which = np.unique(second[apart] * stride + first[apart], return_inverse=True)
+    areas = np.bincount(which, faces.area[apart], len(key))
+    second, first = np.divmod(key, stride)
+    return np.stack([first, second], axis=1), areas

@@ -1,0 +1,357 @@
+"""Energy of an EAM structure and its derivatives, over a full neighbour list and without scatter.
+
+The hot path is three passes over a (K, N) table of bonds: density, bond weights, weighted sum.
+XLA's CPU backend would fuse them into one loop that evaluates the potential again for each force
+component, so each pass is given a computation of its own (`_stage`).
+
+`energy` carries its derivative by hand (forces, virial), so reverse mode needs no scatter either;
+every function can be differentiated again by forward mode, and to the potential's parameters.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.neighbors import Neighbors
+from stzjax.potentials.eam import EAM, slope
+from stzjax.structure import Structure
+
+
+class Bonds(NamedTuple):
+    """The bonds of a neighbour list, one column per atom.
+
+    Attributes:
+      vectors: (3, K, N) from the atom to its neighbour [Å]; padding holds arbitrary vectors.
+      r: (K, N) lengths [Å]; padding and nothing else is put at the cut-off.
+      own: (1, N) species of the atom, in the potential's order.
+      other: (K, N) species of the neighbour, in the potential's order.
+    """
+
+    vectors: Array
+    r: Array
+    own: Array
+    other: Array
+
+
+def _stage(function: Callable, anchor: Array, *args):
+    """Evaluate a function where XLA's CPU backend cannot fuse it into its consumers.
+
+    The branch is always taken, which the compiler cannot know; were it not, the result would be
+    NaN. Elsewhere than on CPU the function is simply called.
+    """
+    if jax.default_backend() != "cpu":
+        return function(*args)
+    shapes = jax.eval_shape(function, *args)
+
+    def never(*_):
+        return jax.tree.map(_poison, shapes)
+
+    return jax.lax.cond(anchor.reshape(-1)[0] >= 0, function, never, *args)
+
+
+def _poison(shape: jax.ShapeDtypeStruct) -> Array:
+    return jnp.full(
+        shape.shape, jnp.nan if jnp.issubdtype(shape.dtype, jnp.floating) else -1, shape.dtype
+    )
+
+
+def species_in(structure: Structure, potential: EAM) -> Array:
+    """Species of the atoms in the order of the potential's elements, (N,).
+
+    Raises:
+      ValueError: the potential does not know an element.
+    """
+    missing = [e for e in structure.elements if e not in potential.elements]
+    if missing:
+        raise ValueError(
+            f"the potential knows {', '.join(potential.elements)}, but the structure holds "
+            f"{', '.join(missing)}; choose another potential or rename the elements"
+        )
+    order = np.array([potential.elements.index(e) for e in structure.elements], np.int32)
+    if np.array_equal(order, np.arange(len(order))):
+        return structure.species
+    return jnp.asarray(order)[structure.species]
+
+
+def _geometry(fractional: Array, cell: Array, species: Array, idx: Array):
+    columns = fractional.T
+    # Padding (idx = N) is clipped to the last atom; whoever uses the bond masks it by its length.
+    delta = jnp.take(columns, idx, axis=1, mode="clip") - columns[:, None, :]
+    x, y, z = structures.minimum_image(delta)
+    vectors = jnp.stack(
+        [
+            cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
+            cell[1, 1] * y + cell[1, 2] * z,
+            cell[2, 2] * z,
+        ]
+    )
+    return vectors, jnp.take(species, idx, mode="clip")
+
+
+def _lengths(vectors: Array, idx: Array, cutoff: float) -> Array:
+    x, y, z = vectors
+    square = x * x + y * y + z * z
+    return jnp.sqrt(jnp.where(idx < idx.shape[1], square, cutoff * cutoff))
+
+
+def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
+    """Bond vectors, lengths and species of a structure under a neighbour list."""
+    species = species_in(structure, potential)
+    vectors, other = _geometry(structure.fractional, structure.cell, species, neighbors.idx)
+    r = _lengths(vectors, neighbors.idx, potential.cutoff)
+    return Bonds(vectors, r, species[None], other)
+
+
+class _Field(NamedTuple):
+    """What the passes share: bond vectors, neighbour species, density and its embedding slope."""
+
+    vectors: Array
+    own: Array
+    other: Array
+    density: Array
+
+
+def _field(fractional, cell, potential: EAM, species, idx) -> _Field:
+    vectors, other = _stage(_geometry, idx, fractional, cell, species, idx)
+
+    def density(vectors, other, potential):
+        r = _lengths(vectors, idx, potential.cutoff)
+        return jnp.sum(potential.density(r, species[None], other), axis=0)
+
+    total = _stage(density, idx, vectors, other, potential)
+    return _Field(vectors, species[None], other, total)
+
+
+def _by_core(function: Callable, vectors: Array, idx: Array, potential: EAM, *args):
+    """Call function(r, *args, core) with the short-range branches only where a pair needs them."""
+
+    def branch(core: bool):
+        return lambda vectors, *args: function(
+            _lengths(vectors, idx, potential.cutoff), *args, core
+        )
+
+    if potential.core == 0.0:
+        return _stage(branch(False), idx, vectors, *args)
+    if jax.default_backend() != "cpu":
+        return branch(True)(vectors, *args)
+    close = jnp.any(_lengths(vectors, idx, potential.cutoff) < potential.core)
+    return jax.lax.cond(close, branch(True), branch(False), vectors, *args)
+
+
+def _atomic_energy(fractional, cell, potential: EAM, species, idx) -> Array:
+    field = _field(fractional, cell, potential, species, idx)
+
+    def pairs(r, other, potential, core):
+        return 0.5 * jnp.sum(potential.pair(r, species[None], other, core), axis=0)
+
+    pair = _by_core(pairs, field.vectors, idx, potential, field.other, potential)
+    return pair + potential.embedding(field.density, species)
+
+
+def _weights(field: _Field, potential: EAM, species, idx) -> Array:
+    """(dE/dr) / r of every bond, (K, N) [eV/Å²]; zero for padding."""
+    rise = slope(lambda d: potential.embedding(d, species), field.density)
+
+    def weigh(r, other, rise, potential, core):
+        own = species[None]
+        pair = slope(lambda x: potential.pair(x, own, other, core), r)
+        there = jnp.take(rise, idx, mode="clip")
+        given = slope(lambda x: potential.density(x, own, other), r)
+        if potential.symmetric:
+            return (pair + (rise[None] + there) * given) / r
+        taken = slope(lambda x: potential.density(x, other, own), r)
+        return (pair + rise[None] * given + there * taken) / r
+
+    # A table's last slope need not vanish exactly at the cut-off, where padding sits.
+    def masked(r, other, rise, potential, core):
+        return jnp.where(r < potential.cutoff, weigh(r, other, rise, potential, core), 0.0)
+
+    return _by_core(masked, field.vectors, idx, potential, field.other, rise, potential)
+
+
+def _pulls(fractional, cell, potential: EAM, species, idx) -> tuple[Array, Array]:
+    """Bond vectors r (3, K, N) [Å] and weights (dE/dr) / r (K, N) [eV/Å²]."""
+    field = _field(fractional, cell, potential, species, idx)
+    return field.vectors, _weights(field, potential, species, idx)
+
+
+def _sum_forces(vectors: Array, weights: Array) -> Array:
+    return jnp.sum(vectors * weights, axis=1).T
+
+
+def _sum_virial(vectors: Array, weights: Array) -> Array:
+    """Σ_i w_i of all atoms, (3, 3) [eV]."""
+    # Over neighbours first: that sum vectorises over atoms, one over everything would not.
+    rows = [jnp.sum(jnp.sum(vectors * a * weights, axis=1), axis=-1) for a in vectors]
+    return 0.5 * jnp.stack(rows)
+
+
+def _sum_trace(vectors: Array, weights: Array) -> Array:
+    x, y, z = vectors
+    return 0.5 * jnp.sum(jnp.sum((x * x + y * y + z * z) * weights, axis=0))
+
+
+def _forces(*arguments) -> Array:
+    return _sum_forces(*_pulls(*arguments))
+
+
+def _atomic_virial(*arguments) -> Array:
+    vectors, weights = _pulls(*arguments)
+    rows = [0.5 * jnp.sum(vectors * a * weights, axis=1) for a in vectors]
+    return jnp.moveaxis(jnp.stack(rows), -1, 0)
+
+
+def _forces_and_virial(*arguments) -> tuple[Array, Array]:
+    vectors, weights = _pulls(*arguments)
+    return _sum_forces(vectors, weights), _sum_virial(vectors, weights)
+
+
+def _forces_and_trace(*arguments) -> tuple[Array, Array]:
+    vectors, weights = _pulls(*arguments)
+    return _sum_forces(vectors, weights), _sum_trace(vectors, weights)
+
+
+@jax.custom_jvp
+def _energy(fractional, cell, potential: EAM, species, idx) -> Array:
+    return jnp.sum(_atomic_energy(fractional, cell, potential, species, idx))
+
+
+def _energy_jvp(primals, tangents):
+    fractional, cell, potential, species, idx = primals
+    fractional_dot, cell_dot, potential_dot, _, _ = tangents
+    value = _energy(*primals)
+    change = jnp.zeros_like(value)
+    moved = not _is_zero(fractional_dot)
+    strained = not _is_zero(cell_dot)
+    if moved or strained:
+        forces, virial = _forces_and_virial(*primals)
+    if moved:
+        change = change - jnp.sum((forces @ cell) * fractional_dot)
+    if strained:
+        strain = cell_dot @ jnp.linalg.inv(cell)
+        change = change + jnp.sum(virial * strain)
+    if not all(map(_is_zero, jax.tree.leaves(potential_dot, is_leaf=_is_zero))):
+        direction = jax.tree.map(_materialise, potential, potential_dot)
+        change = (
+            change
+            + jax.jvp(
+                lambda p: jnp.sum(_atomic_energy(fractional, cell, p, species, idx)),
+                (potential,),
+                (direction,),
+            )[1]
+        )
+    return value, change
+
+
+_energy.defjvp(_energy_jvp, symbolic_zeros=True)
+
+
+def _is_zero(tangent) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _materialise(primal: Array, tangent) -> Array:
+    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
+
+
+def _arguments(structure: Structure, potential: EAM, neighbors: Neighbors | None):
+    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
+    species = species_in(structure, potential)
+    return structure.fractional, structure.cell, potential, species, neighbors.idx
+
+
+def energy(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
+    """Potential energy [eV].
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential that knows their elements.
+      neighbors: a valid list for them; made here when None, which needs concrete arrays.
+
+    Raises:
+      ValueError: unknown element, cell smaller than twice the cut-off, or no list under jit.
+    """
+    return _jit_energy(*_arguments(structure, potential, neighbors))
+
+
+def forces(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
+    """Forces on the atoms, (N, 3) [eV/Å]; arguments and errors as `energy`."""
+    return _jit_forces(*_arguments(structure, potential, neighbors))
+
+
+def atomic_energy(
+    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
+) -> Array:
+    """Energy of each atom, half of its pair terms and its embedding, (N,) [eV]."""
+    return _jit_atomic_energy(*_arguments(structure, potential, neighbors))
+
+
+def atomic_virial(
+    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
+) -> Array:
+    """Virial of each atom, (N, 3, 3) [eV]: ½ Σ_j r_ij ⊗ ∂E/∂r_ij.
+
+    Positive in tension: the sum over atoms over the volume is the stress. Bonds are shared
+    equally, as in LAMMPS' compute stress/atom, whose sign (stress × volume) is the same.
+    """
+    return _jit_atomic_virial(*_arguments(structure, potential, neighbors))
+
+
+def stress(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
+    """Stress tensor, (3, 3) [eV/Å³]; positive in tension, potential part only (T = 0)."""
+    return forces_and_stress(structure, potential, neighbors)[1]
+
+
+def forces_and_stress(
+    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
+) -> tuple[Array, Array]:
+    """Forces (N, 3) [eV/Å] and stress (3, 3) [eV/Å³] from one evaluation."""
+    force, virial = _jit_forces_and_virial(*_arguments(structure, potential, neighbors))
+    return force, virial / structures.volume(structure.cell)
+
+
+def forces_and_trace(
+    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
+) -> tuple[Array, Array]:
+    """Forces (N, 3) [eV/Å] and trace of the virial, Σ r ∂E/∂r [eV]: what a barostat needs."""
+    return _jit_forces_and_trace(*_arguments(structure, potential, neighbors))
+
+
+def hessian_vector_product(
+    structure: Structure, potential: EAM, displacement: Array, neighbors: Neighbors | None = None
+) -> Array:
+    """Second derivative of the energy times a displacement field, (N, 3) [eV/Å].
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      displacement: (N, 3) [Å].
+      neighbors: as in `energy`.
+    """
+    return _jit_hvp(displacement, *_arguments(structure, potential, neighbors))
+
+
+@jax.jit
+def _jit_hvp(displacement, fractional, cell, potential, species, idx):
+    direction = displacement @ jnp.linalg.inv(cell).T
+    change = jax.jvp(
+        lambda s: _forces(s, cell, potential, species, idx),
+        (fractional,),
+        (direction,),
+    )[1]
+    return -change
+
+
+_jit_energy = jax.jit(_energy)
+_jit_atomic_energy = jax.jit(_atomic_energy)
+_jit_forces = jax.jit(_forces)
+_jit_atomic_virial = jax.jit(_atomic_virial)
+_jit_forces_and_trace = jax.jit(_forces_and_trace)
+_jit_forces_and_virial = jax.jit(_forces_and_virial)

@@ -1,0 +1,1 @@
+"""Graph networks that point at the atoms which will move first."""

@@ -1,0 +1,16 @@
+"""Embedded-atom potentials: built in, read from tables, written as tables."""
+
+import os
+
+from stzjax.potentials.analytic import mendelev2019
+from stzjax.potentials.eam import EAM
+from stzjax.potentials.tables import read_setfl, tabulate, write_setfl
+
+__all__ = ["EAM", "load", "mendelev2019", "read_setfl", "tabulate", "write_setfl"]
+
+
+def load(name: str | os.PathLike) -> EAM:
+    """The built-in potential of that name ("mendelev2019"), or the setfl table at that path."""
+    if str(name) == "mendelev2019":
+        return mendelev2019()
+    return read_setfl(name)

@@ -1,0 +1,68 @@
+"""What every embedded-atom potential of this package offers, whatever its functions are made of.
+
+    E = Σ_i F_{s(i)}(ρ_i) + ½ Σ_{i≠j} φ_{s(i)s(j)}(r_ij),   ρ_i = Σ_{j≠i} ρ_{s(i)s(j)}(r_ij)
+
+The density at atom i depends on both species (Finnis-Sinclair form); eam/alloy is the case where
+it depends on the source j alone. A potential is a pytree: its parameters are array leaves, so it
+goes through `jit`, `vmap` and `grad` as an argument.
+"""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@flax.struct.dataclass
+class EAM:
+    """Base of the embedded-atom potentials.
+
+    The functions of a subclass act elementwise on arrays that broadcast together.
+
+    Attributes:
+      elements: chemical symbols; species index into them.
+      cutoff: distance from which every function of r is zero [Å].
+      core: below this distance `pair` needs `core=True` [Å]; zero if there is no such region.
+      symmetric: the density does not change when receiver and source are exchanged.
+    """
+
+    elements: tuple[str, ...] = flax.struct.field(pytree_node=False, kw_only=True)
+    cutoff: float = flax.struct.field(pytree_node=False, kw_only=True)
+    core: float = flax.struct.field(pytree_node=False, kw_only=True, default=0.0)
+    symmetric: bool = flax.struct.field(pytree_node=False, kw_only=True, default=False)
+
+    def pair(self, r: Array, first: Array, second: Array, core: bool = True) -> Array:
+        """Pair term φ [eV] at distance r [Å] between two species.
+
+        Args:
+          r: distances.
+          first: species of one atom.
+          second: species of the other.
+          core: False promises that every r is at least `self.core`, and saves the branches there.
+        """
+        raise NotImplementedError
+
+    def density(self, r: Array, receiver: Array, source: Array) -> Array:
+        """Density that an atom of species `source` gives one of species `receiver` at r [Å]."""
+        raise NotImplementedError
+
+    def embedding(self, density: Array, species: Array) -> Array:
+        """Embedding energy F [eV] of an atom of a species in a density."""
+        raise NotImplementedError
+
+
+def slope(function: Callable[[Array], Array], x: Array) -> Array:
+    """Derivative of an elementwise function, by forward mode."""
+    return jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+
+
+def value_and_slope(function: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
+    """An elementwise function and its derivative in one pass."""
+    return jax.jvp(function, (x,), (jnp.ones_like(x),))
+
+
+def curvature(function: Callable[[Array], Array], x: Array) -> Array:
+    """Second derivative of an elementwise function."""
+    return slope(lambda y: slope(function, y), x)

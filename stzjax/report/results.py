@@ -1,0 +1,228 @@
+"""The folder of a run, read back: what of it exists, and None or nothing for the rest."""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stzjax import io, loading, units
+from stzjax.structure import Structure
+
+PAPER_THRESHOLD = 0.1
+"""D²min above which the paper calls an atom transformed [Å²]."""
+
+_TRACES = ("temperature", "energy", "density")
+_SHEAR = re.compile(r"(\d+)_([+-](?:xy|yz|xz))\.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Specimen:
+    """One relaxed, unsheared glass and its way there.
+
+    Attributes:
+      structure: N atoms.
+      trace: temperature [K], energy [eV/atom], density [g/cm³] along the quench, (T,) each; empty
+        if not recorded.
+    """
+
+    structure: Structure
+    trace: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shear:
+    """One athermal quasi-static shear run of S states, the unsheared one included.
+
+    Attributes:
+      specimen: number of the specimen.
+      direction: such as "+xy".
+      strain: (S,) engineering strain.
+      stress: (S,) shear stress, positive along the load [GPa].
+      event: first state whose largest D²min exceeds the threshold, or None.
+      event_d2min: (N,) D²min of that state [Å²], or None.
+      outcome: how the run ended, in words.
+    """
+
+    specimen: int
+    direction: str
+    strain: np.ndarray
+    stress: np.ndarray
+    event: int | None
+    event_d2min: np.ndarray | None
+    outcome: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Labels and confidences of many runs, pooled; the atoms of a run are contiguous.
+
+    Attributes:
+      label: (A,) 0 or 1.
+      confidence: (A,) in [0, 1].
+      specimen: (A,) number of the specimen.
+      direction: (A,) such as "+xy".
+    """
+
+    label: np.ndarray
+    confidence: np.ndarray
+    specimen: np.ndarray
+    direction: np.ndarray
+
+    def runs(self) -> list[tuple[int, str, slice]]:
+        """Specimen, direction and atoms of each run, in the order stored."""
+        changed = (self.specimen[1:] != self.specimen[:-1]) | (
+            self.direction[1:] != self.direction[:-1]
+        )
+        edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(self.label)]
+        return [
+            (int(self.specimen[a]), str(self.direction[a]), slice(a, b))
+            for a, b in itertools.pairwise(edges)
+            if b > a
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All that a run folder holds; the empty mapping, list or None where a stage has not run.
+
+    Attributes:
+      config: settings of all stages, flat, and "provenance".
+      threshold: D²min above which an atom counts as transformed [Å²].
+      specimens: by number.
+      shears: in order of file name.
+      test: predictions on the test specimens.
+      metrics: the content of `metrics.json`.
+      history: per-epoch lists of the training.
+    """
+
+    config: dict[str, Any]
+    threshold: float
+    specimens: dict[int, Specimen]
+    shears: list[Shear]
+    test: Predictions | None
+    metrics: dict[str, Any]
+    history: dict[str, list]
+
+    def thresholds(self) -> dict[str, float]:
+        """Operating points by name: 0.5, and the one chosen on validation if there is one."""
+        points = {"threshold 0.5": 0.5}
+        chosen = (self.metrics.get("test_at_validation_threshold") or {}).get("threshold")
+        if chosen is not None:
+            points["from validation"] = float(chosen)
+        return points
+
+    def events(self) -> dict[str, Any]:
+        """Runs, triggered, strains and sizes as in `metrics.json`, or else from the shear runs."""
+        recorded = self.metrics.get("events")
+        if recorded:
+            return {"strains": [], "sizes": [], **recorded}
+        triggered = [(s, s.event) for s in self.shears if s.event is not None]
+        fields = [s.event_d2min for s, _ in triggered if s.event_d2min is not None]
+        return {
+            "triggered": len(triggered),
+            "runs": len(self.shears),
+            "strains": [float(s.strain[event]) for s, event in triggered],
+            "sizes": [int(np.sum(field > self.threshold)) for field in fields],
+        }
+
+    def shown_runs(self) -> list[tuple[int, str, slice]]:
+        """The test runs whose specimen is in the folder with the same number of atoms."""
+        return [
+            (number, direction, span)
+            for number, direction, span in (self.test.runs() if self.test else [])
+            if number in self.specimens
+            and self.specimens[number].structure.num_atoms == span.stop - span.start
+        ]
+
+
+def read(out: str | os.PathLike) -> Results:
+    """Read a run folder, finished or not.
+
+    Raises:
+      ValueError: not a folder, or a file in it is damaged.
+    """
+    out = Path(out)
+    if not out.is_dir():
+        raise ValueError(f"{out} is not a folder with the results of a run")
+    config = _json(out / "config.json")
+    threshold = float(config.get("threshold", PAPER_THRESHOLD))
+    files = sorted(path for path in out.glob("shears/*.npz") if _SHEAR.fullmatch(path.name))
+    return Results(
+        config=config,
+        threshold=threshold,
+        specimens={
+            int(path.stem): _specimen(path)
+            for path in sorted(out.glob("specimens/*.npz"))
+            if path.stem.isdigit()
+        },
+        shears=[_shear(path, threshold) for path in files],
+        test=_predictions(out / "predictions" / "test.npz"),
+        metrics=_json(out / "metrics.json"),
+        history=_json(out / "model" / "history.json"),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    content = io.read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _take(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], path: Path) -> list[np.ndarray]:
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; delete it and run again")
+    return [arrays[name] for name in names]
+
+
+def _specimen(path: Path) -> Specimen:
+    arrays, _ = io.load_archive(path)
+    trace = {n: arrays[f"trace_{n}"] for n in _TRACES if f"trace_{n}" in arrays}
+    return Specimen(io.structure_from(arrays, path), trace)
+
+
+def _shear(path: Path, threshold: float) -> Shear:
+    arrays, settings = io.load_archive(path)
+    strain, stress, largest = _take(arrays, ("strain", "stress", "max_d2min"), path)
+    number, named = path.stem.split("_")
+    direction = loading.canonical(str(settings.get("direction", named)))
+    flow, gradient, sign = loading.axes(direction)
+    above = np.flatnonzero(largest > threshold)
+    event = int(above[0]) if len(above) else None
+    return Shear(
+        specimen=int(number),
+        direction=direction,
+        strain=strain,
+        stress=sign * stress[:, flow, gradient] * units.GPA,
+        event=event,
+        event_d2min=_field(arrays, event),
+        outcome=str(settings.get("outcome", "")),
+    )
+
+
+def _field(arrays: Mapping[str, np.ndarray], step: int | None) -> np.ndarray | None:
+    """Stored D²min of one step; the history is sparse, so it may not be there."""
+    if step is None or "history_step" not in arrays or "history_d2min" not in arrays:
+        return None
+    row = np.flatnonzero(arrays["history_step"] == step)
+    return arrays["history_d2min"][row[0]] if len(row) else None
+
+
+def _predictions(path: Path) -> Predictions | None:
+    if not path.exists():
+        return None
+    arrays, _ = io.load_archive(path)
+    names = ("label", "confidence", "specimen", "direction")
+    columns = _take(arrays, names, path)
+    if len({len(column) for column in columns}) != 1:
+        lengths = ", ".join(f"{n} {len(c)}" for n, c in zip(names, columns, strict=True))
+        raise ValueError(f"{path} has columns of unequal length: {lengths}")
+    return Predictions(*columns)

@@ -1,0 +1,136 @@
+"""Who is learned from and who is judged: splits by specimen, and scaling fitted on training alone.
+
+The six shear directions of a specimen share its atoms, so a specimen is never parted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+
+class Split(NamedTuple):
+    """Specimen numbers of each part, sorted; disjoint."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Fold(NamedTuple):
+    """One round of cross-validation: specimen numbers, sorted; disjoint."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) -> Split:
+    """Draw training, validation and test specimens.
+
+    Args:
+      specimens: specimen of each run; repeats are welcome.
+      ratio: train : validation : test, all positive; every part gets at least one specimen.
+      key: random key.
+
+    Raises:
+      ValueError: fewer than three specimens, or a ratio that is not three positive numbers.
+    """
+    if len(ratio) != 3 or not all(np.isfinite(part) and part > 0 for part in ratio):
+        raise ValueError(f"the ratio must be three positive numbers, got {tuple(ratio)}")
+    shuffled = _shuffled(specimens, key)
+    if len(shuffled) < 3:
+        raise ValueError(
+            f"cannot split {len(shuffled)} specimens into training, validation and test: "
+            "make at least 3"
+        )
+    ideal = len(shuffled) * np.asarray(ratio, float) / sum(ratio)
+    sizes = np.ones(3, int)
+    while sizes.sum() < len(shuffled):
+        sizes[np.argmax(ideal - sizes)] += 1
+    parts = np.split(shuffled, np.cumsum(sizes)[:-1])
+    return Split(*(np.sort(part) for part in parts))
+
+
+def folds(specimens, num_folds: int, *, key: Array) -> tuple[Fold, ...]:
+    """Cross-validation: every specimen is validated on exactly once, in parts of equal size ±1.
+
+    Args:
+      specimens: specimen of each run; repeats are welcome.
+      num_folds: at least two, at most the number of specimens.
+      key: random key.
+
+    Raises:
+      ValueError: the number of folds does not suit the number of specimens.
+    """
+    shuffled = _shuffled(specimens, key)
+    if not 2 <= num_folds <= len(shuffled):
+        raise ValueError(
+            f"cannot make {num_folds} folds of {len(shuffled)} specimens: "
+            "take at least 2 and at most one per specimen"
+        )
+    parts = np.array_split(shuffled, num_folds)
+    return tuple(
+        Fold(np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), np.sort(parts[i]))
+        for i in range(num_folds)
+    )
+
+
+def _shuffled(specimens, key: Array) -> np.ndarray:
+    unique = np.unique(np.asarray(specimens))
+    return unique[np.asarray(jax.random.permutation(key, len(unique)))]
+
+
+class Scaler(NamedTuple):
+    """Standardisation of feature columns, x -> (x - mean) / scale.
+
+    Attributes:
+      mean: (F,) mean of each column over the training atoms.
+      scale: (F,) their standard deviation; 1 for a constant column.
+    """
+
+    mean: Any
+    scale: Any
+
+    def apply(self, features):
+        """Standardised features (N, F), in the float type they came in.
+
+        Raises:
+          ValueError: the number of columns differs from the fitted one.
+        """
+        if features.shape[-1] != len(self.mean):
+            raise ValueError(
+                f"the scaler was fitted on {len(self.mean)} feature columns, "
+                f"got {features.shape[-1]}: describe with the same table"
+            )
+        return ((features - self.mean) / self.scale).astype(features.dtype)
+
+
+def fit_scaler(features: Sequence[Any]) -> Scaler:
+    """Fit a scaler on the features of the training graphs, and of no other.
+
+    Args:
+      features: (N_g, F) per graph.
+
+    Raises:
+      ValueError: nothing to fit on, shapes that differ, or a value that is not finite.
+    """
+    arrays = [np.asarray(x) for x in features]
+    if not sum(map(len, arrays)):
+        raise ValueError("no training features to fit a scaler on: give at least one graph")
+    if any(x.ndim != 2 or x.shape[1] != arrays[0].shape[-1] for x in arrays):
+        raise ValueError(
+            f"training features differ in their columns: {sorted({x.shape[1:] for x in arrays})}"
+        )
+    total = sum(map(len, arrays))
+    mean = sum(x.sum(axis=0, dtype=np.float64) for x in arrays) / total
+    # Two passes: the mean square minus the squared mean would cancel for narrow columns.
+    variance = sum(((x - mean) ** 2).sum(axis=0) for x in arrays) / total
+    if not np.isfinite(variance).all():
+        column = int(np.argmin(np.isfinite(variance)))
+        raise ValueError(f"training feature column {column} holds a value that is not finite")
+    deviation = np.sqrt(variance)
+    # float32 features of a constant column leave a residue of rounding.
+    constant = deviation <= 1e-10 * np.abs(mean)
+    return Scaler(mean=mean, scale=np.where(constant, 1.0, deviation))
