@@ -55,9 +55,7 @@ class ShearConfig(NamedTuple):
     @property
     def relaxation(self) -> RelaxConfig:
         """Settings of the relaxation in each step."""
-        return RelaxConfig(
-            force_tolerance=self.force_tolerance, max_iterations=self.max_iterations
-        )
+        return RelaxConfig(force_tolerance=self.force_tolerance, max_iterations=self.max_iterations)
 
     @property
     def num_steps(self) -> int:

@@ -235,7 +235,7 @@ def _energy_jvp(primals, tangents):
     if moved:
         change = change - jnp.sum((forces @ cell) * fractional_dot)
     if strained:
-        strain = cell_dot @ jnp.linalg.inv(cell)
+        strain = cell_dot @ structures.inverse(cell)
         change = change + jnp.sum(virial * strain)
     if not all(map(_is_zero, jax.tree.leaves(potential_dot, is_leaf=_is_zero))):
         direction = jax.tree.map(_materialise, potential, potential_dot)
@@ -340,7 +340,7 @@ def hessian_vector_product(
 
 @jax.jit
 def _jit_hvp(displacement, fractional, cell, potential, species, idx):
-    direction = displacement @ jnp.linalg.inv(cell).T
+    direction = displacement @ structures.inverse(cell).T
     change = jax.jvp(
         lambda s: _forces(s, cell, potential, species, idx),
         (fractional,),

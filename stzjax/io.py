@@ -52,7 +52,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write strict JSON atomically; a value that is not finite becomes null."""
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -69,13 +69,14 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as strict JSON holds it: lists for tuples and arrays, None for what is not finite."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
@@ -91,7 +92,7 @@ def save_archive(
       arrays: name to array; strings become unicode arrays, nothing is pickled.
       settings: plain JSON values; `load_archive` gives them back.
     """
-    meta = {"schema": SCHEMA, "stzjax": version(), "settings": _plain(settings)}
+    meta = {"schema": SCHEMA, "stzjax": version(), "settings": plain(settings)}
     content = {name: np.asarray(value) for name, value in arrays.items()}
     objects = [name for name, value in content.items() if value.dtype == object]
     if objects or _META in content:

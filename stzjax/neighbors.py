@@ -87,7 +87,7 @@ def allocate(
     spec = Spec(
         cutoff=float(cutoff),
         skin=skin,
-        capacity=min(_round_up(occupancy * slack), structure.num_atoms - 1),
+        capacity=max(1, min(_round_up(occupancy * slack), structure.num_atoms - 1)),
         cells=round(1.0 / float(found.cell_size)) if grid else None,
         cell_capacity=_round_up(found.cell_list_capacity * slack) if grid else None,
     )
@@ -166,9 +166,7 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
         found = template.update(wrapped, box=structure.cell)
     codes = partition.PartitionErrorCode
     # MALFORMED_BOX is inverted in jax-md 0.2.29, so only these bits are asked.
-    short = int(
-        codes.NEIGHBOR_LIST_OVERFLOW | codes.CELL_LIST_OVERFLOW | codes.CELL_SIZE_TOO_SMALL
-    )
+    short = int(codes.NEIGHBOR_LIST_OVERFLOW | codes.CELL_LIST_OVERFLOW | codes.CELL_SIZE_TOO_SMALL)
     # Beyond half the thinnest height a pair may have a second image, which no list holds.
     thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin)
     return neighbors.replace(
@@ -180,7 +178,7 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
 
 
 def _thinnest(cell: Array) -> Array:
-    return jnp.min(1.0 / jnp.linalg.norm(jnp.linalg.inv(cell), axis=-1))
+    return jnp.min(1.0 / jnp.linalg.norm(structures.inverse(cell), axis=-1))
 
 
 def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
@@ -194,7 +192,7 @@ def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
     spec = neighbors.spec
     moved = structures.minimum_image(structure.fractional - neighbors.fractional)
     travel = jnp.sqrt(jnp.max(jnp.sum((moved @ neighbors.cell.T) ** 2, axis=-1)))
-    stretch = neighbors.cell @ jnp.linalg.inv(structure.cell) - jnp.eye(3)
+    stretch = neighbors.cell @ structures.inverse(structure.cell) - jnp.eye(3)
     norm = 1.0 + jnp.sqrt(jnp.sum(stretch**2))
     return norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin
 

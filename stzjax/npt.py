@@ -68,9 +68,7 @@ def _chains(ensemble: Ensemble):
 
     # One Trotter step per half step, as in LAMMPS: the chains are slow against the time step.
     plain = {"chain_length": 3, "chain_steps": 1, "sy_steps": 1}
-    barostat = simulate.nose_hoover_chain(
-        ensemble.timestep, tau=ensemble.barostat_time, **plain
-    )
+    barostat = simulate.nose_hoover_chain(ensemble.timestep, tau=ensemble.barostat_time, **plain)
     thermostat = simulate.nose_hoover_chain(
         ensemble.timestep, tau=ensemble.thermostat_time, **plain
     )

@@ -138,7 +138,7 @@ def fire_step(state: FireState, potential: EAM, config: RelaxConfig) -> FireStat
 
 def displace(structure: Structure, move: Array) -> Structure:
     """Atoms moved by Cartesian displacements (N, 3) [Å]; positions are wrapped."""
-    change = move @ jnp.linalg.inv(structure.cell).T
+    change = move @ structures.inverse(structure.cell).T
     return structure.replace(fractional=structures.wrap(structure.fractional + change))
 
 
@@ -234,3 +234,44 @@ def relax(
             result.structure, potential.cutoff, neighbors.spec.skin, slack=slack
         )
         structure, slack = result.structure, slack * 1.2
+
+
+_BULK_MODULUS, _SHEAR_MODULUS = 0.7, 0.16
+"""Guess of the moduli that turns a stress into a strain [eV/Å³]; only the speed depends on it."""
+
+
+def relax_cell(
+    structure: Structure,
+    potential: EAM,
+    config: RelaxConfig | None = None,
+    stress_tolerance: float = 1e-6,
+    max_rounds: int = 60,
+) -> Relaxed:
+    """Relax positions and cell to zero stress.
+
+    Alternates `relax` at fixed cell with a strain that would cancel the stress of an isotropic
+    solid of roughly the right moduli; a contraction for any stable glass.
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      config: tolerance and parameters of FIRE.
+      stress_tolerance: largest stress component that is left [eV/Å³].
+      max_rounds: strains to try.
+
+    Returns:
+      As `relax`; the outcome is OUT_OF_ITERATIONS if stress is left.
+    """
+    result = relax(structure, potential, config)
+    for _ in range(max_rounds):
+        stress = energetics.stress(result.structure, potential, result.neighbors)
+        if not result.converged or float(jnp.max(jnp.abs(stress))) <= stress_tolerance:
+            return result
+        mean = jnp.trace(stress) / 3.0
+        shear = stress - mean * jnp.eye(3)
+        # Upper triangular with the same symmetric part, so that the cell stays upper triangular.
+        strain = -(mean / (3.0 * _BULK_MODULUS) * jnp.eye(3) + shear / (2.0 * _SHEAR_MODULUS))
+        strain = jnp.diag(jnp.diag(strain)) + 2.0 * jnp.triu(strain, 1)
+        strained = structures.deform(result.structure, jnp.eye(3) + jnp.clip(strain, -0.02, 0.02))
+        result = relax(strained, potential, config)
+    return result._replace(outcome=jnp.asarray(OUT_OF_ITERATIONS))

@@ -116,6 +116,19 @@ def volume(cell: Array) -> Array:
     return cell[..., 0, 0] * cell[..., 1, 1] * cell[..., 2, 2]
 
 
+def inverse(cell: Array) -> Array:
+    """Inverse of an upper triangular cell, written out: no LAPACK call in a loop, no scatter."""
+    a, b, c = (cell[..., i, i] for i in range(3))
+    ab, ac, bc = cell[..., 0, 1], cell[..., 0, 2], cell[..., 1, 2]
+    zero = jnp.zeros_like(a)
+    rows = (
+        (1.0 / a, -ab / (a * b), (ab * bc - ac * b) / (a * b * c)),
+        (zero, 1.0 / b, -bc / (b * c)),
+        (zero, zero, 1.0 / c),
+    )
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
 def heights(cell) -> np.ndarray:
     """Distances between the opposite faces of a cell, (3,) [Å], on the host."""
     return 1.0 / np.linalg.norm(np.linalg.inv(np.asarray(cell)), axis=-1)

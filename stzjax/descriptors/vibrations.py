@@ -22,8 +22,7 @@ from stzjax.structure import Structure
 METHODS = ("auto", "dense", "lanczos")
 """How to find the lowest modes; "auto" takes the faster one for the size."""
 
-_DENSE_UP_TO = 1000
-_ROUNDING = 1e-10
+_DENSE_UP_TO = 300
 
 
 class Modes(NamedTuple):
@@ -49,7 +48,7 @@ def modes(
 ) -> Modes:
     """The lowest modes of the dynamical matrix of a relaxed structure.
 
-    Needs 8 (3 N)² bytes for the matrix, and about twice that in passing.
+    The matrix is dense, 8 (3 N)² bytes, and about twice that in passing.
 
     Args:
       structure: N atoms at a minimum of the energy.
@@ -92,9 +91,7 @@ def _masses(structure: Structure) -> np.ndarray:
     return units.masses(structure.elements)[np.asarray(structure.species)]
 
 
-def hessian(
-    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
-) -> np.ndarray:
+def hessian(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> np.ndarray:
     """Second derivative of the energy by the positions, (3 N, 3 N) [eV/Å²], on the host.
 
     Row 3 i + a belongs to atom i and axis a. Arguments as `energetics.energy`.
@@ -164,9 +161,10 @@ def _without_translations(matrix: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 def _dense(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     eigenvalues, vectors = scipy.linalg.eigh(
-        matrix, subset_by_index=(0, count - 1), check_finite=False
+        matrix, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False
     )
-    _check_minimum(eigenvalues[0], matrix)
+    if eigenvalues[0] <= 0.0:
+        raise _not_a_minimum(eigenvalues[0])
     return eigenvalues, vectors
 
 
@@ -176,28 +174,32 @@ def _lanczos(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     The factor is dense because the many-body term couples atoms up to two cut-offs apart: a
     sparse one fills up at the sizes where it would be worth having.
     """
+    size = len(matrix)
+    diagonal = matrix.diagonal().copy()
+    # The transpose of the symmetric matrix is in Fortran order: LAPACK works on it in place.
+    fortran = matrix.T
     try:
-        factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)
+        factor = scipy.linalg.cho_factor(fortran, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError:
+        # The upper triangle is untouched.
+        np.fill_diagonal(fortran, diagonal)
         lowest = scipy.linalg.eigh(
-            matrix, subset_by_index=(0, 0), eigvals_only=True, check_finite=False
+            fortran, lower=False, subset_by_index=(0, 0), eigvals_only=True, check_finite=False
         )
-        _check_minimum(min(lowest[0], -np.inf * (lowest[0] > 0)), matrix)
-        raise
+        raise _not_a_minimum(lowest[0]) from None
     inverse = scipy.sparse.linalg.LinearOperator(
-        matrix.shape, lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False), dtype=float
+        (size, size), lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False), dtype=float
     )
-    start = np.random.default_rng(0).standard_normal(len(matrix))
+    # Shift-invert never applies the matrix itself, only asks for its shape.
     eigenvalues, vectors = scipy.sparse.linalg.eigsh(
-        matrix, count, sigma=0.0, OPinv=inverse, v0=start
+        inverse, count, sigma=0.0, OPinv=inverse, v0=np.cos(np.arange(size))
     )
     order = np.argsort(eigenvalues)
     return eigenvalues[order], vectors[:, order]
 
 
-def _check_minimum(lowest: float, matrix: np.ndarray) -> None:
-    if lowest < -_ROUNDING * np.abs(matrix).max():
-        raise ValueError(
-            f"not a minimum: the lowest mode has the eigenvalue {lowest:.3e}; relax the structure "
-            "first, to a tighter force tolerance if it was relaxed already"
-        )
+def _not_a_minimum(lowest: float) -> ValueError:
+    return ValueError(
+        f"not a minimum: the lowest mode has the eigenvalue {lowest:.3e}; relax the structure "
+        "first, to a tighter force tolerance if it was relaxed already"
+    )

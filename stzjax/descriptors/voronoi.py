@@ -226,9 +226,7 @@ def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Fa
     depth = np.einsum("fa,fa->f", middle - points[centre], normal)
     real = np.add.reduceat((length > same).astype(int), start) >= 3
     edges = np.add.reduceat((length > shortest).astype(int), start)
-    return _Faces(
-        centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real]
-    )
+    return _Faces(centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real])
 
 
 def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndarray:

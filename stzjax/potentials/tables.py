@@ -144,7 +144,8 @@ def read_setfl(path: str | os.PathLike) -> Tabulated:
         ) from error
     if len(elements) != count or count < 1 or min(num_rho, num_r) < 5:
         raise ValueError(f"{path}: {count} elements declared, names {elements}, grids {lines[4]}")
-    if not (density_step > 0 and r_step > 0 and 0 < cutoff <= num_r * r_step * (1 + 1e-9)):
+    fits = density_step > 0 and r_step > 0 and 0 < cutoff <= num_r * r_step * (1 + 1e-9)
+    if not (fits and np.isfinite([density_step, r_step]).all()):
         raise ValueError(
             f"{path}: steps drho {density_step}, dr {r_step} and cutoff {cutoff} do not fit a "
             f"table of {num_r} distances; correct line 5"
@@ -235,16 +236,17 @@ def write_setfl(
     r = np.linspace(0.0, potential.cutoff, num_r)
     density = np.linspace(0.0, max_density, num_densities)
     count = len(potential.elements)
-    x = jnp.maximum(jnp.asarray(r), _CLOSEST)
+    distance = jnp.asarray(r)
+    x = jnp.maximum(distance, _CLOSEST)
     lines = ["# EAM potential written by stzjax", "# units: metal", "# eam/fs"]
     lines.append(f"{count} {' '.join(potential.elements)}")
     lines.append(f"{num_densities} {density[1]:.16e} {num_r} {r[1]:.16e} {potential.cutoff:.16e}")
-    numbers, masses = units.atomic_numbers(potential.elements), units.masses(potential.elements)
+    masses, numbers = units.masses(potential.elements), units.atomic_numbers(potential.elements)
     for source in range(count):
         lines.append(f"{numbers[source]} {masses[source]:.6f} 0.0 none")
         lines += _rows(potential.embedding(jnp.asarray(density), jnp.full(density.shape, source)))
         for receiver in range(count):
-            lines += _rows(potential.density(x, jnp.asarray(receiver), jnp.asarray(source)))
+            lines += _rows(potential.density(distance, jnp.asarray(receiver), jnp.asarray(source)))
     for first in range(count):
         for second in range(first + 1):
             lines += _rows(x * potential.pair(x, jnp.asarray(first), jnp.asarray(second)))

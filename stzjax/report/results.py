@@ -163,7 +163,7 @@ def read(out: str | os.PathLike) -> Results:
         shears=[_shear(path, threshold) for path in files],
         test=_predictions(out / "predictions" / "test.npz"),
         metrics=_json(out / "metrics.json"),
-        history=_json(out / "model" / "history.json"),
+        history=_history(_json(out / "model" / "history.json")),
     )
 
 
@@ -174,6 +174,18 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
     return content
+
+
+def _history(recorded: Mapping[str, Any]) -> dict[str, list]:
+    """The training's records as one list per quantity."""
+    names = {
+        "epoch": "epoch",
+        "train_loss": "train_loss",
+        "validation_loss": "validation_loss",
+        "score": "validation_score",
+    }
+    rows = recorded.get("epochs", [])
+    return {new: [row.get(old) for row in rows] for old, new in names.items()} if rows else {}
 
 
 def _take(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], path: Path) -> list[np.ndarray]:

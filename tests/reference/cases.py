@@ -6,9 +6,9 @@ import json
 import pathlib
 
 import numpy as np
+from reference import tables
 
 import stzjax
-from reference import tables
 
 ELEMENTS = ("Cu", "Zr")
 SMALL = tables.Toy(
@@ -69,7 +69,7 @@ def small(seed: int = 0, jitter: float = 0.03) -> stzjax.structure.Structure:
 
 
 def pairs(fractional, cell, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every ordered pair (i, j, vector from i to j) within a cut-off, over the 27 nearest images."""
+    """Every ordered pair (i, j, vector from i to j) within a cut-off, over 27 images."""
     fractional, cell = np.asarray(fractional), np.asarray(cell)
     first, second, vectors = [], [], []
     for image in itertools.product((-1, 0, 1), repeat=3):

@@ -1,0 +1,11 @@
+"""Compute the 19 features of the glasses of a run.
+
+    python experiments/describe.py --out=runs/quickstart
+
+Every setting is a flag; see --help.
+"""
+
+import options
+
+if __name__ == "__main__":
+    options.run(("describe",))

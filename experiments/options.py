@@ -1,0 +1,123 @@
+"""Flags shared by the scripts: one for each setting, and what every script does around its work."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags
+
+from stzjax import io
+from stzjax.pipeline import folder as folders
+from stzjax.pipeline import runner
+from stzjax.pipeline.settings import PRESETS, Settings
+
+OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
+PRESET = flags.DEFINE_enum(
+    "preset",
+    None,
+    list(PRESETS),
+    "Named settings; without it those of an existing --out, else quickstart.",
+)
+WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count() or 1, "Specimens or shear runs at a time.", lower_bound=1
+)
+CACHE = flags.DEFINE_string(
+    "compilation_cache", "", "Folder of JAX's compilation cache; empty: in the user's cache folder."
+)
+
+
+def _define() -> None:
+    """One flag a setting; unset ones keep the value of the preset."""
+    for field in dataclasses.fields(Settings):
+        text = field.metadata["help"]
+        if isinstance(field.default, bool):
+            flags.DEFINE_boolean(field.name, None, text)
+        elif isinstance(field.default, int):
+            flags.DEFINE_integer(field.name, None, text)
+        elif isinstance(field.default, float):
+            flags.DEFINE_float(field.name, None, text)
+        elif isinstance(field.default, tuple):
+            flags.DEFINE_list(field.name, None, text)
+        else:
+            flags.DEFINE_string(field.name, None, text)
+
+
+_define()
+
+
+def _recorded(out: str) -> tuple[str, dict[str, Any]] | None:
+    path = Path(out) / "config.json"
+    if not path.exists():
+        return None
+    record = io.read_json(path)
+    names = {field.name for field in dataclasses.fields(Settings)}
+    try:
+        values = {name: record[name] for name in names}
+        return record["preset"], values
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} lacks {error}: not the settings of a run of this version; choose another --out"
+        ) from error
+
+
+def settings() -> tuple[str, Settings]:
+    """Preset name and settings: preset or existing run, then the flags given."""
+    recorded = None if PRESET.value else _recorded(OUT.value)
+    if recorded:
+        preset, base = recorded
+    else:
+        preset = PRESET.value or "quickstart"
+        base = dataclasses.asdict(PRESETS[preset])
+    for field in dataclasses.fields(Settings):
+        value = flags.FLAGS[field.name].value
+        if value is not None:
+            base[field.name] = value
+        if isinstance(field.default, tuple):
+            base[field.name] = tuple(base[field.name])
+    try:
+        base["dense"] = tuple(int(width) for width in base["dense"])
+    except ValueError as error:
+        raise ValueError(f"--dense takes whole numbers, got {base['dense']}") from error
+    return preset, Settings(**base)
+
+
+def prepare_jax() -> None:
+    """Float64, and a compilation cache that later runs share."""
+    jax.config.update("jax_enable_x64", True)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    jax.config.update("jax_compilation_cache_dir", CACHE.value or str(Path(home) / "stzjax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def run(names: Sequence[str]) -> None:
+    """Main of a script that does some stages on `--out`: one line and exit code 1 on bad input."""
+
+    def main(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+        prepare_jax()
+        try:
+            preset, values = settings()
+            folder = folders.prepare(OUT.value, values, preset)
+            judged = runner.run(folder, names, WORKERS.value)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+        if judged:
+            _summarise(folder, judged)
+
+    app.run(main)
+
+
+def _summarise(folder: folders.Folder, judged: dict[str, Any]) -> None:
+    events, test = judged["events"], judged["test"]
+    print(f"\nevents: {events['triggered']} of {events['runs']} runs")
+    names = ("recall", "precision", "f1", "mcc", "auc", "ap", "prevalence", "ap_over_prevalence")
+    for name in names:
+        print(f"  {name:20s}{test[name]:10.4f}")
+    seconds = judged["timings_s"]
+    print("  ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items()))
+    print(f"report: {folder.path / 'report.html'}")

@@ -1,0 +1,13 @@
+"""The whole path in one command: melt, quench, shear, label, describe, learn, judge.
+
+    python experiments/reproduce.py --out=runs/quickstart
+
+Every setting is a flag; see --help.
+"""
+
+import options
+
+from stzjax.pipeline import runner
+
+if __name__ == "__main__":
+    options.run(runner.ORDER)

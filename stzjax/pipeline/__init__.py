@@ -1,0 +1,1 @@
+"""The pipeline as resumable stages on a run folder; `experiments/` drives it."""

@@ -1,0 +1,132 @@
+"""The folder of a run: where each file lies, and whether it is there and made by these settings."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stzjax import io
+from stzjax.pipeline.settings import STAGES, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """A run folder and the settings of the run.
+
+    Attributes:
+      path: the folder, `--out`.
+      settings: of all stages.
+    """
+
+    path: Path
+    settings: Settings
+
+    @property
+    def melt(self) -> Path:
+        """Snapshots of the liquid that are to be quenched."""
+        return self.path / "melt.npz"
+
+    def specimen(self, number: int) -> Path:
+        """Relaxed, unsheared glass."""
+        return self.path / "specimens" / f"{number:04d}.npz"
+
+    def shear(self, number: int, direction: str) -> Path:
+        """Shear run of a specimen."""
+        return self.path / "shears" / f"{number:04d}_{direction}.npz"
+
+    def features(self, number: int, direction: str) -> Path:
+        """Features of a specimen in the frame of a load."""
+        return self.path / "features" / f"{number:04d}_{direction}.npz"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained network."""
+        return self.path / "model"
+
+    def predictions(self, part: str) -> Path:
+        """Labels and confidences of "validation" or "test"."""
+        return self.path / "predictions" / f"{part}.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """The judgement."""
+        return self.path / "metrics.json"
+
+    def stage_settings(self, stage: str) -> dict[str, Any]:
+        """The settings on which the output of a stage depends."""
+        values = {name: getattr(self.settings, name) for name in STAGES[stage]}
+        values["potential"] = identity(self.settings.potential)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    def done(self, path: Path, stage: str) -> bool:
+        """Whether an archive is there, complete, and made with these settings.
+
+        Raises:
+          ValueError: it was made with other settings, or is damaged; nothing is overwritten.
+        """
+        if not path.exists():
+            return False
+        _, found = io.load_archive(path)
+        self.check(path, found.get("stage_settings", {}), stage)
+        return True
+
+    def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
+        """Raise ValueError naming what differs between recorded settings and these."""
+        wanted = self.stage_settings(stage)
+        differ = [name for name in wanted if found.get(name, None) != wanted[name]]
+        if differ:
+            said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
+            raise ValueError(
+                f"{path} was made with {said}; choose another --out, or delete that folder"
+            )
+
+
+def identity(potential: str) -> str:
+    """Name of a built-in potential, or file name and digest of a table.
+
+    Raises:
+      ValueError: the file is missing.
+    """
+    path = Path(potential)
+    if potential == "mendelev2019":
+        return potential
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(
+            f"cannot read potential {potential}: {error.strerror}; give mendelev2019 or the path "
+            "of a setfl table"
+        ) from error
+    return f"{path.name} sha256:{digest[:16]}"
+
+
+def prepare(path: str | os.PathLike, settings: Settings, preset: str) -> Folder:
+    """Open or make a run folder and record its settings in `config.json`.
+
+    Raises:
+      ValueError: the settings make no sense, or the folder cannot be written.
+    """
+    settings.validate()
+    folder = Folder(Path(path), settings)
+    record = {"preset": preset, **dataclasses.asdict(settings)}
+    record["potential_identity"] = identity(settings.potential)
+    record["provenance"] = io.provenance()
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        config = folder.path / "config.json"
+        if not config.exists() or io.read_json(config) != io.plain(record):
+            _refuse_other_run(folder)
+            io.write_json(config, record)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to --out={path}: {error.strerror or error}; choose another folder"
+        ) from error
+    return folder
+
+
+def _refuse_other_run(folder: Folder) -> None:
+    """Before config.json changes: whatever the folder holds must fit the new settings."""
+    for path, stage in ((folder.melt, "melt"), (folder.specimen(0), "quench")):
+        folder.done(path, stage)

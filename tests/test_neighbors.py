@@ -1,0 +1,241 @@
+"""Neighbour lists: no pair within the cut-off is ever missing, and every shortage is seen."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import cases
+
+from stzjax import neighbors, structure
+
+TILTS = {
+    "orthogonal": np.diag([1.0, 1.1, 0.95]),
+    "tilted": np.array([[1.0, 0.3, -0.25], [0.0, 1.05, 0.35], [0.0, 0.0, 0.9]]),
+}
+
+
+def random_atoms(count: int, length: float, tilt: str = "tilted", seed: int = 0):
+    """Atoms anywhere, close pairs included: a list knows no physics."""
+    fractional = np.random.default_rng(seed).random((count, 3))
+    cell = length * TILTS[tilt]
+    return structure.create(fractional, cell, np.zeros(count, int), ("Cu",))
+
+
+def listed(pairs: neighbors.Neighbors) -> set[tuple[int, int]]:
+    """The pairs (atom, neighbour) of a list."""
+    idx = np.asarray(pairs.idx)
+    place, atom = np.nonzero(idx < idx.shape[1])
+    found = list(zip(atom.tolist(), idx[place, atom].tolist(), strict=True))
+    assert len(found) == len(set(found)), "a pair is listed twice"
+    return set(found)
+
+
+def true_pairs(atoms, cutoff: float) -> set[tuple[int, int]]:
+    """The pairs within a cut-off, by brute force over images."""
+    wrapped = structure.wrap(np.asarray(atoms.fractional))
+    i, j, _ = cases.pairs(wrapped, atoms.cell, cutoff)
+    return set(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def affine(atoms, gradient):
+    return structure.deform(atoms, jnp.asarray(gradient))
+
+
+def sheared(atoms, strain: float, axes=(0, 1)):
+    gradient = np.eye(3)
+    gradient[axes] = strain
+    return affine(atoms, gradient)
+
+
+@pytest.mark.parametrize("tilt", TILTS)
+@pytest.mark.parametrize(
+    ("count", "length", "cutoff", "grid"), ((120, 12.0, 4.0, False), (600, 22.0, 3.2, True))
+)
+@pytest.mark.parametrize("skin", (0.0, 0.7))
+def test_the_list_holds_exactly_the_pairs_within_reach(tilt, count, length, cutoff, grid, skin):
+    atoms = random_atoms(count, length, tilt)
+    pairs = neighbors.allocate(atoms, cutoff, skin=skin)
+    assert (pairs.spec.cells is not None) == grid
+    if grid:
+        assert pairs.spec.cells >= 4
+    assert not pairs.overflow
+    assert not neighbors.is_stale(pairs, atoms) or skin == 0.0
+    assert pairs.spec.skin == skin
+    assert listed(pairs) == true_pairs(atoms, cutoff + skin)
+
+
+def test_positions_outside_the_cell_and_on_its_faces_are_wrapped():
+    atoms = random_atoms(120, 12.0)
+    expected = true_pairs(atoms, 4.0)
+    image = np.random.default_rng(1).integers(-2, 3, atoms.fractional.shape)
+    away = atoms.replace(fractional=atoms.fractional + image)
+    assert listed(neighbors.rebuild(neighbors.allocate(atoms, 4.0, skin=0.0), away)) == expected
+    edge = atoms.replace(fractional=atoms.fractional.at[:5].set(jnp.array([0.0, 1.0, -1e-17])))
+    edge = edge.replace(fractional=edge.fractional.at[5:10, 1].set(1.0 - 1e-16))
+    pairs = neighbors.rebuild(neighbors.allocate(atoms, 4.0, skin=0.0, slack=2.0), edge)
+    # Five atoms on one spot are no pairs of positive length, so only the others are compared.
+    mobile = {(i, j) for i, j in listed(pairs) if max(i, j) >= 5}
+    assert mobile >= {(i, j) for i, j in true_pairs(edge, 4.0) if max(i, j) >= 5}
+
+
+def test_displacement_makes_a_list_stale():
+    atoms = random_atoms(120, 12.0)
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.6)
+    shift = np.zeros((120, 3))
+    for length, stale in ((0.29, False), (0.31, True)):
+        shift[7] = (0.0, 0.0, length)
+        change = jnp.asarray(shift) @ jnp.linalg.inv(atoms.cell).T
+        moved = atoms.replace(fractional=atoms.fractional + change)
+        assert bool(neighbors.is_stale(pairs, moved)) == stale
+        # Crossing the periodic boundary is no displacement.
+        wrapped = moved.replace(fractional=structure.wrap(moved.fractional))
+        assert bool(neighbors.is_stale(pairs, wrapped)) == stale
+
+
+@pytest.mark.parametrize("axes", ((0, 1), (0, 2), (1, 2)))
+def test_pure_shear_makes_a_list_stale(axes):
+    # Fractional positions do not move at all, and still pairs are lost.
+    atoms = random_atoms(600, 22.0, "orthogonal")
+    pairs = neighbors.allocate(atoms, 3.2, skin=0.3)
+    deformed = sheared(atoms, 0.2, axes)
+    missing = true_pairs(deformed, 3.2) - listed(pairs)
+    assert len(missing) > 100
+    assert neighbors.is_stale(pairs, deformed)
+    updated = jax.jit(neighbors.update)(pairs, deformed)
+    assert not updated.overflow
+    assert true_pairs(deformed, 3.2) <= listed(updated)
+    assert not neighbors.is_stale(pairs, sheared(atoms, 0.01, axes))
+
+
+@pytest.mark.parametrize("scale", (0.9, 1.1))
+def test_a_change_of_volume_is_seen(scale):
+    atoms = random_atoms(600, 22.0)
+    pairs = neighbors.allocate(atoms, 3.2, skin=0.3, slack=1.6)
+    swollen = affine(atoms, scale * np.eye(3))
+    assert neighbors.is_stale(pairs, swollen)
+    missing = true_pairs(swollen, 3.2) - listed(pairs)
+    assert (len(missing) > 0) == (scale < 1.0)
+    updated = neighbors.update(pairs, swollen)
+    assert not updated.overflow
+    assert listed(updated) == true_pairs(swollen, 3.5)
+
+
+def test_a_valid_list_is_kept():
+    atoms = random_atoms(120, 12.0)
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.6)
+    nudged = sheared(atoms, 0.001)
+    assert not neighbors.is_stale(pairs, nudged)
+    kept = neighbors.update(pairs, nudged)
+    assert jnp.array_equal(kept.cell, pairs.cell)
+    renewed = neighbors.update(pairs, sheared(atoms, 0.3))
+    assert jnp.array_equal(renewed.cell, sheared(atoms, 0.3).cell)
+
+
+@pytest.mark.parametrize(("count", "length", "cutoff"), ((120, 12.0, 4.0), (600, 22.0, 3.2)))
+def test_overflow_is_seen_and_stays(count, length, cutoff):
+    atoms = random_atoms(count, length)
+    pairs = neighbors.allocate(atoms, cutoff, skin=0.2, slack=1.0)
+    # Everybody in one corner: more neighbours, and more atoms per cell, than there is room for.
+    crowd = atoms.replace(fractional=0.3 * atoms.fractional)
+    crowded = neighbors.update(pairs, crowd)
+    assert crowded.overflow
+    assert neighbors.rebuild(crowded, atoms).overflow
+    anew = neighbors.allocate(crowd, cutoff, skin=0.2)
+    assert not anew.overflow
+    assert true_pairs(crowd, cutoff) <= listed(anew)
+
+
+def test_a_cell_that_shrinks_below_twice_the_reach_overflows():
+    # A pair then has two images within reach, of which a list can hold one.
+    atoms = random_atoms(120, 12.0, "orthogonal")
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.5, slack=3.0)
+    assert not neighbors.rebuild(pairs, affine(atoms, 0.9 * np.eye(3))).overflow
+    assert neighbors.rebuild(pairs, affine(atoms, 0.75 * np.eye(3))).overflow
+    # The same by shear alone, which leaves every edge and the volume as they are.
+    assert neighbors.rebuild(pairs, sheared(atoms, 1.5)).overflow
+
+
+def test_the_skin_is_shortened_to_fit_the_cell():
+    atoms = random_atoms(60, 9.0, "orthogonal")
+    pairs = neighbors.allocate(atoms, 4.0, skin=1.0)
+    assert pairs.spec.skin == pytest.approx(9.0 * 0.95 / 2 - 4.0, abs=1.1e-3)
+    assert not pairs.overflow
+    assert listed(pairs) == true_pairs(atoms, 4.0 + pairs.spec.skin)
+
+
+@pytest.mark.parametrize("tilt", TILTS)
+def test_a_cell_smaller_than_twice_the_cutoff_is_refused(tilt):
+    atoms = random_atoms(60, 8.0, tilt)
+    height = structure.heights(atoms.cell).min()
+    with pytest.raises(ValueError, match="use more atoms or replicate") as caught:
+        neighbors.allocate(atoms, height / 2 + 1e-6)
+    assert f"{height:.2f}" in str(caught.value)
+    exact = neighbors.allocate(atoms, height / 2 - 1e-9)
+    assert exact.spec.skin == 0.0 and not exact.overflow
+
+
+def test_few_atoms():
+    alone = structure.create([[0.5, 0.5, 0.5]], 10.0 * np.eye(3), [0], ("Cu",))
+    assert listed(neighbors.allocate(alone, 4.0)) == set()
+    for gap, expected in ((0.3, {(0, 1), (1, 0)}), (0.5, set())):
+        two = structure.create([[0.9, 0, 0], [0.9 + gap, 0, 0]], 10.0 * np.eye(3), [0, 0], ("Cu",))
+        assert listed(neighbors.allocate(two, 4.0, skin=0.0)) == expected
+
+
+def test_rebuild_under_vmap_is_one_by_one():
+    batch = [random_atoms(300, 22.0, seed=seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
+    template = neighbors.allocate(batch[0], 3.2, skin=0.3, slack=2.0)
+    together = jax.jit(jax.vmap(lambda s: neighbors.update(template, s)))(stacked)
+    assert not together.overflow.any()
+    for k, atoms in enumerate(batch):
+        pairs = jax.tree.map(lambda x, k=k: x[k], together)
+        assert true_pairs(atoms, 3.2) <= listed(pairs)
+
+
+def test_ensure_makes_a_list_only_when_there_is_none():
+    atoms = random_atoms(120, 12.0)
+    given_list = neighbors.allocate(atoms, 4.0)
+    assert neighbors.ensure(given_list, atoms, 4.0) is given_list
+    assert listed(neighbors.ensure(None, atoms, 4.0)) == true_pairs(atoms, 4.0)
+
+
+@functools.cache
+def _walk():
+    """Start of the random walks, shared so that `update` compiles once."""
+    atoms = random_atoms(250, 16.0, "orthogonal", seed=3)
+    return atoms, neighbors.allocate(atoms, 3.0, skin=0.5, slack=2.5), jax.jit(neighbors.update)
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 2**31),
+        st.floats(0.0, 0.4),
+        st.tuples(*[st.floats(-0.06, 0.06)] * 6),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(steps)
+def test_no_pair_is_lost_on_a_random_walk(path):
+    # Displacements and strains of all sizes, so that steps end on both sides of the rebuild.
+    atoms, pairs, update = _walk()
+    for seed, size, strain in path:
+        gradient = np.eye(3)
+        gradient[np.triu_indices(3)] += strain
+        atoms = affine(atoms, gradient)
+        direction = np.random.default_rng(seed).normal(size=(250, 3))
+        direction *= size / np.linalg.norm(direction, axis=1).max()
+        change = jnp.asarray(direction) @ jnp.linalg.inv(atoms.cell).T
+        atoms = atoms.replace(fractional=structure.wrap(atoms.fractional + change))
+        pairs = update(pairs, atoms)
+        if pairs.overflow:
+            pairs = neighbors.allocate(atoms, 3.0, skin=0.5, slack=2.5)
+        assert true_pairs(atoms, 3.0) <= listed(pairs)

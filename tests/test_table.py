@@ -1,0 +1,171 @@
+"""The 19 features: what they are made of, and how they turn with the load."""
+
+import jax
+import numpy as np
+import pytest
+from reference import cases
+
+import stzjax
+from stzjax import loading, relax
+from stzjax.descriptors import stiffness, stress, table, vibrations, voronoi
+
+# Soft modes amplify the rounding of the positions; everything else is better.
+ROUNDING = 1e-8
+
+
+@pytest.fixture(scope="module")
+def glass():
+    """54 atoms at a minimum in a cubic cell, so that the six loads only exchange its axes."""
+    potential = cases.potential(cases.SMALL)
+    start = cases.small(seed=4)
+    start = stzjax.structure.create(
+        start.fractional, np.eye(3) * 10.0, start.species, start.elements
+    )
+    relaxed = relax.relax(start, potential, relax.RelaxConfig(force_tolerance=1e-10))
+    assert relaxed.converged
+    return relaxed.structure, potential
+
+
+@pytest.fixture(scope="module")
+def specimen(glass):
+    return table.describe(*glass)
+
+
+def column(features, name):
+    return np.asarray(features)[:, table.COLUMNS.index(name)]
+
+
+def test_columns_are_the_parts(glass, specimen):
+    structure, potential = glass
+    features = np.asarray(table.features(structure, potential, "+yz", per_specimen=specimen))
+    assert features.shape == (54, 19) and features.dtype == np.float64
+    assert len(set(table.COLUMNS)) == 19
+    cells = voronoi.tessellate(structure)
+    soft = vibrations.modes(structure, potential, 0.01)
+    species = np.asarray(structure.species)
+    icosahedron = voronoi.is_icosahedron(cells.indices) & (species == 0)
+    moduli = stiffness.to_voigt(stiffness.atomic_stiffness(structure, potential, cells.volume))
+    stresses = np.asarray(stress.atomic_stress(structure, potential, cells.volume))
+    expected = {
+        "Cu": species == 0,
+        "Zr": species == 1,
+        "icosahedron": icosahedron,
+        "not_icosahedron": ~icosahedron,
+        "voronoi_volume": cells.volume,
+        "potential_energy": cases.oracle(structure, cases.SMALL),
+        "participation_fraction": vibrations.participation_fraction(soft.vectors),
+        **{f"C{k + 1}4": moduli[:, k, 3] for k in range(6)},
+        **{
+            f"s{a}{b}": stresses[:, a - 1, b - 1]
+            for a, b in ((1, 1), (2, 2), (3, 3), (1, 2), (2, 3), (3, 1))
+        },
+    }
+    assert set(expected) == set(table.COLUMNS)
+    for name, values in expected.items():
+        np.testing.assert_allclose(column(features, name), values, atol=ROUNDING, err_msg=name)
+    np.testing.assert_array_equal(specimen.pairs, cells.pairs)
+
+
+@pytest.mark.parametrize("direction", loading.DIRECTIONS)
+def test_a_turned_glass_under_the_turned_load_has_the_same_features(glass, specimen, direction):
+    structure, potential = glass
+    expected = table.features(structure, potential, direction, per_specimen=specimen)
+    turn = loading.rotation(direction)
+    turned = stzjax.structure.create(
+        np.asarray(structure.fractional) @ turn.T,
+        structure.cell,
+        structure.species,
+        structure.elements,
+    )
+    found = table.features(turned, potential, "+yz")
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("direction", loading.DIRECTIONS)
+def test_the_load_selects_its_own_shear_stress_and_modulus(specimen, direction):
+    """s23 and C44 by contraction with the strain of the load, without any rotation."""
+    features = table.rotate_to(specimen, direction)
+    strain = loading.generator(direction)
+    resolved = np.einsum("nab,ab->n", specimen.stress, strain)
+    modulus = np.einsum("ab,nabcd,cd->n", strain, specimen.stiffness, strain)
+    np.testing.assert_allclose(column(features, "s23"), resolved, atol=1e-13)
+    np.testing.assert_allclose(column(features, "C44"), modulus, atol=1e-13)
+    plane = np.eye(3)[loading.axes(direction)[1]]
+    normal = np.einsum("nab,a,b->n", specimen.stress, plane, plane)
+    np.testing.assert_allclose(column(features, "s33"), normal, atol=1e-13)
+
+
+def test_the_sign_of_a_load_matters_and_its_name_may_omit_plus(specimen):
+    plus, minus = (np.asarray(table.rotate_to(specimen, d)) for d in ("+xy", "-xy"))
+    odd = [table.COLUMNS.index(name) for name in ("s23", "C24", "C34")]
+    np.testing.assert_allclose(plus[:, odd], -minus[:, odd], atol=1e-13)
+    np.testing.assert_array_equal(plus, table.rotate_to(specimen, "xy"))
+
+
+def test_relabelled_atoms_have_relabelled_features(glass, specimen):
+    structure, potential = glass
+    order = np.random.default_rng(0).permutation(54)
+    other = structure.replace(
+        fractional=structure.fractional[order], species=structure.species[order]
+    )
+    expected = np.asarray(table.rotate_to(specimen, "-xy"))[order]
+    np.testing.assert_allclose(table.features(other, potential), expected, atol=ROUNDING)
+
+
+def test_a_translation_changes_nothing(glass, specimen):
+    structure, potential = glass
+    moved = stzjax.structure.create(
+        structure.fractional + np.array([0.31, -0.77, 0.123]),
+        structure.cell,
+        structure.species,
+        structure.elements,
+    )
+    expected = table.rotate_to(specimen, "+xz")
+    np.testing.assert_allclose(
+        table.features(moved, potential, "+xz"), expected, atol=ROUNDING
+    )
+
+
+def test_the_order_of_the_elements_does_not_matter(glass, specimen):
+    structure, potential = glass
+    swapped = structure.replace(species=1 - structure.species, elements=("Zr", "Cu"))
+    expected = table.rotate_to(specimen, "-yz")
+    np.testing.assert_allclose(
+        table.features(swapped, potential, "-yz"), expected, atol=ROUNDING
+    )
+
+
+@pytest.mark.parametrize(
+    ("elements", "columns"),
+    [
+        (("Cu", "Zr"), [0, 1]),
+        (("Zr", "Cu"), [1, 0]),
+        (("Ni", "Al"), [1, 0]),
+        (("Cu",), [0]),
+        (("Zr",), [1]),
+    ],
+)
+def test_element_columns(elements, columns):
+    assert table.element_columns(elements).tolist() == columns
+
+
+def test_icosahedra_are_centred_on_copper(monkeypatch, glass):
+    structure, potential = glass
+    monkeypatch.setattr(voronoi, "is_icosahedron", lambda indices: np.ones(len(indices), bool))
+    features = table.features(structure, potential)
+    np.testing.assert_array_equal(column(features, "icosahedron"), column(features, "Cu"))
+
+
+def test_turning_runs_under_jit(specimen):
+    found = jax.jit(table.rotate_to, static_argnames="direction")(specimen, direction="-xz")
+    np.testing.assert_allclose(found, table.rotate_to(specimen, "-xz"), atol=1e-14)
+
+
+def test_bad_input_is_refused(glass):
+    structure, potential = glass
+    with pytest.raises(ValueError, match="unknown direction 'yx'"):
+        table.features(structure, potential, "yx")
+    with pytest.raises(ValueError, match="two elements, got Cu, Zr, Al"):
+        table.describe(structure.replace(elements=("Cu", "Zr", "Al")), potential)
+    with pytest.raises(ValueError, match="not a minimum"):
+        table.features(cases.small(jitter=0.05), potential)

@@ -1,0 +1,176 @@
+"""Soft modes: the closed-form Hessian and its spectrum against finite differences and SciPy."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from reference import cases
+
+import stzjax
+from stzjax import relax, units
+from stzjax.descriptors import vibrations
+
+# Relative to the largest entry: five-point differences and splines err by less.
+CURVATURE = 2e-6
+ROUNDING = 1e-10
+
+
+@pytest.fixture(scope="module")
+def glass():
+    """54 atoms at a minimum of an asymmetric potential, in a tilted cell."""
+    potential = cases.potential(cases.SMALL)
+    relaxed = relax.relax(cases.small(), potential, relax.RelaxConfig(force_tolerance=1e-8))
+    assert relaxed.converged
+    structure = relaxed.structure
+    return structure, potential, stzjax.neighbors.allocate(structure, potential.cutoff)
+
+
+@pytest.fixture(scope="module")
+def spectrum(glass):
+    """All modes by SciPy from finite differences of the forces; translations dropped."""
+    structure, potential, neighbors = glass
+    positions = np.asarray(stzjax.structure.positions(structure))
+    back = np.linalg.inv(structure.cell).T
+    matrix = np.zeros((162, 162))
+    for column in range(162):
+
+        def force(x, column=column):
+            moved = positions.copy()
+            moved.flat[column] += x
+            moved = structure.replace(fractional=moved @ back)
+            return np.asarray(stzjax.energetics.forces(moved, potential, neighbors)).ravel()
+
+        matrix[:, column] = -cases.derivative(force)
+    mass = np.repeat(np.array([63.546, 91.224])[np.asarray(structure.species)], 3)
+    weighted = 0.5 * (matrix + matrix.T) / np.sqrt(np.outer(mass, mass))
+    eigenvalues, vectors = scipy.linalg.eigh(weighted)
+    still = np.sort(np.argsort(np.abs(eigenvalues))[3:])
+    return matrix, eigenvalues[still], vectors[:, still].T.reshape(-1, 54, 3)
+
+
+def test_the_hessian_is_the_slope_of_the_forces(glass, spectrum):
+    found = vibrations.hessian(*glass)
+    np.testing.assert_allclose(found, spectrum[0], atol=CURVATURE * np.abs(found).max())
+    np.testing.assert_allclose(found, found.T, atol=1e-12 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_hessian_is_the_curvature_of_a_closed_form(glass, seed):
+    """Second differences of the NumPy oracle's energy along two random fields."""
+    structure, potential, neighbors = glass
+    first, second = np.random.default_rng(seed).normal(size=(2, 54, 3)) / 9.0
+    back = np.linalg.inv(structure.cell).T
+
+    def energy(x, y):
+        move = (x * first + y * second) @ back
+        moved = structure.replace(fractional=np.asarray(structure.fractional) + move)
+        return cases.oracle(moved, cases.SMALL).sum()
+
+    expected = cases.derivative(lambda x: cases.derivative(lambda y: energy(x, y)))
+    found = first.ravel() @ vibrations.hessian(structure, potential, neighbors) @ second.ravel()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_hessian_of_the_built_in_potential_is_that_of_its_forces():
+    structure, potential = cases.stored("glass", "tilted"), stzjax.potentials.mendelev2019()
+    neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
+    matrix = vibrations.hessian(structure, potential, neighbors)
+    move = np.random.default_rng(0).normal(size=(structure.num_atoms, 3))
+    product = stzjax.energetics.hessian_vector_product(structure, potential, move, neighbors)
+    np.testing.assert_allclose(matrix @ move.ravel(), product.ravel(), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_modes_agree_with_scipy(glass, spectrum, method):
+    structure, potential, neighbors = glass
+    found = vibrations.modes(
+        structure, potential, fraction=0.1, method=method, neighbors=neighbors
+    )
+    eigenvalues, vectors = spectrum[1][:16], spectrum[2][:16]
+    assert found.eigenvalues.shape == (16,) and found.vectors.shape == (16, 54, 3)
+    np.testing.assert_allclose(found.eigenvalues, eigenvalues, atol=CURVATURE * spectrum[1].max())
+    overlap = np.einsum("mia,mia->m", found.vectors, vectors)
+    np.testing.assert_allclose(np.abs(overlap), 1.0, atol=1e-6)
+
+
+def test_every_vibration_and_no_translation(glass, spectrum):
+    structure, potential, neighbors = glass
+    found = vibrations.modes(structure, potential, fraction=1.0, neighbors=neighbors)
+    assert found.eigenvalues.shape == (159,)
+    np.testing.assert_allclose(found.eigenvalues, spectrum[1], atol=CURVATURE * spectrum[1].max())
+    flat = found.vectors.reshape(159, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(159), atol=ROUNDING)
+    mass = units.masses(structure.elements)[np.asarray(structure.species)]
+    drift = np.einsum("mia,i->ma", found.vectors, np.sqrt(mass))
+    np.testing.assert_allclose(drift, 0.0, atol=1e-8)
+
+
+def test_without_masses_the_modes_are_those_of_the_hessian(glass, spectrum):
+    structure, potential, neighbors = glass
+    found = vibrations.modes(
+        structure, potential, fraction=1.0, mass_weighted=False, neighbors=neighbors
+    )
+    expected = scipy.linalg.eigvalsh(spectrum[0])
+    expected = np.delete(expected, np.argsort(np.abs(expected))[:3])
+    np.testing.assert_allclose(found.eigenvalues, expected, atol=CURVATURE * expected.max())
+
+
+def test_the_methods_agree_on_a_glass(glass):
+    structure, potential, neighbors = glass
+    dense, lanczos = (
+        vibrations.modes(structure, potential, 0.05, method=m, neighbors=neighbors)
+        for m in ("dense", "lanczos")
+    )
+    np.testing.assert_allclose(dense.eigenvalues, lanczos.eigenvalues, rtol=1e-9)
+    share = [vibrations.participation_fraction(m.vectors) for m in (dense, lanczos)]
+    np.testing.assert_allclose(share[0], share[1], atol=1e-7)
+
+
+def test_one_mode_at_least_and_the_fraction_is_rounded(glass):
+    structure, potential, _ = glass
+    for fraction, count in ((1e-6, 1), (0.01, 2), (0.02, 3)):
+        found = vibrations.modes(structure, potential, fraction)
+        assert len(found.eigenvalues) == count
+
+
+def test_participation_of_plane_waves_and_of_one_atom():
+    wave = np.exp(2j * np.pi * 3 * np.arange(20) / 20)
+    modes = np.zeros((2, 20, 3))
+    modes[0, :, 1], modes[1, :, 1] = wave.real / np.sqrt(10), wave.imag / np.sqrt(10)
+    np.testing.assert_allclose(vibrations.participation_fraction(modes), 1.0)
+    alone = np.zeros((4, 20, 3))
+    alone[:, 7, 0] = 1.0
+    expected = np.zeros(20)
+    expected[7] = 20.0
+    np.testing.assert_allclose(vibrations.participation_fraction(alone), expected)
+
+
+def test_participation_is_one_on_average(glass):
+    structure, potential, neighbors = glass
+    soft = vibrations.modes(structure, potential, 0.05, neighbors=neighbors)
+    share = vibrations.participation_fraction(soft.vectors)
+    assert share.shape == (54,) and share.min() >= 0.0
+    np.testing.assert_allclose(share.sum(), 54.0, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
+    _, potential, _ = glass
+    rough = cases.small(jitter=0.05)
+    matrix = vibrations.hessian(rough, potential)
+    mass = np.repeat(units.masses(rough.elements)[np.asarray(rough.species)], 3)
+    lowest = scipy.linalg.eigvalsh(matrix / np.sqrt(np.outer(mass, mass)))[0]
+    assert lowest < 0
+    with pytest.raises(ValueError, match=f"not a minimum.*{lowest:.3e}.*relax"):
+        vibrations.modes(rough, potential, method=method)
+
+
+def test_bad_input_is_refused(glass):
+    structure, potential, neighbors = glass
+    for fraction in (0.0, -0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match=r"must be in \(0, 1\]"):
+            vibrations.modes(structure, potential, fraction, neighbors=neighbors)
+    with pytest.raises(ValueError, match="unknown method 'fast'; choose from auto, dense"):
+        vibrations.modes(structure, potential, method="fast", neighbors=neighbors)
+    broken = structure.replace(fractional=structure.fractional.at[0].set(np.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        vibrations.modes(broken, potential, neighbors=neighbors)
