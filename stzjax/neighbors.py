@@ -167,8 +167,9 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
     codes = partition.PartitionErrorCode
     # MALFORMED_BOX is inverted in jax-md 0.2.29, so only these bits are asked.
     short = int(codes.NEIGHBOR_LIST_OVERFLOW | codes.CELL_LIST_OVERFLOW | codes.CELL_SIZE_TOO_SMALL)
-    # Beyond half the thinnest height a pair may have a second image, which no list holds.
-    thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin)
+    # Beyond half the thinnest height a pair may have a second image, which no list holds. The
+    # millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
+    thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin) * (1.0 - 1e-6)
     return neighbors.replace(
         idx=found.idx.T,
         fractional=structure.fractional,

@@ -46,7 +46,7 @@ class RelaxConfig(NamedTuple):
     force_tolerance: float = 1e-6
     max_iterations: int = 20_000
     step: float = 0.1
-    max_step: float = 0.4
+    max_step: float = 0.3
     max_move: float = 0.1
     min_uphill_delay: int = 5
     grow: float = 1.1

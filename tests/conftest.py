@@ -1,5 +1,7 @@
 """Shared settings and fixtures of the tests."""
 
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -12,3 +14,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a GPU, JAX sees none"))
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of the reference numbers."""
+    return Path(__file__).parent / "reference"

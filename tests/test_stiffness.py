@@ -51,9 +51,7 @@ def test_finite_differences_of_each_atom_agree(glass):
     structure, potential, neighbors = glass
 
     def energy(strain):
-        return cases.oracle(
-            structure.replace(cell=strained(structure.cell, strain)), cases.SMALL
-        )
+        return cases.oracle(structure.replace(cell=strained(structure.cell, strain)), cases.SMALL)
 
     found = stiffness.atomic_stiffness(structure, potential, jnp.ones(54), neighbors)
     found = np.asarray(stiffness.to_voigt(found))
@@ -149,3 +147,10 @@ def test_the_short_range_branch_counts():
     expected = cases.derivative(lambda x: cases.derivative(lambda y: energy(x + y)))
     np.testing.assert_allclose(2.0 * found[0, 2, 2, 2, 2], expected, rtol=1e-5)
     assert np.abs(np.asarray(found)).sum() == pytest.approx(2.0 * found[0, 2, 2, 2, 2])
+
+
+def test_a_position_that_is_not_a_number_shows(glass):
+    structure, potential, neighbors = glass
+    broken = structure.replace(fractional=structure.fractional.at[3].set(np.nan))
+    found = stiffness.atomic_stiffness(broken, potential, jnp.ones(54), neighbors)
+    assert np.isnan(found[3]).all()

@@ -121,18 +121,14 @@ def test_a_translation_changes_nothing(glass, specimen):
         structure.elements,
     )
     expected = table.rotate_to(specimen, "+xz")
-    np.testing.assert_allclose(
-        table.features(moved, potential, "+xz"), expected, atol=ROUNDING
-    )
+    np.testing.assert_allclose(table.features(moved, potential, "+xz"), expected, atol=ROUNDING)
 
 
 def test_the_order_of_the_elements_does_not_matter(glass, specimen):
     structure, potential = glass
     swapped = structure.replace(species=1 - structure.species, elements=("Zr", "Cu"))
     expected = table.rotate_to(specimen, "-yz")
-    np.testing.assert_allclose(
-        table.features(swapped, potential, "-yz"), expected, atol=ROUNDING
-    )
+    np.testing.assert_allclose(table.features(swapped, potential, "-yz"), expected, atol=ROUNDING)
 
 
 @pytest.mark.parametrize(

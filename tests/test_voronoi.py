@@ -95,6 +95,27 @@ def test_crystals_whose_vertices_are_degenerate(name, repeat):
         assert len(cells.pairs) == structure.num_atoms * expected.sum()
 
 
+def noisy(structure):
+    noise = np.random.default_rng(0).normal(scale=1e-11, size=structure.fractional.shape)
+    return structure.replace(fractional=structure.fractional + noise)
+
+
+@pytest.mark.parametrize("name", ["bcc", "fcc"])
+def test_a_vertex_that_rounding_pulls_apart_is_one(name):
+    structure = crystal(name, 3)
+    expected, found = voronoi.tessellate(structure), voronoi.tessellate(noisy(structure))
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+
+
+def test_an_edge_that_rounding_pulls_apart_is_no_face():
+    """Four cells of the simple cubic lattice share each edge; the two diagonals are needles."""
+    structure = crystal("sc", 4)
+    expected, found = voronoi.tessellate(structure), voronoi.tessellate(noisy(structure))
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+    np.testing.assert_allclose(found.volume, expected.volume, rtol=1e-9)
+
+
 def test_an_atom_alone_is_a_neighbour_of_nothing_but_itself():
     cells = voronoi.tessellate(crystal("sc", 1))
     assert cells.pairs.shape == (0, 2) and cells.areas.shape == (0,)
@@ -128,6 +149,21 @@ def test_another_choice_of_lattice_vectors_changes_nothing():
     expected, found = voronoi.tessellate(structure), voronoi.tessellate(other)
     np.testing.assert_allclose(found.volume, expected.volume, rtol=ROUNDING)
     np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.6, 1.1, 1.6])
+@pytest.mark.parametrize("contrast", [0.0, 1.5])
+@pytest.mark.parametrize("case", ["glass", "few"])
+def test_images_are_added_until_none_could_matter(monkeypatch, case, contrast, reach):
+    """From whatever number of images the search sets out, also for very unlike radii."""
+    structure = stored(case)
+    radii = 0.5 + contrast * np.asarray(structure.species)
+    monkeypatch.setattr(voronoi, "_FIRST_REACH", 6.0)
+    expected = voronoi.tessellate(structure, radii=radii)
+    monkeypatch.setattr(voronoi, "_FIRST_REACH", reach)
+    found = voronoi.tessellate(structure, radii=radii)
+    np.testing.assert_allclose(found.volume, expected.volume, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(found.pairs, expected.pairs)
 
 
@@ -178,3 +214,5 @@ def test_bad_input_is_refused():
     for radii in (np.ones(3), np.full(structure.num_atoms, np.nan), -np.ones(structure.num_atoms)):
         with pytest.raises(ValueError, match="radii must be 32 finite lengths"):
             voronoi.tessellate(structure, radii=radii)
+    with pytest.raises(ValueError, match="NaN"):
+        voronoi.tessellate(structure.replace(fractional=structure.fractional.at[0].set(np.nan)))

@@ -23,6 +23,7 @@ METHODS = ("auto", "dense", "lanczos")
 """How to find the lowest modes; "auto" takes the faster one for the size."""
 
 _DENSE_UP_TO = 300
+_ROUNDING = 1e-11
 
 
 class Modes(NamedTuple):
@@ -74,7 +75,10 @@ def modes(
     if method == "auto":
         few = count < vibrations // 10
         method = "lanczos" if few and structure.num_atoms > _DENSE_UP_TO else "dense"
+    floor = _ROUNDING * matrix.diagonal().max()
     eigenvalues, vectors = (_dense if method == "dense" else _lanczos)(matrix, count)
+    if eigenvalues[0] <= floor:
+        raise _not_a_minimum(eigenvalues[0])
     return Modes(eigenvalues, np.ascontiguousarray(vectors.T).reshape(count, -1, 3))
 
 
@@ -107,8 +111,8 @@ def hessian(structure: Structure, potential: EAM, neighbors: Neighbors | None = 
     many[atom, other] = gradients[:, place, atom].T
     each = np.arange(size)
     many[each, each] = -many.sum(axis=1)
-    many = many.reshape(size, 3 * size)
-    matrix = many.T @ (bend[:, None] * many)
+    rows = many.reshape(size, 3 * size)
+    matrix = rows.T @ (bend[:, None] * rows)
     view = matrix.reshape(size, 3, size, 3)
     pair = np.moveaxis(blocks[:, :, place, atom], -1, 0)
     view[atom, :, other, :] -= pair
@@ -121,8 +125,9 @@ def _derivatives(structure: Structure, potential: EAM, neighbors: Neighbors):
     """Bond blocks (3, 3, K, N) [eV/Å²], ∂ρ_i/∂x_j (3, K, N) [1/Å] and F'' (N,) [eV]."""
     bonds = energetics.bonds(structure, potential, neighbors)
     r, own, other = bonds.r, bonds.own, bonds.other
-    # A table's last slope need not vanish exactly at the cut-off, where padding sits.
-    inside = r < potential.cutoff
+    # A table's last slope need not vanish exactly at the cut-off, where padding sits; written so
+    # that a distance that is not a number counts, and shows in the result.
+    inside = ~(r >= potential.cutoff)
     density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
     total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
     rise, bend = value_and_slope(
@@ -160,12 +165,9 @@ def _without_translations(matrix: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 
 def _dense(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    eigenvalues, vectors = scipy.linalg.eigh(
+    return scipy.linalg.eigh(
         matrix, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False
     )
-    if eigenvalues[0] <= 0.0:
-        raise _not_a_minimum(eigenvalues[0])
-    return eigenvalues, vectors
 
 
 def _lanczos(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -224,7 +224,10 @@ def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Fa
     swept = np.einsum("va,va->v", np.cross(spokes, edge), normal[face])
     area = 0.5 * np.add.reduceat(swept, start)
     depth = np.einsum("fa,fa->f", middle - points[centre], normal)
-    real = np.add.reduceat((length > same).astype(int), start) >= 3
+    # A face between cells that meet in an edge or a vertex only is a needle or a point.
+    real = (np.add.reduceat((length > same).astype(int), start) >= 3) & (
+        area > same * np.add.reduceat(length, start)
+    )
     edges = np.add.reduceat((length > shortest).astype(int), start)
     return _Faces(centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real])
 
@@ -237,8 +240,7 @@ def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndar
     angle = np.arctan2(
         np.einsum("va,va->v", spokes, second[face]), np.einsum("va,va->v", spokes, first[face])
     )
-    # Angles lie within ±π, so one sort by 8 face + angle orders the faces and their vertices.
-    return spokes[np.argsort(8.0 * face + angle)]
+    return spokes[np.lexsort((angle, face))]
 
 
 def _indices(faces: _Faces, num_atoms: int) -> np.ndarray:

@@ -13,14 +13,14 @@ import stzjax
 ELEMENTS = ("Cu", "Zr")
 SMALL = tables.Toy(
     elements=ELEMENTS,
-    hard=((200.0, 260.0), (260.0, 420.0)),
-    soft=((15.0, 17.0), (17.0, 16.0)),
-    weight=((9.0, 2.5), (24.0, 14.0)),
+    hard=((21000.0, 23000.0), (23000.0, 25000.0)),
+    soft=((150.0, 160.0), (160.0, 150.0)),
+    weight=((100.0, 30.0), (240.0, 150.0)),
     bend=((0.5, 2.0), (-0.5, 1.0)),
-    depth=(1.1, 1.7),
+    depth=(0.5, 0.7),
     rise=(0.002, 0.001),
-    cutoff=4.2,
-    max_density=60.0,
+    cutoff=4.1,
+    max_density=100.0,
 )
 """An asymmetric potential of short range, for cells of a few dozen atoms."""
 
@@ -57,12 +57,13 @@ def potential(toy: tables.Toy, points: int = tables.POINTS) -> stzjax.potentials
     )
 
 
-def small(seed: int = 0, jitter: float = 0.03) -> stzjax.structure.Structure:
-    """54 atoms on a strongly perturbed bcc lattice in a tilted cell, for `SMALL`."""
+def small(seed: int = 0, jitter: float = 0.02) -> stzjax.structure.Structure:
+    """32 atoms on a strongly perturbed fcc lattice in a tilted cell, for `SMALL`."""
     rng = np.random.default_rng(seed)
-    corner = np.array(list(itertools.product(range(3), repeat=3))) / 3
-    fractional = np.concatenate([corner, corner + 1 / 6])
-    cell = 9.9 * np.array([[1.0, 0.10, -0.08], [0.0, 0.97, 0.12], [0.0, 0.0, 1.04]])
+    corner = np.array(list(itertools.product(range(2), repeat=3)))[:, None]
+    basis = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    fractional = (corner + basis).reshape(-1, 3) / 2
+    cell = 8.8 * np.array([[1.0, 0.05, -0.04], [0.0, 0.98, 0.06], [0.0, 0.0, 1.02]])
     species = rng.integers(0, 2, len(fractional))
     kick = rng.normal(scale=jitter, size=fractional.shape)
     return stzjax.structure.create(fractional + kick, cell, species, ELEMENTS)

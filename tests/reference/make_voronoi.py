@@ -11,8 +11,8 @@ Cases: `glass`, the relaxed glass in a tilted cell, and `few`, five atoms in a f
 tilted cell, where an atom meets several images of its neighbours and of itself. For each:
 `volume` (N,) [Å³], `faces` (N, 20) number of faces by number of edges, `pairs` (P, 2) distinct
 ordered neighbours without self-pairs and their shared `areas` (P,) [Å²] in single precision, for
-the plain tessellation (`plain_`) and the radical one (`radical_`) with `radii`, all by Voro++; for the
-glass also OVITO's counts at the edge thresholds 0 and 0.5 Å, and its volumes.
+the plain tessellation (`plain_`) and the radical one (`radical_`) with `radii`, all by Voro++; for
+the glass also OVITO's counts at the edge thresholds 0 and 0.5 Å, and its volumes.
 """
 
 import argparse
@@ -75,9 +75,7 @@ def voro(fractional, cell, radii=None) -> dict[str, np.ndarray]:
 
 def area(corners: np.ndarray) -> float:
     """Area of a plane polygon, (M, 3) corners in order."""
-    return 0.5 * float(
-        np.linalg.norm(np.cross(corners, np.roll(corners, -1, axis=0)).sum(axis=0))
-    )
+    return 0.5 * float(np.linalg.norm(np.cross(corners, np.roll(corners, -1, axis=0)).sum(axis=0)))
 
 
 def by_ovito(fractional, cell, edge_threshold: float) -> tuple[np.ndarray, np.ndarray]:

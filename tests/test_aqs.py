@@ -1,0 +1,161 @@
+"""Shear against LAMMPS (energy, stress, event) and OVITO (D²min), and what labels must not depend on.
+
+`reference/shear.npz` and the glass are made by `reference/make_shear.py`.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from stzjax import aqs, io, neighbors, nonaffine, potentials
+from stzjax import structure as structures
+
+THRESHOLD = 0.1
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return potentials.mendelev2019()
+
+
+@pytest.fixture(scope="module")
+def glass(reference):
+    return io.structure_from(dict(np.load(reference / "glass.npz")))
+
+
+@pytest.fixture(scope="module")
+def lammps(reference):
+    return dict(np.load(reference / "shear.npz"))
+
+
+@pytest.fixture(scope="module")
+def plain(glass, potential):
+    """The paper's protocol: plain affine steps."""
+    return aqs.shear(glass, potential, "-yz", aqs.ShearConfig(extrapolate=False))
+
+
+@pytest.mark.parametrize("direction", ["+xy", "-yz", "+xz"])
+def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
+    """Energy per atom, stress, event step and atoms of the same protocol in LAMMPS.
+
+    LAMMPS interpolates a table of 20,000 points, which shifts energies by less than 1e-8 eV/atom
+    and stresses by less than 1e-7 eV/Å³ (0.02 MPa); both minimisers stop at 1e-6 eV/Å.
+    """
+    reference = {
+        name: lammps[f"{direction}_{name}"] for name in ("energy", "stress", "max_d2min")
+    }
+    run = plain if direction == "-yz" else aqs.shear(glass, potential, direction)
+    event = len(reference["energy"]) - 1
+    assert run.event_step(THRESHOLD) == event
+    quiet = slice(0, event)
+    np.testing.assert_allclose(
+        run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8
+    )
+    np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], atol=2e-7)
+    np.testing.assert_allclose(
+        run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=1e-2, atol=1e-8
+    )
+    atoms = lammps[f"{direction}_event_d2min"] > THRESHOLD
+    assert np.array_equal(run.labels(THRESHOLD), atoms)
+
+
+@pytest.mark.parametrize("direction", ["+xy", "-yz", "+xz"])
+def test_d2min_of_ovito(direction, lammps):
+    """The field of OVITO's AtomicStrainModifier between the two LAMMPS configurations."""
+    ends = []
+    for name in ("before", "after"):
+        cell = lammps[f"{direction}_{name}_cell"]
+        fractional = lammps[f"{direction}_{name}_positions"] @ np.linalg.inv(cell).T
+        ends.append(structures.create(fractional, cell, np.zeros(500, int), ("Cu",)))
+    bonds = neighbors.allocate(ends[0], 3.8)
+    found = nonaffine.d2min(*ends, bonds)
+    np.testing.assert_allclose(found, lammps[f"{direction}_event_d2min"], rtol=1e-6, atol=1e-12)
+
+
+def test_tighter_tolerance_changes_no_label(glass, potential, plain):
+    tight = aqs.ShearConfig(extrapolate=False, force_tolerance=1e-7)
+    run = aqs.shear(glass, potential, "-yz", tight)
+    assert run.event_step(THRESHOLD) == plain.event_step(THRESHOLD)
+    assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
+
+
+def test_extrapolation_changes_no_label_and_saves_work(glass, potential, plain):
+    run = aqs.shear(glass, potential, "-yz", aqs.ShearConfig(extrapolate=True))
+    event = plain.event_step(THRESHOLD)
+    assert run.event_step(THRESHOLD) == event
+    assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
+    np.testing.assert_allclose(run.energy[:event], plain.energy[:event], atol=1e-7)
+    assert run.iterations[1:event].sum() < 0.6 * plain.iterations[1:event].sum()
+
+
+def test_shape_of_a_run(plain):
+    steps = len(plain.strain)
+    assert plain.outcome == "event"
+    assert plain.strain[0] == plain.max_d2min[0] == 0.0
+    np.testing.assert_allclose(np.diff(plain.strain), 1e-4)
+    assert plain.stress.shape == (steps, 3, 3)
+    assert np.all(plain.residual <= 1e-6)
+    assert np.all(plain.max_d2min[1:-1] < 0.005)
+    assert plain.history_d2min.shape == (len(plain.history_step), 500)
+    assert plain.shear_stress[-2] > plain.shear_stress[0]
+
+
+def test_final_strain_without_event(glass, potential):
+    run = aqs.shear(glass, potential, "xy", aqs.ShearConfig(final=5e-4))
+    assert (run.outcome, len(run.strain)) == ("final strain reached", 6)
+    assert run.event_step(THRESHOLD) is None
+    assert run.direction == "+xy"
+    with pytest.raises(ValueError, match="no labels"):
+        run.labels(THRESHOLD)
+
+
+def test_threshold_beyond_the_stop_is_not_answered(plain):
+    with pytest.raises(ValueError, match="larger stop_threshold"):
+        plain.event_step(1e3)
+    with pytest.raises(ValueError, match="must be positive"):
+        plain.event_step(0.0)
+
+
+def test_runs_that_fail_keep_their_steps(glass, potential):
+    config = aqs.ShearConfig(max_iterations=60, extrapolate=False)
+    run = aqs.shear(glass, potential, "+xy", config)
+    assert run.outcome == "out of iterations"
+    assert len(run.strain) == len(run.energy) >= 1
+
+
+def test_a_structure_that_does_not_relax(potential, glass):
+    shaken = structures.create(
+        np.random.default_rng(0).random((500, 3)), glass.cell, glass.species, glass.elements
+    )
+    with pytest.raises(ValueError, match="does not relax"):
+        aqs.shear(shaken, potential, "+xy", aqs.ShearConfig(max_iterations=3))
+
+
+@pytest.mark.parametrize(
+    ("direction", "change", "said"),
+    [
+        ("+yx", {}, "unknown direction"),
+        ("-xy", {"step": -1e-4}, "step must be positive"),
+        ("-xy", {"final": 1e-5}, "less than one step"),
+        ("-xy", {"d2min_reduction": "max"}, "sum or mean"),
+        ("-xy", {"stop_threshold": 0.001}, "at least record_threshold"),
+    ],
+)
+def test_bad_input(glass, potential, direction, change, said):
+    with pytest.raises(ValueError, match=said):
+        aqs.shear(glass, potential, direction, aqs.ShearConfig()._replace(**change))
+
+
+def test_batched_step_is_one_by_one(glass, potential):
+    config = aqs.ShearConfig(force_tolerance=1e-4)
+    bonds = neighbors.allocate(glass, potential.cutoff, 0.4)
+    cells = [glass.cell @ np.array(f) for f in (np.eye(3), [[1, 2e-3, 0], [0, 1, 0], [0, 0, 1]])]
+
+    def step(cell):
+        return aqs.strain_step(glass, glass.fractional, cell, potential, bonds, config)
+
+    both = jax.vmap(step)(np.stack(cells))
+    alone = step(cells[1])
+    assert int(both.iterations[1]) == int(alone.iterations)
+    np.testing.assert_allclose(both.stress[1], alone.stress, atol=1e-12)
+    np.testing.assert_allclose(both.d2min[1], alone.d2min, atol=1e-12)
