@@ -5,9 +5,9 @@
 Every setting is a flag; see --help.
 """
 
-import options
-
 from stzjax.pipeline import runner
+
+import options
 
 if __name__ == "__main__":
     options.run(runner.ORDER)

@@ -71,7 +71,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value as strict JSON holds it: lists for tuples and arrays, None for what is not finite."""
+    """The value as strict JSON holds it: lists for arrays, None for what is not finite."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -40,8 +40,7 @@ class Spec(NamedTuple):
     cell_capacity: int | None
 
 
-@flax.struct.dataclass
-class Neighbors:
+class Neighbors(flax.struct.PyTreeNode):
     """A neighbour list and the configuration it was made for.
 
     Attributes:

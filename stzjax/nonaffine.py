@@ -32,8 +32,8 @@ def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
     grain = 1e-12 * jnp.trace(square, axis1=1, axis2=2) + jnp.finfo(square.dtype).tiny
     square = square + grain[:, None, None] * jnp.eye(3, dtype=square.dtype)
     maps = cross @ jnp.linalg.inv(square)
-    left = [after[a] - sum(maps[:, a, b] * before[b] for b in range(3)) for a in range(3)]
-    return maps, sum(jnp.sum(x * x, axis=0) for x in left)
+    explained = jnp.einsum("nab,bkn->akn", maps, before)
+    return maps, jnp.sum((after - explained) ** 2, axis=(0, 1))
 
 
 def d2min(

@@ -38,8 +38,7 @@ class Ensemble(NamedTuple):
     barostat_time: float = 2.0
 
 
-@flax.struct.dataclass
-class State:
+class State(flax.struct.PyTreeNode):
     """State of an NPT run of one specimen.
 
     Attributes:
@@ -233,7 +232,7 @@ def run(
     start: Array,
     slope: Array,
     ensemble: Ensemble,
-) -> State:
+) -> tuple[State, Array]:
     """Advance by a number of steps while the temperature changes linearly.
 
     Stops where it is when the neighbour list overflows: the overflowing step is not taken.

@@ -55,8 +55,7 @@ class RelaxConfig(NamedTuple):
     mixing_decay: float = 0.99
 
 
-@flax.struct.dataclass
-class FireState:
+class FireState(flax.struct.PyTreeNode):
     """State of FIRE on one structure.
 
     Attributes:

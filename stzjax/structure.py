@@ -12,8 +12,7 @@ import numpy as np
 from jax import Array
 
 
-@flax.struct.dataclass
-class Structure:
+class Structure(flax.struct.PyTreeNode):
     """One periodic configuration of atoms, in LAMMPS metal units.
 
     Attributes:
@@ -46,7 +45,7 @@ def create(fractional, cell, species, elements) -> Structure:
     Raises:
       ValueError: a shape, a value or the float64 mode of JAX is wrong.
     """
-    if not jax.config.jax_enable_x64:
+    if not jax.config.read("jax_enable_x64"):
         raise ValueError(
             "float64 is off, which the physics needs: call "
             'jax.config.update("jax_enable_x64", True) before using stzjax'

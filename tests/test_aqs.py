@@ -1,4 +1,4 @@
-"""Shear against LAMMPS (energy, stress, event) and OVITO (D²min), and what labels must not depend on.
+"""Shear against LAMMPS (energy, stress, event) and OVITO (D²min), and stability of labels.
 
 `reference/shear.npz` and the glass are made by `reference/make_shear.py`.
 """
@@ -41,16 +41,12 @@ def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     LAMMPS interpolates a table of 20,000 points, which shifts energies by less than 1e-8 eV/atom
     and stresses by less than 1e-7 eV/Å³ (0.02 MPa); both minimisers stop at 1e-6 eV/Å.
     """
-    reference = {
-        name: lammps[f"{direction}_{name}"] for name in ("energy", "stress", "max_d2min")
-    }
+    reference = {name: lammps[f"{direction}_{name}"] for name in ("energy", "stress", "max_d2min")}
     run = plain if direction == "-yz" else aqs.shear(glass, potential, direction)
     event = len(reference["energy"]) - 1
     assert run.event_step(THRESHOLD) == event
     quiet = slice(0, event)
-    np.testing.assert_allclose(
-        run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8
-    )
+    np.testing.assert_allclose(run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8)
     np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], atol=2e-7)
     np.testing.assert_allclose(
         run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=1e-2, atol=1e-8

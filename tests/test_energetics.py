@@ -189,7 +189,7 @@ def test_hessian_is_the_slope_of_the_forces(toy):
         direction = np.zeros(count)
         direction[column] = 1.0
         slope = -cases.derivative(
-            lambda x, direction=direction: force(x * direction.reshape(-1, 3)), step=3e-4
+            lambda x, direction=direction: force(x * direction.reshape(-1, 3)), step=1e-4
         )
         # Splines have jumps in their third derivative, 1e-7 of a stiffness of 10 eV/Å².
         np.testing.assert_allclose(slope, hessian[column], rtol=0, atol=2e-6)
@@ -460,5 +460,5 @@ def test_unknown_elements_and_small_cells_are_refused(toy):
     atoms, potential, pairs = toy
     with pytest.raises(ValueError, match="Cu, Zr, but the structure holds Al"):
         energetics.energy(atoms.replace(elements=("Al", "Zr")), potential, pairs)
-    with pytest.raises(ValueError, match=r"9\.\d\d Å across.*twice the cut-off 7\.60"):
+    with pytest.raises(ValueError, match=r"8\.61 Å across.*twice the cut-off 7\.60"):
         energetics.energy(atoms, stzjax.potentials.mendelev2019())

@@ -71,7 +71,9 @@ def test_rotated_cell_keeps_its_distances(tmp_path):
 
 
 def test_extxyz_keeps_columns(tmp_path, structure):
-    io.write(tmp_path / "a.xyz", structure, {"moduli": np.ones((40, 6)), "label": np.ones(40, bool)})
+    io.write(
+        tmp_path / "a.xyz", structure, {"moduli": np.ones((40, 6)), "label": np.ones(40, bool)}
+    )
     atoms = ase_io.read(tmp_path / "a.xyz", format="extxyz")
     assert atoms.get_array("moduli").shape == (40, 6)
     assert (atoms.get_array("label") == 1).all()
@@ -145,7 +147,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_json_is_strict(tmp_path):
-    io.write_json(tmp_path / "x.json", {"a": float("nan"), "b": (1, np.float64(2.5)), "c": np.int64(3)})
+    io.write_json(
+        tmp_path / "x.json", {"a": float("nan"), "b": (1, np.float64(2.5)), "c": np.int64(3)}
+    )
     assert io.read_json(tmp_path / "x.json") == {"a": None, "b": [1, 2.5], "c": 3}
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):

@@ -46,7 +46,9 @@ def test_field_that_was_not_kept():
         labels.field(STEPS, FIELDS, 4)
 
 
-@pytest.mark.parametrize(("threshold", "cluster", "pairs"), [(0.0, 1, PAIRS), (0.1, 0, PAIRS), (0.1, 2, None)])
+@pytest.mark.parametrize(
+    ("threshold", "cluster", "pairs"), [(0.0, 1, PAIRS), (0.1, 0, PAIRS), (0.1, 2, None)]
+)
 def test_bad_parameters(threshold, cluster, pairs):
     with pytest.raises(ValueError, match="must be"):
         event(threshold, cluster, pairs)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from reference import cases
+from reference import cases, small_glass
 
 import stzjax
 from stzjax.descriptors import stiffness
@@ -21,7 +21,7 @@ ROUNDING = 1e-12
 
 @pytest.fixture(scope="module")
 def glass():
-    structure, potential = cases.small(), cases.potential(cases.SMALL)
+    structure, potential = small_glass.rough(small_glass.TILTED), small_glass.potential()
     return structure, potential, stzjax.neighbors.allocate(structure, potential.cutoff)
 
 
@@ -51,7 +51,9 @@ def test_finite_differences_of_each_atom_agree(glass):
     structure, potential, neighbors = glass
 
     def energy(strain):
-        return cases.oracle(structure.replace(cell=strained(structure.cell, strain)), cases.SMALL)
+        return cases.oracle(
+            structure.replace(cell=strained(structure.cell, strain)), small_glass.TOY
+        )
 
     found = stiffness.atomic_stiffness(structure, potential, jnp.ones(54), neighbors)
     found = np.asarray(stiffness.to_voigt(found))

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from reference import cases
+from reference import cases, small_glass
 
 import stzjax
 from stzjax.descriptors import stress, voronoi
@@ -14,7 +14,7 @@ TABLE = 1e-7
 
 @pytest.fixture(scope="module")
 def glass():
-    structure, potential = cases.small(), cases.potential(cases.SMALL)
+    structure, potential = small_glass.rough(small_glass.TILTED), small_glass.potential()
     neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
     return structure, potential, neighbors, voronoi.tessellate(structure).volume
 
@@ -46,7 +46,7 @@ def pair_by_pair(structure, toy):
 
 def test_a_loop_over_pairs_agrees(glass):
     structure, potential, neighbors, volume = glass
-    expected = pair_by_pair(structure, cases.SMALL) / volume[:, None, None]
+    expected = pair_by_pair(structure, small_glass.TOY) / volume[:, None, None]
     found = stress.atomic_stress(structure, potential, volume, neighbors)
     np.testing.assert_allclose(found, expected, atol=TABLE * np.abs(expected).max())
 
@@ -58,7 +58,9 @@ def test_the_average_is_the_derivative_of_the_energy_by_strain(glass):
 
     def energy(strain):
         gradient = np.eye(3) + strain
-        return cases.oracle(structure.replace(cell=gradient @ structure.cell), cases.SMALL).sum()
+        return cases.oracle(
+            structure.replace(cell=gradient @ structure.cell), small_glass.TOY
+        ).sum()
 
     for a in range(3):
         for b in range(3):

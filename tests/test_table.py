@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from reference import cases
+from reference import cases, small_glass
 
 import stzjax
-from stzjax import loading, relax
+from stzjax import loading
 from stzjax.descriptors import stiffness, stress, table, vibrations, voronoi
 
 # Soft modes amplify the rounding of the positions; everything else is better.
@@ -16,14 +16,8 @@ ROUNDING = 1e-8
 @pytest.fixture(scope="module")
 def glass():
     """54 atoms at a minimum in a cubic cell, so that the six loads only exchange its axes."""
-    potential = cases.potential(cases.SMALL)
-    start = cases.small(seed=4)
-    start = stzjax.structure.create(
-        start.fractional, np.eye(3) * 10.0, start.species, start.elements
-    )
-    relaxed = relax.relax(start, potential, relax.RelaxConfig(force_tolerance=1e-10))
-    assert relaxed.converged
-    return relaxed.structure, potential
+    structure = small_glass.relaxed(small_glass.CUBIC, seed=4, tolerance=1e-10)
+    return structure, small_glass.potential()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def test_columns_are_the_parts(glass, specimen):
         "icosahedron": icosahedron,
         "not_icosahedron": ~icosahedron,
         "voronoi_volume": cells.volume,
-        "potential_energy": cases.oracle(structure, cases.SMALL),
+        "potential_energy": cases.oracle(structure, small_glass.TOY),
         "participation_fraction": vibrations.participation_fraction(soft.vectors),
         **{f"C{k + 1}4": moduli[:, k, 3] for k in range(6)},
         **{
@@ -164,4 +158,4 @@ def test_bad_input_is_refused(glass):
     with pytest.raises(ValueError, match="two elements, got Cu, Zr, Al"):
         table.describe(structure.replace(elements=("Cu", "Zr", "Al")), potential)
     with pytest.raises(ValueError, match="not a minimum"):
-        table.features(cases.small(jitter=0.05), potential)
+        table.features(small_glass.rough(small_glass.TILTED, jitter=0.05), potential)

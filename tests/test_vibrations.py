@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 import scipy.linalg
-from reference import cases
+from reference import cases, small_glass
 
 import stzjax
-from stzjax import relax, units
+from stzjax import units
 from stzjax.descriptors import vibrations
 
 # Relative to the largest entry: five-point differences and splines err by less.
@@ -20,10 +20,7 @@ ELEMENTS = ("Cu", "Zr")
 @pytest.fixture(scope="module")
 def glass():
     """54 atoms at a minimum of an asymmetric potential, in a tilted cell."""
-    potential = cases.potential(cases.SMALL)
-    relaxed = relax.relax(cases.small(), potential, relax.RelaxConfig(force_tolerance=1e-8))
-    assert relaxed.converged
-    structure = relaxed.structure
+    structure, potential = small_glass.relaxed(small_glass.TILTED), small_glass.potential()
     return structure, potential, stzjax.neighbors.allocate(structure, potential.cutoff)
 
 
@@ -66,7 +63,7 @@ def test_the_hessian_is_the_curvature_of_a_closed_form(glass, seed):
     def energy(x, y):
         move = (x * first + y * second) @ back
         moved = structure.replace(fractional=np.asarray(structure.fractional) + move)
-        return cases.oracle(moved, cases.SMALL).sum()
+        return cases.oracle(moved, small_glass.TOY).sum()
 
     expected = cases.derivative(lambda x: cases.derivative(lambda y: energy(x, y)))
     found = first.ravel() @ vibrations.hessian(structure, potential, neighbors) @ second.ravel()
@@ -156,7 +153,7 @@ def test_participation_is_one_on_average(glass):
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
     _, potential, _ = glass
-    rough = cases.small(jitter=0.05)
+    rough = small_glass.rough(small_glass.TILTED, jitter=0.05)
     matrix = vibrations.hessian(rough, potential)
     mass = np.repeat(units.masses(rough.elements)[np.asarray(rough.species)], 3)
     lowest = scipy.linalg.eigvalsh(matrix / np.sqrt(np.outer(mass, mass)))[0]
@@ -167,7 +164,7 @@ def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
 
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 def test_atoms_without_bonds_are_no_minimum(method):
-    potential = cases.potential(cases.SMALL)
+    potential = small_glass.potential()
     gas = stzjax.structure.create(
         [[0.1, 0.1, 0.1], [0.4, 0.4, 0.4], [0.7, 0.7, 0.7]], np.eye(3) * 20.0, [0, 1, 0], ELEMENTS
     )

@@ -42,19 +42,17 @@ class Tessellation(NamedTuple):
 
 
 class _Cloud(NamedTuple):
-    """The atoms, in the first N rows, and their images within `reach` of the periodic cell.
+    """The atoms, in the first N rows, and their images around the periodic cell.
 
     Attributes:
       points: (M, 3) [Å], with the middle of the periodic cell as the origin.
       weights: (M,) squared radii [Å²].
       owner: (M,) the atom of which a point is an image.
-      reach: every image within this distance of an atom is there [Å].
     """
 
     points: np.ndarray
     weights: np.ndarray
     owner: np.ndarray
-    reach: float
 
 
 class _Faces(NamedTuple):
@@ -129,9 +127,9 @@ def _weights(radii, num_atoms: int) -> np.ndarray:
 def _closed(fractional, cell, weights, spacing):
     """Vertices of every cell, with enough images around that no further one could cut a cell.
 
-    A point at distance D cuts a cell of radius R only if D² - (w_max - w_i) < 2 R D. Cells shrink
-    as images are added, so the radius found with too few of them bounds the true one, and the
-    second round is the last.
+    Cells shrink as images are added. So if a point y of the cell found for atom i belongs to an
+    image q that was left out, |y - x_i| and |y - x_q| are at most the largest radius found, and q
+    is within twice that radius of i. With so many images, the second round is the last.
     """
     reach = _FIRST_REACH * spacing
     for _ in range(8):
@@ -141,9 +139,7 @@ def _closed(fractional, cell, weights, spacing):
             reach *= 1.5
             continue
         centre, other, vertices = corners
-        radius = np.linalg.norm(vertices - cloud.points[centre], axis=1)
-        excess = weights.max() - weights[centre]
-        needed = float(np.max(radius + np.sqrt(radius**2 + excess)))
+        needed = 2.0 * float(np.linalg.norm(vertices - cloud.points[centre], axis=1).max())
         if needed <= reach:
             return cloud.points, centre, other, vertices, cloud.owner
         reach = needed * (1.0 + 1e-9)
@@ -154,6 +150,7 @@ def _closed(fractional, cell, weights, spacing):
 
 
 def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
+    """The atoms and every image within `reach` [Å] of one of them, and some more."""
     # A point within `reach` of the cell is within reach / height of it along every axis.
     margin = reach / structures.heights(cell)
     counts = np.ceil(margin).astype(int)
@@ -165,7 +162,7 @@ def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
     near = np.all((images >= -margin) & (images <= 1.0 + margin), axis=-1)
     owner = np.concatenate([np.arange(len(fractional)), np.nonzero(near)[1]])
     points = (np.concatenate([fractional, images[near]]) - 0.5) @ cell.T
-    return _Cloud(points, weights[owner], owner, reach)
+    return _Cloud(points, weights[owner], owner)
 
 
 def _vertices(cloud: _Cloud, num_atoms: int):
@@ -206,7 +203,7 @@ def _check_all_present(centre: np.ndarray, num_atoms: int) -> None:
 
 def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Faces:
     """Polygons from the vertices of each (centre, other), without those of no area."""
-    key = centre * len(points) + other
+    key = centre.astype(np.int64) * len(points) + other
     order = np.argsort(key, kind="stable")
     key, vertices = key[order], vertices[order]
     start = np.flatnonzero(np.diff(key, prepend=-1))
@@ -224,10 +221,8 @@ def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Fa
     swept = np.einsum("va,va->v", np.cross(spokes, edge), normal[face])
     area = 0.5 * np.add.reduceat(swept, start)
     depth = np.einsum("fa,fa->f", middle - points[centre], normal)
-    # A face between cells that meet in an edge or a vertex only is a needle or a point.
-    real = (np.add.reduceat((length > same).astype(int), start) >= 3) & (
-        area > same * np.add.reduceat(length, start)
-    )
+    # Cells that meet in a vertex or an edge alone have a point or a needle of two edges between.
+    real = np.add.reduceat((length > same).astype(int), start) >= 3
     edges = np.add.reduceat((length > shortest).astype(int), start)
     return _Faces(centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real])
 

@@ -34,7 +34,7 @@ class Settings:
     timestep: float = _setting(0.002, "Time step of the dynamics [ps].")
     thermostat_time: float = _setting(0.2, "Period of the thermostat [ps].")
     barostat_time: float = _setting(2.0, "Period of the barostat [ps].")
-    precision: str = _setting("float32", "Of melt and quench: float32 or float64.")
+    precision: str = _setting("float64", "Of melt and quench: float32 or float64.")
     relax_cell: bool = _setting(False, "Relax the quenched glass to zero stress, cell included.")
 
     directions: tuple[str, ...] = _setting(loading.DIRECTIONS, "Shear directions.")

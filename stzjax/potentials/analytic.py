@@ -5,7 +5,6 @@ The short-range branches (an exponential bridge and the ZBL repulsion) are separ
 truncated powers, because almost no pair of a glass or a melt ever visits them.
 """
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,7 +12,6 @@ from jax import Array
 from stzjax.potentials.eam import EAM
 
 
-@flax.struct.dataclass
 class TruncatedPowers(EAM):
     """Two-element potential made of truncated powers H(k - r)^n.
 

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-@flax.struct.dataclass
-class EAM:
+class EAM(flax.struct.PyTreeNode):
     """Base of the embedded-atom potentials.
 
     The functions of a subclass act elementwise on arrays that broadcast together.

@@ -6,8 +6,8 @@ points with a continuous second derivative, which minimisers, stiffness and mode
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -23,7 +23,6 @@ _CLOSEST = 1e-6
 """Distance at which a singular pair term is evaluated for the table's first row [Å]."""
 
 
-@flax.struct.dataclass
 class Tabulated(EAM):
     """Cubic splines on uniform grids, starting at zero.
 
@@ -231,26 +230,73 @@ def write_setfl(
       max_density: end of the density grid; LAMMPS continues F as a straight line beyond it. By
         default the end of the potential's own table, or 100 for one that is not a table.
     """
-    if max_density is None:
-        max_density = _density_end(potential)
-    r = np.linspace(0.0, potential.cutoff, num_r)
-    density = np.linspace(0.0, max_density, num_densities)
+    values = sample(potential, num_r, num_densities, max_density)
     count = len(potential.elements)
-    distance = jnp.asarray(r)
-    x = jnp.maximum(distance, _CLOSEST)
     lines = ["# EAM potential written by stzjax", "# units: metal", "# eam/fs"]
     lines.append(f"{count} {' '.join(potential.elements)}")
-    lines.append(f"{num_densities} {density[1]:.16e} {num_r} {r[1]:.16e} {potential.cutoff:.16e}")
+    lines.append(
+        f"{num_densities} {values.density_step:.16e} {num_r} {values.r_step:.16e} "
+        f"{potential.cutoff:.16e}"
+    )
     masses, numbers = units.masses(potential.elements), units.atomic_numbers(potential.elements)
     for source in range(count):
         lines.append(f"{numbers[source]} {masses[source]:.6f} 0.0 none")
-        lines += _rows(potential.embedding(jnp.asarray(density), jnp.full(density.shape, source)))
+        lines += _rows(values.embeddings[source])
         for receiver in range(count):
-            lines += _rows(potential.density(distance, jnp.asarray(receiver), jnp.asarray(source)))
+            lines += _rows(values.densities[receiver, source])
     for first in range(count):
         for second in range(first + 1):
-            lines += _rows(x * potential.pair(x, jnp.asarray(first), jnp.asarray(second)))
+            lines += _rows(values.pairs[first, second])
     io.write_text(path, "\n".join(lines) + "\n")
+
+
+class Samples(NamedTuple):
+    """Values of a potential's functions on uniform grids; the arguments of `tabulate`.
+
+    Attributes:
+      r_step: grid step of the distances [Å].
+      pairs: (S, S, nr) r·φ [eV Å].
+      densities: (S, S, nr) densities, receiver first.
+      density_step: grid step of the densities.
+      embeddings: (S, nrho) embedding energies [eV].
+    """
+
+    r_step: float
+    pairs: np.ndarray
+    densities: np.ndarray
+    density_step: float
+    embeddings: np.ndarray
+
+
+def sample(
+    potential: EAM, num_r: int, num_densities: int, max_density: float | None = None
+) -> Samples:
+    """Evaluate a potential on the grids of a table; arguments as `write_setfl`."""
+    if max_density is None:
+        max_density = _density_end(potential)
+    count = len(potential.elements)
+    r = jnp.linspace(0.0, potential.cutoff, num_r)
+    density = jnp.linspace(0.0, max_density, num_densities)
+    x = jnp.maximum(r, _CLOSEST)
+    first, second = (jnp.asarray(i)[..., None] for i in np.indices((count, count)))
+    return Samples(
+        r_step=float(r[1]),
+        pairs=np.asarray(x * potential.pair(x, first, second)),
+        densities=np.asarray(potential.density(r, first, second)),
+        density_step=float(density[1]),
+        embeddings=np.stack(
+            [potential.embedding(density, jnp.full(density.shape, a)) for a in range(count)]
+        ),
+    )
+
+
+def resample(potential: EAM, num_r: int = 3000, num_densities: int = 3000) -> Tabulated:
+    """A potential as splines on grids of one's choice.
+
+    For float32: the powers of a closed form cancel, local polynomials do not.
+    """
+    values = sample(potential, num_r, num_densities)
+    return tabulate(*values, elements=potential.elements, cutoff=potential.cutoff)
 
 
 def _density_end(potential: EAM) -> float:

