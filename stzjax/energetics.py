@@ -169,9 +169,9 @@ def _weights(field: _Field, potential: EAM, species, idx) -> Array:
         taken = slope(lambda x: potential.density(x, other, own), r)
         return (pair + rise[None] * given + there * taken) / r
 
-    # A table's last slope need not vanish exactly at the cut-off, where padding sits.
+    # A table's last slope need not vanish exactly at the cut-off, where padding sits. NaN stays.
     def masked(r, other, rise, potential, core):
-        return jnp.where(r < potential.cutoff, weigh(r, other, rise, potential, core), 0.0)
+        return jnp.where(r >= potential.cutoff, 0.0, weigh(r, other, rise, potential, core))
 
     return _by_core(masked, field.vectors, idx, potential, field.other, rise, potential)
 

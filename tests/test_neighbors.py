@@ -140,7 +140,7 @@ def test_overflow_is_seen_and_stays(count, length, cutoff):
     atoms = random_atoms(count, length)
     pairs = neighbors.allocate(atoms, cutoff, skin=0.2, slack=1.0)
     # Everybody in one corner: more neighbours, and more atoms per cell, than there is room for.
-    crowd = atoms.replace(fractional=0.3 * atoms.fractional)
+    crowd = atoms.replace(fractional=0.6 * atoms.fractional)
     crowded = neighbors.update(pairs, crowd)
     assert crowded.overflow
     assert neighbors.rebuild(crowded, atoms).overflow
@@ -179,11 +179,11 @@ def test_a_cell_smaller_than_twice_the_cutoff_is_refused(tilt):
 
 
 def test_a_cell_of_exactly_twice_the_cutoff_does_not_overflow():
-    # No room for a skin; whether the two sums round alike must not matter.
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        cell = 9.0 * (np.eye(3) + np.triu(rng.normal(scale=0.2, size=(3, 3)), 1))
-        atoms = structure.create(rng.random((10, 3)), cell, np.zeros(10, int), ("Cu",))
+    # No room for a skin; two of the tilts for which two ways to the height round differently.
+    for xy, xz, yz in ((0.1, -0.1, -0.6), (0.2, -0.3, -0.1)):
+        cell = 9.0 * np.array([[1.0, xy, xz], [0.0, 1.0, yz], [0.0, 0.0, 1.0]])
+        fractional = np.random.default_rng(0).random((10, 3))
+        atoms = structure.create(fractional, cell, np.zeros(10, int), ("Cu",))
         pairs = neighbors.allocate(atoms, structure.heights(cell).min() / 2)
         assert pairs.spec.skin == 0.0 and not pairs.overflow
 
@@ -197,10 +197,10 @@ def test_few_atoms():
 
 
 def test_rebuild_under_vmap_is_one_by_one():
-    batch = [random_atoms(300, 22.0, seed=seed) for seed in range(3)]
+    batch = [random_atoms(300, 22.0, seed=seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
     template = neighbors.allocate(batch[0], 3.2, skin=0.3, slack=2.0)
-    together = jax.jit(jax.vmap(lambda s: neighbors.update(template, s)))(stacked)
+    together = jax.jit(jax.vmap(lambda s: neighbors.rebuild(template, s)))(stacked)
     assert not together.overflow.any()
     for k, atoms in enumerate(batch):
         pairs = jax.tree.map(lambda x, k=k: x[k], together)
@@ -217,7 +217,7 @@ def test_ensure_makes_a_list_only_when_there_is_none():
 @functools.cache
 def _walk():
     """Start of the random walks, shared so that `update` compiles once."""
-    atoms = random_atoms(250, 16.0, "orthogonal", seed=3)
+    atoms = random_atoms(200, 16.0, "orthogonal", seed=3)
     return atoms, neighbors.allocate(atoms, 3.0, skin=0.5, slack=2.5), jax.jit(neighbors.update)
 
 
@@ -232,7 +232,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(steps)
 def test_no_pair_is_lost_on_a_random_walk(path):
     # Displacements and strains of all sizes, so that steps end on both sides of the rebuild.
@@ -241,7 +241,7 @@ def test_no_pair_is_lost_on_a_random_walk(path):
         gradient = np.eye(3)
         gradient[np.triu_indices(3)] += strain
         atoms = affine(atoms, gradient)
-        direction = np.random.default_rng(seed).normal(size=(250, 3))
+        direction = np.random.default_rng(seed).normal(size=(200, 3))
         direction *= size / np.linalg.norm(direction, axis=1).max()
         change = jnp.asarray(direction) @ jnp.linalg.inv(atoms.cell).T
         atoms = atoms.replace(fractional=structure.wrap(atoms.fractional + change))

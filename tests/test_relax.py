@@ -12,6 +12,11 @@ from reference import cases
 import stzjax
 from stzjax import energetics, neighbors, relax, structure
 
+TIGHT = relax.RelaxConfig(force_tolerance=1e-7)
+"""One setting for most tests, so that few loops are compiled."""
+
+minimise = jax.jit(relax.minimise, static_argnames="config")
+
 
 @pytest.fixture(scope="module")
 def potential():
@@ -20,7 +25,7 @@ def potential():
 
 @pytest.fixture(scope="module")
 def relaxed(potential):
-    return relax.relax(cases.small(), potential, relax.RelaxConfig(force_tolerance=1e-7))
+    return relax.relax(cases.small(), potential, TIGHT)
 
 
 def dimer(distance: float, length: float = 12.0):
@@ -40,8 +45,8 @@ def test_two_atoms_find_the_bottom_of_their_well(potential, start):
     expected = scipy.optimize.minimize_scalar(
         dimer_energy, bounds=(2.6, 3.8), method="bounded", options={"xatol": 1e-10}
     )
-    result = relax.relax(dimer(start), potential, relax.RelaxConfig(force_tolerance=1e-8))
-    assert result.converged and float(result.residual) <= 1e-8
+    result = relax.relax(dimer(start), potential, TIGHT)
+    assert result.converged and float(result.residual) <= 1e-7
     _, _, vectors = cases.pairs(result.structure.fractional, result.structure.cell, 4.1)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), expected.x, rtol=0, atol=1e-6)
     energy = float(energetics.energy(result.structure, potential))
@@ -96,7 +101,7 @@ def test_the_outcome_tells_the_truth(potential, relaxed):
 
 
 def test_a_minimum_stays_where_it_is(potential, relaxed):
-    again = relax.relax(relaxed.structure, potential, relax.RelaxConfig(force_tolerance=2e-7))
+    again = relax.relax(relaxed.structure, potential, TIGHT)
     assert again.converged and int(again.iterations) == 1
     assert jnp.array_equal(again.structure.fractional, relaxed.structure.fractional)
 
@@ -117,11 +122,11 @@ def test_the_minimum_is_one(potential, relaxed):
     assert values[3] > 1e-4
 
 
-@pytest.mark.parametrize("skin", (0.01, 0.05, 0.2))
+@pytest.mark.parametrize("skin", (0.01, 0.1))
 def test_the_skin_changes_nothing(potential, relaxed, skin):
     start = cases.small()
     pairs = neighbors.allocate(start, potential.cutoff, skin=skin, slack=1.5)
-    result = relax.relax(start, potential, relax.RelaxConfig(force_tolerance=1e-7), pairs)
+    result = relax.relax(start, potential, TIGHT, pairs)
     assert result.converged
     # The same path up to the order of sums, so the same minimum.
     energies = [float(energetics.energy(r.structure, potential)) for r in (result, relaxed)]
@@ -150,7 +155,7 @@ def test_numbers_that_are_not_finite_end_the_loop(potential, what, wrong):
         start = start.replace(cell=start.cell.at[1, 1].set(wrong))
     else:
         potential = potential.replace(density_table=potential.density_table * wrong)
-    result = relax.minimise(start, potential, pairs, relax.RelaxConfig())
+    result = minimise(start, potential, pairs, TIGHT)
     assert int(result.outcome) in (relax.NOT_FINITE, relax.OVERFLOW)
     assert int(result.iterations) == 1
 
@@ -161,16 +166,15 @@ def test_a_nan_is_named_and_does_not_hang(potential, with_list):
     start = cases.small()
     start = start.replace(fractional=start.fractional.at[5, 1].set(np.nan))
     pairs = neighbors.allocate(cases.small(), potential.cutoff) if with_list else None
-    result = relax.relax(start, potential, neighbors=pairs)
+    result = relax.relax(start, potential, TIGHT, pairs)
     assert int(result.outcome) == relax.NOT_FINITE and not result.converged
 
 
 def test_coinciding_atoms_end_the_loop(potential):
     start = cases.small()
     start = start.replace(fractional=start.fractional.at[1].set(start.fractional[0]))
-    pairs = neighbors.allocate(cases.small(), potential.cutoff, slack=2.0)
-    result = relax.minimise(start, potential, pairs, relax.RelaxConfig(max_iterations=50))
-    assert int(result.outcome) != relax.CONVERGED
+    result = relax.relax(start, potential, TIGHT)
+    assert int(result.outcome) == relax.NOT_FINITE
 
 
 def test_an_overflow_is_seen_and_mended(potential, relaxed):
@@ -179,9 +183,8 @@ def test_an_overflow_is_seen_and_mended(potential, relaxed):
     few = dataclasses.replace(pairs, spec=pairs.spec._replace(capacity=8), idx=pairs.idx[:8])
     short = neighbors.rebuild(few, start)
     assert short.overflow
-    config = relax.RelaxConfig(force_tolerance=1e-7)
-    assert int(relax.minimise(start, potential, short, config).outcome) == relax.OVERFLOW
-    result = relax.relax(start, potential, config, short)
+    assert int(minimise(start, potential, short, TIGHT).outcome) == relax.OVERFLOW
+    result = relax.relax(start, potential, TIGHT, short)
     assert result.converged and result.neighbors.spec.capacity > 8
     energies = [float(energetics.energy(r.structure, potential)) for r in (result, relaxed)]
     assert energies[0] == pytest.approx(energies[1], abs=1e-9)
@@ -193,13 +196,12 @@ def test_a_cell_that_is_too_small_is_refused():
 
 
 def test_batched_is_one_by_one(potential):
-    config = relax.RelaxConfig(force_tolerance=1e-5)
     batch = [cases.small(seed, jitter=0.02) for seed in range(2)]
     template = neighbors.allocate(batch[0], potential.cutoff, slack=1.5)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
 
     def run(atoms):
-        return relax.minimise(atoms, potential, neighbors.rebuild(template, atoms), config)
+        return relax.minimise(atoms, potential, neighbors.rebuild(template, atoms), TIGHT)
 
     together = jax.jit(jax.vmap(run))(stacked)
     for k, atoms in enumerate(batch):
@@ -218,7 +220,7 @@ def test_single_precision_keeps_its_type(potential):
     half = jax.tree.map(
         lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, arguments
     )
-    result = relax.minimise(*half, relax.RelaxConfig(force_tolerance=1e-2))
+    result = minimise(*half, relax.RelaxConfig(force_tolerance=1e-2))
     assert int(result.outcome) == relax.CONVERGED
     assert result.structure.fractional.dtype == jnp.float32
 

@@ -54,7 +54,7 @@ class Tabulated(EAM):
         num_species, _, intervals, _ = table.shape
         offset = (first * num_species + second) * intervals
         value = _evaluate(table.reshape(-1, 4), r, self.r_step, intervals, offset)
-        return jnp.where(r < self.cutoff, value, 0.0)
+        return jnp.where(r >= self.cutoff, 0.0, value)  # so that NaN stays NaN
 
     def embedding(self, density: Array, species: Array) -> Array:
         """Embedding energy F [eV]; a straight line beyond the last density of the table."""
