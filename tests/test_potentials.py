@@ -14,6 +14,7 @@ from reference import cases, tables
 import stzjax
 from stzjax import potentials
 from stzjax.potentials import eam, read_setfl, write_setfl
+from stzjax.potentials.tables import resample
 
 # Mendelev et al., J. Chem. Phys. 151, 214502 (2019), typed anew from the publication's list:
 # {pair: [(knot, coefficients)]}, without a line of the package's code.
@@ -321,6 +322,24 @@ def test_writing_a_table_that_was_read_gives_it_again(tmp_path, written):
         )
     nodes = again.pair_table[:, :, 1:, 3], table.pair_table[:, :, 1:, 3]
     np.testing.assert_allclose(*nodes, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ("written", "resampled"))
+def test_who_receives_the_density_survives(tmp_path, how):
+    toy = tables.ASYMMETRIC
+    potential = cases.potential(toy)
+    if how == "written":
+        write_setfl(tmp_path / "table", potential)
+        again = read_setfl(tmp_path / "table")
+    else:
+        again = resample(potential)
+    r = jnp.linspace(2.0, toy.cutoff, 101)
+    for a in range(2):
+        for b in range(2):
+            pair = again.pair(r, jnp.asarray(a), jnp.asarray(b))
+            np.testing.assert_allclose(pair, toy.pair(np.asarray(r), a, b), rtol=0, atol=1e-9)
+            given = again.density(r, jnp.asarray(a), jnp.asarray(b))
+            np.testing.assert_allclose(given, toy.density(np.asarray(r), a, b), rtol=0, atol=1e-9)
 
 
 def test_the_density_grid_of_a_table_is_its_own(tmp_path):
