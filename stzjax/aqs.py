@@ -236,8 +236,11 @@ def shear(
     config.validate()
     direction = loading.canonical(direction)
     cutoff = max(potential.cutoff, config.d2min_cutoff)
-    neighbors = lists.allocate(structure, cutoff, config.skin, slack=1.03)
-    advance = functools.partial(_advance, potential=potential, cutoff=cutoff, config=config)
+    new_list = functools.partial(
+        lists.allocate, cutoff=cutoff, skin=config.skin, inner=potential.density_cutoff
+    )
+    neighbors = new_list(structure, slack=1.03)
+    advance = functools.partial(_advance, potential=potential, new_list=new_list, config=config)
     first = advance(structure, structure.fractional, structure.cell, neighbors)
     if int(first.outcome) != relax.CONVERGED:
         raise ValueError(
@@ -293,15 +296,14 @@ def _quiet_or_plain(advance, previous: _Step, current: _Step, cell: Array, confi
     return advance(before, before.fractional, cell, current.neighbors)
 
 
-def _advance(before, start, cell, neighbors, *, potential, cutoff, config) -> _Step:
+def _advance(before, start, cell, neighbors, *, potential, new_list, config) -> _Step:
     """One strain step, repeated with a longer list as often as the list overflows."""
     slack = 1.1
     while True:
         result = strain_step(before, start, cell, potential, neighbors, config)
         if int(result.outcome) != relax.OVERFLOW:
             return result
-        sheared = before.replace(cell=cell)
-        neighbors = lists.allocate(sheared, cutoff, config.skin, slack=slack)
+        neighbors = new_list(before.replace(cell=cell), slack=slack)
         slack *= 1.2
 
 

@@ -109,122 +109,182 @@ def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     return Bonds(vectors, r, species[None], other)
 
 
-class _Field(NamedTuple):
-    """What the passes share: bond vectors, neighbour species, density and its embedding slope."""
+class _Zones(NamedTuple):
+    """A list in two parts: the pairs that densities reach, and those that only φ does.
 
-    vectors: Array
-    own: Array
-    other: Array
+    Attributes:
+      near: (K1, N) first rows of the list.
+      far: (K2, N) the rest, every pair of which is beyond the potential's `density_cutoff`.
+    """
+
+    near: Array
+    far: Array
+
+
+class _Field(NamedTuple):
+    """What the passes share; `vectors` and `other` by zone.
+
+    Attributes:
+      vectors: (3, K, N) bond vectors [Å].
+      other: (K, N) species of the neighbours.
+      density: (N,).
+    """
+
+    vectors: _Zones
+    other: _Zones
     density: Array
 
 
-def _field(fractional, cell, potential: EAM, species, idx) -> _Field:
-    vectors, other = _stage(_geometry, idx, fractional, cell, species, idx)
+def _field(fractional, cell, potential: EAM, species, zones: _Zones) -> _Field:
+    near, near_other = _stage(_geometry, zones.near, fractional, cell, species, zones.near)
+    far, far_other = near[:, :0], near_other[:0]
+    if len(zones.far):
+        far, far_other = _stage(_geometry, zones.near, fractional, cell, species, zones.far)
 
     def density(vectors, other, potential):
-        r = _lengths(vectors, idx, potential.cutoff)
+        r = _lengths(vectors, zones.near, potential.cutoff)
         return jnp.sum(potential.density(r, species[None], other), axis=0)
 
-    total = _stage(density, idx, vectors, other, potential)
-    return _Field(vectors, species[None], other, total)
+    total = _stage(density, zones.near, near, near_other, potential)
+    return _Field(_Zones(near, far), _Zones(near_other, far_other), total)
 
 
 def _by_core(function: Callable, vectors: Array, idx: Array, potential: EAM, *args):
-    """Call function(r, *args, core) with the short-range branches only where a pair needs them."""
+    """Call function(r, closest, *args), with the short-range branches only where a pair needs them.
 
-    def branch(core: bool):
+    The choice is made at run time, and only on CPU, where a branch not taken costs nothing.
+    """
+
+    def branch(closest: float):
         return lambda vectors, *args: function(
-            _lengths(vectors, idx, potential.cutoff), *args, core
+            _lengths(vectors, idx, potential.cutoff), closest, *args
         )
 
     if potential.core == 0.0:
-        return _stage(branch(False), idx, vectors, *args)
+        return _stage(branch(0.0), idx, vectors, *args)
     if jax.default_backend() != "cpu":
-        return branch(True)(vectors, *args)
+        return branch(0.0)(vectors, *args)
     close = jnp.any(_lengths(vectors, idx, potential.cutoff) < potential.core)
-    return jax.lax.cond(close, branch(True), branch(False), vectors, *args)
+    return jax.lax.cond(close, branch(0.0), branch(potential.core), vectors, *args)
 
 
-def _atomic_energy(fractional, cell, potential: EAM, species, idx) -> Array:
-    field = _field(fractional, cell, potential, species, idx)
+def _beyond(function: Callable, vectors: Array, zones: _Zones, potential: EAM, *args):
+    """Call function(r, closest, *args) for the far zone."""
 
-    def pairs(r, other, potential, core):
-        return 0.5 * jnp.sum(potential.pair(r, species[None], other, core), axis=0)
+    def far(vectors, *args):
+        r = _lengths(vectors, zones.far, potential.cutoff)
+        return function(r, potential.density_cutoff, *args)
 
-    pair = _by_core(pairs, field.vectors, idx, potential, field.other, potential)
-    return pair + potential.embedding(field.density, species)
+    return _stage(far, zones.near, vectors, *args)
 
 
-def _weights(field: _Field, potential: EAM, species, idx) -> Array:
-    """(dE/dr) / r of every bond, (K, N) [eV/Å²]; zero for padding."""
+def _atomic_energy(fractional, cell, potential: EAM, species, zones: _Zones) -> Array:
+    field = _field(fractional, cell, potential, species, zones)
+
+    def pairs(r, closest, other, potential):
+        return 0.5 * jnp.sum(potential.pair(r, species[None], other, closest), axis=0)
+
+    args = field.other.near, potential
+    total = _by_core(pairs, field.vectors.near, zones.near, potential, *args)
+    if len(zones.far):
+        args = field.other.far, potential
+        total = total + _beyond(pairs, field.vectors.far, zones, potential, *args)
+    return total + potential.embedding(field.density, species)
+
+
+def _weights(field: _Field, potential: EAM, species, zones: _Zones) -> _Zones:
+    """(dE/dr) / r of every bond, (K, N) by zone [eV/Å²]; zero for padding."""
+    own = species[None]
     rise = slope(lambda d: potential.embedding(d, species), field.density)
 
-    def weigh(r, other, rise, potential, core):
-        own = species[None]
-        pair = slope(lambda x: potential.pair(x, own, other, core), r)
-        there = jnp.take(rise, idx, mode="clip")
+    def pull(r, closest, other, potential):
+        return slope(lambda x: potential.pair(x, own, other, closest), r)
+
+    def near(r, closest, other, rise, potential):
+        there = jnp.take(rise, zones.near, mode="clip")
         given = slope(lambda x: potential.density(x, own, other), r)
         if potential.symmetric:
-            return (pair + (rise[None] + there) * given) / r
-        taken = slope(lambda x: potential.density(x, other, own), r)
-        return (pair + rise[None] * given + there * taken) / r
+            total = pull(r, closest, other, potential) + (rise[None] + there) * given
+        else:
+            taken = slope(lambda x: potential.density(x, other, own), r)
+            total = pull(r, closest, other, potential) + rise[None] * given + there * taken
+        return _over(r, total, potential.cutoff)
 
+    def far(r, closest, other, potential):
+        return _over(r, pull(r, closest, other, potential), potential.cutoff)
+
+    args = field.other.near, rise, potential
+    inside = _by_core(near, field.vectors.near, zones.near, potential, *args)
+    if not len(zones.far):
+        return _Zones(inside, inside[:0])
+    outside = _beyond(far, field.vectors.far, zones, potential, field.other.far, potential)
+    return _Zones(inside, outside)
+
+
+def _over(r: Array, pull: Array, cutoff: float) -> Array:
     # A table's last slope need not vanish exactly at the cut-off, where padding sits. NaN stays.
-    def masked(r, other, rise, potential, core):
-        return jnp.where(r >= potential.cutoff, 0.0, weigh(r, other, rise, potential, core))
-
-    return _by_core(masked, field.vectors, idx, potential, field.other, rise, potential)
+    return jnp.where(r >= cutoff, 0.0, pull / r)
 
 
-def _pulls(fractional, cell, potential: EAM, species, idx) -> tuple[Array, Array]:
-    """Bond vectors r (3, K, N) [Å] and weights (dE/dr) / r (K, N) [eV/Å²]."""
-    field = _field(fractional, cell, potential, species, idx)
-    return field.vectors, _weights(field, potential, species, idx)
+def _pulls(fractional, cell, potential: EAM, species, zones: _Zones):
+    """Bond vectors r (3, K, N) [Å] and weights (dE/dr) / r (K, N) [eV/Å²] of each zone."""
+    field = _field(fractional, cell, potential, species, zones)
+    weights = _weights(field, potential, species, zones)
+    return [(v, w) for v, w in zip(field.vectors, weights, strict=True) if len(w)]
 
 
-def _sum_forces(vectors: Array, weights: Array) -> Array:
-    return jnp.sum(vectors * weights, axis=1).T
+def _sum_forces(pulls) -> Array:
+    near, *far = [jnp.sum(vectors * weights, axis=1) for vectors, weights in pulls]
+    return sum(far, near).T
 
 
-def _sum_virial(vectors: Array, weights: Array) -> Array:
+def _sum_virial(pulls) -> Array:
     """Σ_i w_i of all atoms, (3, 3) [eV]."""
+    return jnp.sum(_sum_virials(pulls), axis=-1)
+
+
+def _sum_virials(pulls) -> Array:
+    """Virials of the atoms, (3, 3, N) [eV]."""
     # Over neighbours first: that sum vectorises over atoms, one over everything would not.
-    rows = [jnp.sum(jnp.sum(vectors * a * weights, axis=1), axis=-1) for a in vectors]
-    return 0.5 * jnp.stack(rows)
+    near, *far = [
+        jnp.stack([jnp.sum(vectors * a * weights, axis=1) for a in vectors])
+        for vectors, weights in pulls
+    ]
+    return 0.5 * sum(far, near)
 
 
-def _sum_trace(vectors: Array, weights: Array) -> Array:
-    x, y, z = vectors
-    return 0.5 * jnp.sum(jnp.sum((x * x + y * y + z * z) * weights, axis=0))
+def _sum_trace(pulls) -> Array:
+    near, *far = [
+        jnp.sum((x * x + y * y + z * z) * weights, axis=0) for (x, y, z), weights in pulls
+    ]
+    return 0.5 * jnp.sum(sum(far, near))
 
 
 def _forces(*arguments) -> Array:
-    return _sum_forces(*_pulls(*arguments))
+    return _sum_forces(_pulls(*arguments))
 
 
 def _atomic_virial(*arguments) -> Array:
-    vectors, weights = _pulls(*arguments)
-    rows = [0.5 * jnp.sum(vectors * a * weights, axis=1) for a in vectors]
-    return jnp.moveaxis(jnp.stack(rows), -1, 0)
+    return jnp.moveaxis(_sum_virials(_pulls(*arguments)), -1, 0)
 
 
 def _forces_and_virial(*arguments) -> tuple[Array, Array]:
-    vectors, weights = _pulls(*arguments)
-    return _sum_forces(vectors, weights), _sum_virial(vectors, weights)
+    pulls = _pulls(*arguments)
+    return _sum_forces(pulls), _sum_virial(pulls)
 
 
 def _forces_and_trace(*arguments) -> tuple[Array, Array]:
-    vectors, weights = _pulls(*arguments)
-    return _sum_forces(vectors, weights), _sum_trace(vectors, weights)
+    pulls = _pulls(*arguments)
+    return _sum_forces(pulls), _sum_trace(pulls)
 
 
 @jax.custom_jvp
-def _energy(fractional, cell, potential: EAM, species, idx) -> Array:
-    return jnp.sum(_atomic_energy(fractional, cell, potential, species, idx))
+def _energy(fractional, cell, potential: EAM, species, zones: _Zones) -> Array:
+    return jnp.sum(_atomic_energy(fractional, cell, potential, species, zones))
 
 
 def _energy_jvp(primals, tangents):
-    fractional, cell, potential, species, idx = primals
+    fractional, cell, potential, species, zones = primals
     fractional_dot, cell_dot, potential_dot, _, _ = tangents
     value = _energy(*primals)
     change = jnp.zeros_like(value)
@@ -242,7 +302,7 @@ def _energy_jvp(primals, tangents):
         change = (
             change
             + jax.jvp(
-                lambda p: jnp.sum(_atomic_energy(fractional, cell, p, species, idx)),
+                lambda p: jnp.sum(_atomic_energy(fractional, cell, p, species, zones)),
                 (potential,),
                 (direction,),
             )[1]
@@ -264,7 +324,9 @@ def _materialise(primal: Array, tangent) -> Array:
 def _arguments(structure: Structure, potential: EAM, neighbors: Neighbors | None):
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     species = species_in(structure, potential)
-    return structure.fractional, structure.cell, potential, species, neighbors.idx
+    rows = lists.inner_rows(neighbors, potential.density_cutoff)
+    zones = _Zones(neighbors.idx[:rows], neighbors.idx[rows:])
+    return structure.fractional, structure.cell, potential, species, zones
 
 
 def energy(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
@@ -339,10 +401,10 @@ def hessian_vector_product(
 
 
 @jax.jit
-def _jit_hvp(displacement, fractional, cell, potential, species, idx):
+def _jit_hvp(displacement, fractional, cell, potential, species, zones):
     direction = displacement @ structures.inverse(cell).T
     change = jax.jvp(
-        lambda s: _forces(s, cell, potential, species, idx),
+        lambda s: _forces(s, cell, potential, species, zones),
         (fractional,),
         (direction,),
     )[1]

@@ -4,7 +4,8 @@ jax-md's `partition` finds the pairs. When to look again is decided here: jax-md
 displacements under the current cell, so an affine shear would never trigger it.
 
 A list is a (K, N) table, one column per atom, so that sums over neighbours run along the slow
-axis and vectorise over atoms on CPU. Empty places carry N.
+axis and vectorise over atoms on CPU. Empty places carry N. On request the first rows hold every
+pair within a shorter, inner cut-off, so that what needs those alone need not look at the rest.
 """
 
 import contextlib
@@ -27,15 +28,19 @@ class Spec(NamedTuple):
 
     Attributes:
       cutoff: every pair closer than this is in the list while it is valid [Å].
+      inner: every pair closer than this is in the first `inner_capacity` rows [Å].
       skin: extra distance of the search [Å].
       capacity: places per atom, K.
+      inner_capacity: rows for the inner pairs; K where `inner` is the cut-off itself.
       cells: cells per side of the search grid, or None for a search over all pairs.
       cell_capacity: atoms per cell, or None.
     """
 
     cutoff: float
+    inner: float
     skin: float
     capacity: int
+    inner_capacity: int
     cells: int | None
     cell_capacity: int | None
 
@@ -59,7 +64,11 @@ class Neighbors(flax.struct.PyTreeNode):
 
 
 def allocate(
-    structure: Structure, cutoff: float, skin: float = 1.0, slack: float = 1.15
+    structure: Structure,
+    cutoff: float,
+    skin: float = 1.0,
+    slack: float = 1.15,
+    inner: float | None = None,
 ) -> Neighbors:
     """Make a list for one structure, on the host.
 
@@ -68,6 +77,7 @@ def allocate(
       cutoff: [Å].
       skin: extra distance [Å]; shortened where the cell is too small for it.
       slack: factor of spare places per atom.
+      inner: shorter cut-off whose pairs come first [Å]; such as that of the potential's densities.
 
     Raises:
       ValueError: the cell is smaller than twice the cut-off, or atoms coincide.
@@ -81,12 +91,21 @@ def allocate(
     skin = min(skin, math.floor(1e3 * (height / 2.0 - cutoff)) / 1e3)
     with _quiet():
         found = _search(cutoff + skin).allocate(structure.fractional, box=structure.cell)
-    occupancy = int(found.max_occupancy)
     grid = found.cell_list_fn is not None
+    inner = cutoff if inner is None else min(inner, cutoff)
+    most = max(1, structure.num_atoms - 1)
+    capacity = max(1, min(_round_up(int(found.max_occupancy) * slack), most))
+    inner_capacity = capacity
+    if inner < cutoff:
+        near = _squares(structure, found.idx) < _square(inner + skin)
+        occupancy = int(jnp.max(jnp.sum(near, axis=1)))
+        inner_capacity = max(1, min(_round_up(occupancy * slack), capacity))
     spec = Spec(
         cutoff=float(cutoff),
+        inner=float(inner),
         skin=skin,
-        capacity=max(1, min(_round_up(occupancy * slack), structure.num_atoms - 1)),
+        capacity=capacity,
+        inner_capacity=inner_capacity,
         cells=round(1.0 / float(found.cell_size)) if grid else None,
         cell_capacity=_round_up(found.cell_list_capacity * slack) if grid else None,
     )
@@ -140,6 +159,20 @@ def _grid(cells: int):
     return partition.cell_list(1.0, (1.0 - 1e-6) / cells, 1.0)
 
 
+def _squares(structure: Structure, idx: Array) -> Array:
+    """Squared distances of a list (N, K) [Å²] in float32; infinite for padding."""
+    fractional = structure.fractional
+    delta = jnp.take(fractional, idx, axis=0, mode="clip") - fractional[:, None]
+    vectors = structures.minimum_image(delta) @ structure.cell.T
+    squares = jnp.sum(vectors**2, axis=-1)
+    return jnp.where(idx < len(fractional), squares, jnp.inf).astype(jnp.float32)
+
+
+def _square(distance: float) -> float:
+    # A hair more than the distance, for the rounding of float32.
+    return (distance + 1e-4) ** 2
+
+
 def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
     """Search again for the pairs of `structure`, with the static shape of `neighbors`.
 
@@ -169,12 +202,23 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
     # Beyond half the thinnest height a pair may have a second image, which no list holds. The
     # millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
     thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin) * (1.0 - 1e-6)
+    idx, squeezed = _nearest_first(found.idx, structure, spec)
     return neighbors.replace(
-        idx=found.idx.T,
+        idx=idx.T,
         fractional=structure.fractional,
         cell=structure.cell,
-        overflow=neighbors.overflow | thin | ((found.error.code & short) != 0),
+        overflow=neighbors.overflow | thin | squeezed | ((found.error.code & short) != 0),
     )
+
+
+def _nearest_first(idx: Array, structure: Structure, spec: Spec) -> tuple[Array, Array]:
+    """A list (N, K) sorted by distance if it has inner rows, and whether they are too few."""
+    if spec.inner_capacity == spec.capacity:
+        return idx, jnp.zeros((), bool)
+    squares = _squares(structure, idx)
+    _, order = jax.lax.top_k(-squares, spec.capacity)
+    inside = jnp.sum(squares < _square(spec.inner + spec.skin), axis=1)
+    return jnp.take_along_axis(idx, order, axis=1), jnp.any(inside > spec.inner_capacity)
 
 
 def _thinnest(cell: Array) -> Array:
@@ -202,6 +246,12 @@ def update(neighbors: Neighbors, structure: Structure) -> Neighbors:
     return jax.lax.cond(
         is_stale(neighbors, structure), lambda: rebuild(neighbors, structure), lambda: neighbors
     )
+
+
+def inner_rows(neighbors: Neighbors, distance: float) -> int:
+    """Rows that hold every pair closer than a distance while the list is valid; static."""
+    spec = neighbors.spec
+    return spec.inner_capacity if distance <= spec.inner else spec.capacity
 
 
 def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> Neighbors:

@@ -184,7 +184,7 @@ def _inner(state: State, potential: EAM, ensemble: Ensemble) -> State:
     md = md.set(box_position=md.box_position + rate * dt)
     half = 0.5 * rate * dt
     move = dt * md.momentum / md.mass * jnp.exp(half) * _sinhc(half)
-    fractional = structures.wrap(md.position + move @ jnp.linalg.inv(md.box).T)
+    fractional = structures.wrap(md.position + move @ structures.inverse(md.box).T)
     md = md.set(position=fractional)
     state = state.replace(md=md)
     neighbors = lists.update(state.neighbors, state.structure)

@@ -12,6 +12,7 @@ from jax import Array
 from stzjax import energetics, npt, relax, units
 from stzjax import neighbors as lists
 from stzjax import structure as structures
+from stzjax.neighbors import Neighbors
 from stzjax.npt import Ensemble
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.tables import Tabulated, resample
@@ -253,10 +254,16 @@ def _for_dynamics(potential: EAM, precision: str) -> EAM:
 
 
 def _begin(key: Array, structure: Structure, potential: EAM, config: QuenchConfig) -> npt.State:
-    neighbors = lists.allocate(structure, potential.cutoff, config.skin, slack=1.08)
+    neighbors = _list(structure, potential, config, slack=1.08)
     structure, neighbors = _cast((structure, neighbors), config.precision)
     temperature = jnp.asarray(config.melt_temperature, config.precision)
     return npt.init(key, structure, potential, neighbors, temperature, config.ensemble)
+
+
+def _list(structure: Structure, potential: EAM, config: QuenchConfig, slack: float) -> Neighbors:
+    return lists.allocate(
+        structure, potential.cutoff, config.skin, slack, inner=potential.density_cutoff
+    )
 
 
 def _advance(
@@ -276,7 +283,7 @@ def _advance(
         if taken >= steps:
             return state
         wide = _cast(state.structure, "float64")
-        neighbors = lists.allocate(wide, potential.cutoff, config.skin, slack=slack)
+        neighbors = _list(wide, potential, config, slack)
         state = state.replace(neighbors=_cast(neighbors, config.precision))
         slack *= 1.1
 

@@ -223,14 +223,20 @@ def relax(
       ValueError: the cell is smaller than twice the cut-off, or an element is unknown.
     """
     config = config or RelaxConfig()
-    neighbors = neighbors or lists.allocate(structure, potential.cutoff)
+    neighbors = neighbors or lists.allocate(
+        structure, potential.cutoff, inner=potential.density_cutoff
+    )
     slack = 1.3
     while True:
         result = _jit_minimise(structure, potential, neighbors, config)
         if int(result.outcome) != OVERFLOW:
             return result
         neighbors = lists.allocate(
-            result.structure, potential.cutoff, neighbors.spec.skin, slack=slack
+            result.structure,
+            potential.cutoff,
+            neighbors.spec.skin,
+            slack=slack,
+            inner=potential.density_cutoff,
         )
         structure, slack = result.structure, slack * 1.2
 

@@ -49,9 +49,7 @@ def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     quiet = slice(0, event)
     np.testing.assert_allclose(run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8)
     np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], atol=2e-7)
-    np.testing.assert_allclose(
-        run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=0.05
-    )
+    np.testing.assert_allclose(run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=0.05)
     atoms = lammps[f"{direction}_event_d2min"] > THRESHOLD
     assert np.array_equal(run.labels(THRESHOLD), atoms)
 

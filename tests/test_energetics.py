@@ -53,7 +53,8 @@ def test_agrees_with_lammps(name, box, folder):
     else:
         potential = table(name, folder)
     atoms = cases.stored("glass" if name == "mendelev" else "crystal", box)
-    pairs = neighbors.allocate(atoms, potential.cutoff, skin=0.3)
+    inner = potential.density_cutoff
+    pairs = neighbors.allocate(atoms, potential.cutoff, skin=0.3, inner=inner)
 
     def lammps(quantity):
         return cases.lammps()[f"{name}_{box}_{quantity}"]
@@ -441,6 +442,29 @@ def test_a_skin_changes_nothing(glass):
     for function in (energetics.forces, energetics.atomic_energy):
         found, expected = (function(atoms, potential, n) for n in (thick, thin))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_inner_rows_change_nothing(glass):
+    atoms, potential, _ = glass
+    inner = potential.density_cutoff
+    plain = neighbors.allocate(atoms, potential.cutoff, skin=0.3)
+    zoned = neighbors.allocate(atoms, potential.cutoff, skin=0.3, inner=inner)
+    assert zoned.spec.inner_capacity < 0.7 * zoned.spec.capacity
+    shift = jnp.asarray(np.random.default_rng(0).normal(size=atoms.fractional.shape))
+    for quantity in (
+        energetics.energy,
+        energetics.forces,
+        energetics.atomic_virial,
+        functools.partial(_product, shift),
+        jax.grad(energetics.energy, argnums=1),
+    ):
+        one, other = (quantity(atoms, potential, pairs) for pairs in (plain, zoned))
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def _product(shift, atoms, potential, pairs):
+    return energetics.hessian_vector_product(atoms, potential, shift, pairs)
 
 
 @pytest.mark.parametrize("count", (1, 2))

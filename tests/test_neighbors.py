@@ -188,6 +188,31 @@ def test_a_cell_of_exactly_twice_the_cutoff_does_not_overflow():
         assert pairs.spec.skin == 0.0 and not pairs.overflow
 
 
+@pytest.mark.parametrize(("count", "length"), ((300, 15.0), (900, 25.0)))
+def test_inner_rows_hold_every_near_pair(count, length):
+    atoms = random_atoms(count, length)
+    cutoff, inner = 4.0, 2.5
+    pairs = neighbors.allocate(atoms, cutoff, skin=0.6, inner=inner)
+    rows = pairs.spec.inner_capacity
+    assert rows == neighbors.inner_rows(pairs, inner) < pairs.spec.capacity
+    assert neighbors.inner_rows(pairs, 2.6) == pairs.spec.capacity
+    moved = sheared(atoms, 0.02)
+    step = np.random.default_rng(1).normal(scale=0.05, size=(count, 3)) / length
+    moved = moved.replace(fractional=moved.fractional + step)
+    assert not neighbors.is_stale(pairs, moved), "the case should leave the list valid"
+    near = listed(pairs.replace(idx=pairs.idx[:rows]))
+    assert true_pairs(moved, inner) <= near
+    assert true_pairs(moved, cutoff) <= listed(pairs)
+
+
+def test_too_few_inner_rows_overflow():
+    atoms = random_atoms(300, 15.0)
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.6, inner=2.5)
+    tight = pairs.replace(spec=pairs.spec._replace(inner_capacity=4))
+    assert not pairs.overflow
+    assert neighbors.rebuild(tight, atoms).overflow
+
+
 def test_few_atoms():
     alone = structure.create([[0.5, 0.5, 0.5]], 10.0 * np.eye(3), [0], ("Cu",))
     assert listed(neighbors.allocate(alone, 4.0)) == set()

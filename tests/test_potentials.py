@@ -177,12 +177,17 @@ def test_the_branches_of_mendelev_meet(pair):
     assert gap(7.6) < 1e-40
 
 
-def test_core_false_is_the_same_outside_the_core():
+@pytest.mark.parametrize("closest", (2.3, 4.0, 6.0))
+def test_what_a_promise_leaves_out_is_zero(closest):
+    """Branches and knots below the closest distance contribute nothing beyond it."""
     potential = potentials.mendelev2019()
-    r = jnp.linspace(potential.core, 7.6, 101)
+    r = jnp.linspace(closest, 7.6, 101)
     for pair in PAIRS:
         a, b = (jnp.asarray(s) for s in species(pair))
-        assert jnp.array_equal(potential.pair(r, a, b, core=False), potential.pair(r, a, b))
+        full = potential.pair(r, a, b)
+        np.testing.assert_allclose(potential.pair(r, a, b, closest=closest), full, rtol=1e-14)
+        if closest >= potential.density_cutoff:
+            assert not np.any(potential.density(r, a, b))
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -5,6 +5,7 @@ The short-range branches (an exponential bridge and the ZBL repulsion) are separ
 truncated powers, because almost no pair of a glass or a melt ever visits them.
 """
 
+import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -30,6 +31,7 @@ class TruncatedPowers(EAM):
       embedding_scale: (2,) density unit s, so that x = ρ/s.
       embedding_knots: (2, 9) knots in x.
       embedding_coefficients: (2, 9) factors of H(x - k)^4 [eV].
+      pair_reach: largest knot in each place over the pair types [Å]; static.
     """
 
     pair_knots: Array
@@ -44,12 +46,16 @@ class TruncatedPowers(EAM):
     embedding_scale: Array
     embedding_knots: Array
     embedding_coefficients: Array
+    pair_reach: tuple[float, ...] = flax.struct.field(pytree_node=False, kw_only=True)
 
-    def pair(self, r: Array, first: Array, second: Array, core: bool = True) -> Array:
+    def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV]; see `EAM.pair`."""
         kind = first + second
-        powers = _powers(r, kind, self.pair_knots, self.pair_coefficients)
-        if not core:
+        reached = [k for k, reach in enumerate(self.pair_reach) if reach > closest]
+        powers = jnp.zeros_like(r)
+        for k in reached:
+            powers = powers + _powers(r, kind, self.pair_knots[:, k], self.pair_coefficients[:, k])
+        if closest >= self.core:
             return powers
         switch = _select(kind, self.pair_switch)
         inner = jnp.where(r < _ZBL_END, self._repulsion(r, kind), self._bridge(r, kind, switch))
@@ -109,12 +115,9 @@ def _polynomial(h: Array, kind: Array, coefficients: Array) -> Array:
 
 
 def _powers(r: Array, kind: Array, knots: Array, coefficients: Array) -> Array:
-    """Σ_k H(k - r)^4 (c4 + c5 H + ... ) over the knots of each pair type."""
-    total = jnp.zeros_like(r)
-    for k in range(knots.shape[1]):
-        h = jnp.maximum(_select(kind, knots[:, k]) - r, 0.0)
-        total = total + _polynomial(h, kind, coefficients[:, k]) * _fourth(h)
-    return total
+    """(k - r)_+^4 (c4 + c5 (k - r) + ...) with knots (3,) and coefficients (3, 5)."""
+    h = jnp.maximum(_select(kind, knots) - r, 0.0)
+    return _polynomial(h, kind, coefficients) * _fourth(h)
 
 
 _ZBL_END = 1.0
@@ -219,5 +222,11 @@ def mendelev2019() -> TruncatedPowers:
     )
     arrays = (jnp.asarray(np.asarray(value, np.float64)) for value in values)
     return TruncatedPowers(
-        *arrays, elements=("Cu", "Zr"), cutoff=7.6, core=max(_PAIR_SWITCH), symmetric=True
+        *arrays,
+        pair_reach=tuple(max(knots) for knots in zip(*_PAIR_KNOTS, strict=True)),
+        elements=("Cu", "Zr"),
+        cutoff=7.6,
+        density_cutoff=6.0,
+        core=max(_PAIR_SWITCH),
+        symmetric=True,
     )

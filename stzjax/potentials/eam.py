@@ -23,23 +23,25 @@ class EAM(flax.struct.PyTreeNode):
     Attributes:
       elements: chemical symbols; species index into them.
       cutoff: distance from which every function of r is zero [Å].
-      core: below this distance `pair` needs `core=True` [Å]; zero if there is no such region.
+      density_cutoff: distance from which every density is zero [Å]; at most `cutoff`.
+      core: below this distance `pair` has branches that few pairs need [Å]; zero if it has none.
       symmetric: the density does not change when receiver and source are exchanged.
     """
 
     elements: tuple[str, ...] = flax.struct.field(pytree_node=False, kw_only=True)
     cutoff: float = flax.struct.field(pytree_node=False, kw_only=True)
+    density_cutoff: float = flax.struct.field(pytree_node=False, kw_only=True)
     core: float = flax.struct.field(pytree_node=False, kw_only=True, default=0.0)
     symmetric: bool = flax.struct.field(pytree_node=False, kw_only=True, default=False)
 
-    def pair(self, r: Array, first: Array, second: Array, core: bool = True) -> Array:
+    def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] at distance r [Å] between two species.
 
         Args:
           r: distances.
           first: species of one atom.
           second: species of the other.
-          core: False promises that every r is at least `self.core`, and saves the branches there.
+          closest: promises that no r is below this [Å], which saves what acts only there.
         """
         raise NotImplementedError
 

@@ -42,7 +42,7 @@ class Tabulated(EAM):
     r_step: Array
     density_step: Array
 
-    def pair(self, r: Array, first: Array, second: Array, core: bool = True) -> Array:
+    def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV]; see `EAM.pair`."""
         return self._radial(self.pair_table, r, first, second) / r
 
@@ -97,7 +97,14 @@ def tabulate(r_step, pairs, densities, density_step, embeddings, elements, cutof
         density_step=jnp.asarray(float(density_step)),
         elements=tuple(elements),
         cutoff=float(cutoff),
+        density_cutoff=_reach(np.asarray(densities), float(r_step), float(cutoff)),
     )
+
+
+def _reach(densities: np.ndarray, step: float, cutoff: float) -> float:
+    """Distance from which all densities vanish; the spline before a zero still bends."""
+    used = np.flatnonzero(np.any(densities != 0.0, axis=(0, 1)))
+    return min(cutoff, (int(used[-1]) + 2) * step) if used.size else cutoff
 
 
 def _splines(values: np.ndarray, step: float) -> np.ndarray:
