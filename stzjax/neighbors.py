@@ -32,6 +32,7 @@ class Spec(NamedTuple):
       skin: extra distance of the search [Å].
       capacity: places per atom, K.
       inner_capacity: rows for the inner pairs; K where `inner` is the cut-off itself.
+      search_capacity: places per atom in jax-md's search, before the pairs are put in order.
       cells: cells per side of the search grid, or None for a search over all pairs.
       cell_capacity: atoms per cell, or None.
     """
@@ -41,6 +42,7 @@ class Spec(NamedTuple):
     skin: float
     capacity: int
     inner_capacity: int
+    search_capacity: int
     cells: int | None
     cell_capacity: int | None
 
@@ -93,19 +95,22 @@ def allocate(
         found = _search(cutoff + skin).allocate(structure.fractional, box=structure.cell)
     grid = found.cell_list_fn is not None
     inner = cutoff if inner is None else min(inner, cutoff)
-    most = max(1, structure.num_atoms - 1)
-    capacity = max(1, min(_round_up(int(found.max_occupancy) * slack), most))
-    inner_capacity = capacity
+
+    def places(occupancy: int) -> int:
+        return max(1, min(_round_up(occupancy * slack), structure.num_atoms - 1))
+
+    search_capacity = capacity = inner_capacity = places(int(found.max_occupancy))
     if inner < cutoff:
-        near = _squares(structure, found.idx) < _square(inner + skin)
-        occupancy = int(jnp.max(jnp.sum(near, axis=1)))
-        inner_capacity = max(1, min(_round_up(occupancy * slack), capacity))
+        near, far = (int(n) for n in _occupancy(found.idx.T, structure, inner + skin))
+        inner_capacity = places(near)
+        capacity = inner_capacity + places(far)
     spec = Spec(
         cutoff=float(cutoff),
         inner=float(inner),
         skin=skin,
         capacity=capacity,
         inner_capacity=inner_capacity,
+        search_capacity=search_capacity,
         cells=round(1.0 / float(found.cell_size)) if grid else None,
         cell_capacity=_round_up(found.cell_list_capacity * slack) if grid else None,
     )
@@ -159,18 +164,32 @@ def _grid(cells: int):
     return partition.cell_list(1.0, (1.0 - 1e-6) / cells, 1.0)
 
 
-def _squares(structure: Structure, idx: Array) -> Array:
-    """Squared distances of a list (N, K) [Å²] in float32; infinite for padding."""
-    fractional = structure.fractional
-    delta = jnp.take(fractional, idx, axis=0, mode="clip") - fractional[:, None]
-    vectors = structures.minimum_image(delta) @ structure.cell.T
-    squares = jnp.sum(vectors**2, axis=-1)
-    return jnp.where(idx < len(fractional), squares, jnp.inf).astype(jnp.float32)
+def _near_and_far(idx: Array, structure: Structure, distance: float) -> tuple[Array, Array]:
+    """Which places of a list (S, N) hold pairs closer than a distance, and which further ones."""
+    columns = structure.fractional.T
+    delta = jnp.take(columns, idx, axis=1, mode="clip") - columns[:, None]
+    vectors = jnp.einsum("ab,bkn->akn", structure.cell, structures.minimum_image(delta))
+    # A hair more than the distance: what is far must be so beyond rounding.
+    near = jnp.sum(vectors**2, axis=0) < (distance + 1e-4) ** 2
+    real = idx < structure.num_atoms
+    return near & real, ~near & real
 
 
-def _square(distance: float) -> float:
-    # A hair more than the distance, for the rounding of float32.
-    return (distance + 1e-4) ** 2
+def _occupancy(idx: Array, structure: Structure, distance: float) -> list[Array]:
+    """Largest number of near and of far pairs of an atom."""
+    return [jnp.max(jnp.sum(m, axis=0)) for m in _near_and_far(idx, structure, distance)]
+
+
+def _compact(idx: Array, keep: Array, capacity: int) -> Array:
+    """The kept places of each column moved up into `capacity` rows, padded with N.
+
+    The k-th kept place is where the running count reaches k: a binary search, no scatter.
+    """
+    count = jnp.cumsum(keep, axis=0, dtype=jnp.int32)
+    wanted = jnp.arange(1, capacity + 1, dtype=jnp.int32)
+    place = jax.vmap(jnp.searchsorted, (1, None), 1)(count, wanted)
+    padded = jnp.concatenate([idx, jnp.full_like(idx[:1], idx.shape[1])])
+    return jnp.take_along_axis(padded, place, axis=0)
 
 
 def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
@@ -183,11 +202,11 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
     spec = neighbors.spec
     search = _search(spec.cutoff + spec.skin)
     template = partition.NeighborList(
-        idx=neighbors.idx.T,
+        idx=jnp.zeros((structure.num_atoms, spec.search_capacity), jnp.int32),
         reference_position=neighbors.fractional,
         error=partition.PartitionError(jnp.zeros((), jnp.uint8)),
         cell_list_capacity=spec.cell_capacity,
-        max_occupancy=spec.capacity,
+        max_occupancy=spec.search_capacity,
         format=partition.NeighborListFormat.Dense,
         cell_size=None if spec.cells is None else 1.0 / spec.cells,
         cell_list_fn=None if spec.cells is None else _grid(spec.cells),
@@ -202,23 +221,24 @@ def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
     # Beyond half the thinnest height a pair may have a second image, which no list holds. The
     # millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
     thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin) * (1.0 - 1e-6)
-    idx, squeezed = _nearest_first(found.idx, structure, spec)
+    idx, squeezed = _near_first(found.idx.T, structure, spec)
     return neighbors.replace(
-        idx=idx.T,
+        idx=idx,
         fractional=structure.fractional,
         cell=structure.cell,
         overflow=neighbors.overflow | thin | squeezed | ((found.error.code & short) != 0),
     )
 
 
-def _nearest_first(idx: Array, structure: Structure, spec: Spec) -> tuple[Array, Array]:
-    """A list (N, K) sorted by distance if it has inner rows, and whether they are too few."""
+def _near_first(idx: Array, structure: Structure, spec: Spec) -> tuple[Array, Array]:
+    """A list (S, N) with its inner pairs in the first rows, and whether the rows are too few."""
     if spec.inner_capacity == spec.capacity:
         return idx, jnp.zeros((), bool)
-    squares = _squares(structure, idx)
-    _, order = jax.lax.top_k(-squares, spec.capacity)
-    inside = jnp.sum(squares < _square(spec.inner + spec.skin), axis=1)
-    return jnp.take_along_axis(idx, order, axis=1), jnp.any(inside > spec.inner_capacity)
+    zones = _near_and_far(idx, structure, spec.inner + spec.skin)
+    rows = (spec.inner_capacity, spec.capacity - spec.inner_capacity)
+    parts = [_compact(idx, keep, n) for keep, n in zip(zones, rows, strict=True)]
+    short = [jnp.any(jnp.sum(keep, axis=0) > n) for keep, n in zip(zones, rows, strict=True)]
+    return jnp.concatenate(parts), short[0] | short[1]
 
 
 def _thinnest(cell: Array) -> Array:

@@ -138,7 +138,8 @@ def test_overflow_stops_before_a_wrong_force(glass, potential):
     state = begin(glass, potential, ensemble)
     tight = neighbors.allocate(glass, potential.cutoff, skin=0.2)
     used = int(np.sum(np.asarray(tight.idx) < 500, axis=0).max())
-    tight = tight.replace(idx=tight.idx[:used], spec=tight.spec._replace(capacity=used))
+    narrow = tight.spec._replace(capacity=used, inner_capacity=used, search_capacity=used)
+    tight = tight.replace(idx=tight.idx[:used], spec=narrow)
     state, done = npt.run(
         state.replace(neighbors=tight),
         potential,

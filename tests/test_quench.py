@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from stzjax import potentials, quench, relax
+from stzjax import potentials, quench, relax, units
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -51,7 +51,9 @@ def test_quench_cools_and_densifies(melt, potential):
     assert sum(seen) == CONFIG.quench_steps == 425
     assert trace.temperature[-1] == pytest.approx(300.0)
     assert np.all(np.diff(trace.temperature) < 0)
-    assert trace.energy[-1] < trace.energy[0] - 0.15
+    # A harmonic solid gives 3/2 k ΔT of potential energy back; so fast a quench, half of it.
+    released = 1.5 * units.BOLTZMANN * (trace.temperature[0] - trace.temperature[-1])
+    assert trace.energy[0] - trace.energy[-1] > 0.5 * released
     assert trace.density[-1] > trace.density[0]
     relaxed = relax.relax(glass, potential, relax.RelaxConfig(1e-4))
     assert relaxed.converged

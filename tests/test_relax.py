@@ -180,7 +180,8 @@ def test_coinciding_atoms_end_the_loop(potential):
 def test_an_overflow_is_seen_and_mended(potential, relaxed):
     start = cases.small()
     pairs = neighbors.allocate(start, potential.cutoff)
-    few = dataclasses.replace(pairs, spec=pairs.spec._replace(capacity=8), idx=pairs.idx[:8])
+    narrow = pairs.spec._replace(capacity=8, inner_capacity=8, search_capacity=8)
+    few = dataclasses.replace(pairs, spec=narrow, idx=pairs.idx[:8])
     short = neighbors.rebuild(few, start)
     assert short.overflow
     assert int(minimise(start, potential, short, TIGHT).outcome) == relax.OVERFLOW
