@@ -45,13 +45,13 @@ class RelaxConfig(NamedTuple):
 
     force_tolerance: float = 1e-6
     max_iterations: int = 20_000
-    step: float = 0.1
+    step: float = 0.25
     max_step: float = 0.3
     max_move: float = 0.1
     min_uphill_delay: int = 5
     grow: float = 1.1
     shrink: float = 0.5
-    mixing: float = 0.1
+    mixing: float = 0.2
     mixing_decay: float = 0.99
 
 

@@ -38,9 +38,11 @@ def plain(glass, potential):
 def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     """Energy per atom, stress, event step and atoms of the same protocol in LAMMPS.
 
-    LAMMPS interpolates a table of 20,000 points, which shifts energies by less than 1e-8 eV/atom
-    and stresses by less than 1e-7 eV/Å³ (0.02 MPa); both minimisers stop at 1e-6 eV/Å, which
-    leaves 1e-5 Å in modes of 0.1 eV/Å², a hundredth of a quiet step's motion: 5 % of its D²min.
+    LAMMPS interpolates a table of 20,000 points, which shifts energies by less than 1e-8 eV/atom.
+    Both minimisers stop at 1e-6 eV/Å per atom, 2e-5 eV/Å in the norm of 500 atoms. In modes of
+    0.1 eV/Å² that leaves 2e-4 Å, which couple to the stress by Ξ of some 10 eV/Å: 2e-3 eV over
+    8,000 Å³, or 3e-7 eV/Å³ each (0.04 MPa); and 1e-5 Å of an atom's motion of 1e-3 Å in a quiet
+    step, whose D²min so differs by a few per cent.
     """
     reference = {name: lammps[f"{direction}_{name}"] for name in ("energy", "stress", "max_d2min")}
     run = plain if direction == "+xy" else aqs.shear(glass, potential, direction)
@@ -48,7 +50,7 @@ def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     assert run.event_step(THRESHOLD) == event
     quiet = slice(0, event)
     np.testing.assert_allclose(run.energy[quiet] / 500, reference["energy"][quiet] / 500, atol=2e-8)
-    np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], atol=2e-7)
+    np.testing.assert_allclose(run.stress[quiet], reference["stress"][quiet], rtol=0, atol=6e-7)
     np.testing.assert_allclose(run.max_d2min[1:event], reference["max_d2min"][1:event], rtol=0.05)
     atoms = lammps[f"{direction}_event_d2min"] > THRESHOLD
     assert np.array_equal(run.labels(THRESHOLD), atoms)

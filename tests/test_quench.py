@@ -43,7 +43,7 @@ def test_snapshots_are_liquids(melt):
     assert np.all(trace.temperature == 2000.0)
 
 
-def test_quench_cools_and_densifies(melt, potential):
+def test_quench_cools(melt, potential):
     seen = []
     glass, trace = quench.quench(
         jax.random.key(1), melt[0][0], potential, CONFIG, seen.append, num_records=10
@@ -54,7 +54,6 @@ def test_quench_cools_and_densifies(melt, potential):
     # A harmonic solid gives 3/2 k ΔT of potential energy back; so fast a quench, half of it.
     released = 1.5 * units.BOLTZMANN * (trace.temperature[0] - trace.temperature[-1])
     assert trace.energy[0] - trace.energy[-1] > 0.5 * released
-    assert trace.density[-1] > trace.density[0]
     relaxed = relax.relax(glass, potential, relax.RelaxConfig(1e-4))
     assert relaxed.converged
 

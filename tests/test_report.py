@@ -60,13 +60,16 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
     }  # fmt: skip
     scores["timings_s"] = {"quench": 61.0, "shear": 130.2, "train": 44.0}
     io.write_json(out / "metrics.json", scores)
-    epoch = np.arange(40)
-    history = {
-        "epoch": epoch.tolist(),
-        "train_loss": (0.4 + np.exp(-epoch / 9)).tolist(),
-        "validation_loss": (0.5 + np.exp(-epoch / 9) + epoch / 200).tolist(),
-        "validation_score": [None, *(0.2 - np.exp(-epoch[1:] / 7) / 5).tolist()],
-    }
+    epochs = [
+        {
+            "epoch": n + 1,
+            "train_loss": 0.4 + np.exp(-n / 9),
+            "validation_loss": 0.5 + np.exp(-n / 9) + n / 200,
+            "score": 0.2 - np.exp(-n / 7) / 5 if n else None,
+        }
+        for n in range(40)
+    ]
+    history = {"best_epoch": 40, "selected_by": "ap", "epochs": epochs}
     io.write_json(out / "model" / "history.json", history)
     return out
 
