@@ -1,5 +1,47 @@
 """stzjax: where will a metallic glass yield first? Differentiable, batched, in JAX."""
 
-from stzjax import energetics, io, loading, neighbors, potentials, structure, units
+from stzjax import (
+    aqs,
+    descriptors,
+    energetics,
+    graphs,
+    io,
+    labels,
+    loading,
+    losses,
+    metrics,
+    models,
+    neighbors,
+    nonaffine,
+    npt,
+    potentials,
+    quench,
+    relax,
+    splits,
+    structure,
+    training,
+    units,
+)
 
-__all__ = ["energetics", "io", "loading", "neighbors", "potentials", "structure", "units"]
+__all__ = [
+    "aqs",
+    "descriptors",
+    "energetics",
+    "graphs",
+    "io",
+    "labels",
+    "loading",
+    "losses",
+    "metrics",
+    "models",
+    "neighbors",
+    "nonaffine",
+    "npt",
+    "potentials",
+    "quench",
+    "relax",
+    "splits",
+    "structure",
+    "training",
+    "units",
+]

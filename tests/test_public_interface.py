@@ -1,0 +1,35 @@
+"""The README's examples run as they stand there, and give what the parts give."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stzjax
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_readme(tmp_path, monkeypatch, reference):
+    glass = stzjax.io.structure_from(dict(np.load(reference / "glass.npz")))
+    monkeypatch.chdir(tmp_path)
+    stzjax.io.write("glass.data", glass)
+    names: dict = {}
+    for block in BLOCKS:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["relaxed"].converged
+    assert names["x"].shape == (500, 19) == (500, len(stzjax.descriptors.table.COLUMNS))
+    assert np.isfinite(np.asarray(names["x"])).all()
+    assert names["labels"].sum() == np.asarray(names["graph"].nodes.label).sum() > 0
+    assert names["graph"].n_node.tolist() == [500]
+    assert isinstance(names["slope"], stzjax.potentials.EAM)
+    judged = stzjax.metrics.evaluate(names["labels"], np.linspace(0, 1, 500))
+    assert judged["prevalence"] == names["labels"].mean()
+
+
+def test_every_module_is_there_after_import():
+    for name in stzjax.__all__:
+        assert getattr(stzjax, name).__name__ == f"stzjax.{name}"
