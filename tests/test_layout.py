@@ -10,7 +10,7 @@ PACKAGE = ROOT / "stzjax"
 GROUPS = (
     ("base", ("units", "structure", "loading", "io")),
     ("potential", ("potentials",)),
-    ("mechanics", ("neighbors", "energetics")),
+    ("mechanics", ("neighbors", "kernels", "energetics")),
     ("labels", ("nonaffine", "labels")),
     ("dynamics", ("npt", "relax", "quench", "aqs")),
     ("descriptors", ("descriptors",)),
