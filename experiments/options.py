@@ -2,6 +2,11 @@
 
 import dataclasses
 import os
+
+# XLA takes tuning hints such as +prefer-no-gather for missing machine features whenever it reads
+# its own compilation cache, and says so at error level in lines of kilobytes. Before jax loads.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +98,7 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def run(names: Sequence[str]) -> None:
+def run(names: Sequence[str] = runner.ORDER) -> None:
     """Main of a script that does some stages on `--out`: one line and exit code 1 on bad input."""
 
     def main(argv: Sequence[str]) -> None:

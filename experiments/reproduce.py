@@ -5,9 +5,7 @@
 Every setting is a flag; see --help.
 """
 
-from stzjax.pipeline import runner
-
 import options
 
 if __name__ == "__main__":
-    options.run(runner.ORDER)
+    options.run()

@@ -112,7 +112,7 @@ def allocate(
         inner_capacity=inner_capacity,
         search_capacity=search_capacity,
         cells=round(1.0 / float(found.cell_size)) if grid else None,
-        cell_capacity=_round_up(found.cell_list_capacity * slack) if grid else None,
+        cell_capacity=_round_up(found.cell_list_capacity * slack, 8) if grid else None,
     )
     return rebuild(_empty(structure, spec), structure)
 
@@ -125,7 +125,8 @@ def _quiet():
         yield
 
 
-def _round_up(count: float, multiple: int = 8) -> int:
+def _round_up(count: float, multiple: int = 16) -> int:
+    # Coarse, so that lists of like structures share one shape and one compiled loop.
     return multiple * math.ceil(count / multiple)
 
 
