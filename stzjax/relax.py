@@ -255,7 +255,7 @@ def relax_cell(
     """Relax positions and cell to zero stress.
 
     Alternates `relax` at fixed cell with a strain that would cancel the stress of an isotropic
-    solid of roughly the right moduli; a contraction for any stable glass.
+    solid of roughly the right moduli, or a share of it where that overshoots.
 
     Args:
       structure: N atoms.
@@ -268,15 +268,21 @@ def relax_cell(
       As `relax`; the outcome is OUT_OF_ITERATIONS if stress is left.
     """
     result = relax(structure, potential, config)
+    share, last = 1.0, float("inf")
     for _ in range(max_rounds):
         stress = energetics.stress(result.structure, potential, result.neighbors)
-        if not result.converged or float(jnp.max(jnp.abs(stress))) <= stress_tolerance:
+        largest = float(jnp.max(jnp.abs(stress)))
+        if not result.converged or largest <= stress_tolerance:
             return result
+        # A solid stiffer than the guess overshoots: take a smaller share of the strain.
+        share, last = share * (0.5 if largest > 0.7 * last else 1.0), largest
         mean = jnp.trace(stress) / 3.0
         shear = stress - mean * jnp.eye(3)
         # Upper triangular with the same symmetric part, so that the cell stays upper triangular.
         strain = -(mean / (3.0 * _BULK_MODULUS) * jnp.eye(3) + shear / (2.0 * _SHEAR_MODULUS))
         strain = jnp.diag(jnp.diag(strain)) + 2.0 * jnp.triu(strain, 1)
-        strained = structures.deform(result.structure, jnp.eye(3) + jnp.clip(strain, -0.02, 0.02))
+        strained = structures.deform(
+            result.structure, jnp.eye(3) + jnp.clip(share * strain, -0.02, 0.02)
+        )
         result = relax(strained, potential, config)
     return result._replace(outcome=jnp.asarray(OUT_OF_ITERATIONS))

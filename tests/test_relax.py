@@ -233,3 +233,17 @@ def test_displace_moves_by_cartesian_vectors():
     change = structure.minimum_image(moved.fractional - atoms.fractional) @ atoms.cell.T
     np.testing.assert_allclose(change, move, rtol=0, atol=1e-12)
     assert bool(jnp.all((moved.fractional >= 0) & (moved.fractional < 1)))
+
+
+def test_a_relaxed_cell_carries_no_stress(potential, relaxed):
+    """From a strained start the stress goes, positions stay relaxed and the energy falls."""
+    strain = jnp.array([[1.01, 0.01, -0.005], [0.0, 0.99, 0.008], [0.0, 0.0, 1.005]])
+    strained = structure.deform(relaxed.structure, strain)
+    result = relax.relax_cell(strained, potential, TIGHT, stress_tolerance=1e-6)
+    assert result.converged
+    stress = energetics.stress(result.structure, potential)
+    assert float(jnp.abs(stress).max()) <= 1e-6
+    assert float(result.residual) <= 1e-7
+    assert not np.any(np.tril(result.structure.cell, -1))
+    before = relax.relax(strained, potential, TIGHT).structure
+    assert energetics.energy(result.structure, potential) < energetics.energy(before, potential)
