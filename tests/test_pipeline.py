@@ -15,11 +15,6 @@ from stzjax.pipeline.folder import Folder, identity, prepare
 from stzjax.pipeline.settings import PRESETS, STAGES, Settings
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-SMALL = [
-    "--num_atoms=400",
-    "--directions=+xy,-yz",
-    "--epochs=3",
-]
 
 
 def script(name: str, *arguments: str) -> subprocess.CompletedProcess:
