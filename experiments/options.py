@@ -30,6 +30,12 @@ PRESET = flags.DEFINE_enum(
 WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "Specimens or shear runs at a time.", lower_bound=1
 )
+LANES = flags.DEFINE_integer(
+    "lanes",
+    0,
+    "Shear runs that each worker keeps in flight in one compiled loop; 0: one on CPU, 64 on GPU.",
+    lower_bound=0,
+)
 CACHE = flags.DEFINE_string(
     "compilation_cache", "", "Folder of JAX's compilation cache; empty: in the user's cache folder."
 )
@@ -105,10 +111,11 @@ def run(names: Sequence[str] = runner.ORDER) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         prepare_jax()
+        lanes = LANES.value or (1 if jax.default_backend() == "cpu" else 64)
         try:
             preset, values = settings()
             folder = folders.prepare(OUT.value, values, preset)
-            judged = runner.run(folder, names, WORKERS.value)
+            judged = runner.run(folder, names, WORKERS.value, lanes)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
         if judged:

@@ -4,18 +4,18 @@ Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 01611
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from stzjax import energetics, labels, loading, nonaffine, relax
+from stzjax import labels, lanes, loading, nonaffine, relax
 from stzjax import neighbors as lists
+from stzjax.lanes import Lane, Protocol
 from stzjax.neighbors import Neighbors
+from stzjax.potentials.compact import compact
 from stzjax.potentials.eam import EAM
 from stzjax.relax import RelaxConfig
 from stzjax.structure import Structure
@@ -35,9 +35,11 @@ class ShearConfig(NamedTuple):
       record_threshold: the D²min field of a step is kept when its maximum exceeds this [Å²].
       stop_threshold: the run ends after the first step whose maximum exceeds this [Å²]; None runs
         on to the final strain, as in the paper.
-      extrapolate: start each relaxation from the linearly extrapolated non-affine displacement.
-        A step that does not stay quiet is repeated from the plain affine start, so that events
-        are those of the plain protocol.
+      extrapolate: try each step from the linearly extrapolated non-affine displacement. A step
+        that is not quiet is repeated from the plain affine start by FIRE, so that events are
+        those of the paper's protocol.
+      minimizer: "lbfgs" or "fire", of the tries. The paper's protocol is "fire" without
+        `extrapolate`.
       skin: of the neighbour list [Å].
     """
 
@@ -50,12 +52,29 @@ class ShearConfig(NamedTuple):
     record_threshold: float = 0.01
     stop_threshold: float | None = 0.1
     extrapolate: bool = True
+    minimizer: str = "lbfgs"
     skin: float = 0.4
 
     @property
     def relaxation(self) -> RelaxConfig:
         """Settings of the relaxation in each step."""
         return RelaxConfig(force_tolerance=self.force_tolerance, max_iterations=self.max_iterations)
+
+    @property
+    def protocol(self) -> Protocol:
+        """Settings of the compiled loop."""
+        stop = float("inf") if self.stop_threshold is None else self.stop_threshold
+        return Protocol(
+            relaxation=self.relaxation,
+            step=self.step,
+            num_steps=self.num_steps,
+            d2min_cutoff=self.d2min_cutoff,
+            d2min_reduction=self.d2min_reduction,
+            record_threshold=self.record_threshold,
+            stop_threshold=stop,
+            extrapolate=self.extrapolate,
+            minimizer=self.minimizer,
+        )
 
     @property
     def num_steps(self) -> int:
@@ -71,6 +90,8 @@ class ShearConfig(NamedTuple):
             raise ValueError(f"the final strain {self.final} is less than one step {self.step}")
         if self.d2min_reduction not in ("sum", "mean"):
             raise ValueError(f"d2min_reduction must be sum or mean, got {self.d2min_reduction!r}")
+        if self.minimizer not in ("fire", "lbfgs"):
+            raise ValueError(f"minimizer must be fire or lbfgs, got {self.minimizer!r}")
         if self.stop_threshold is not None and not self.stop_threshold >= self.record_threshold:
             raise ValueError(
                 f"stop_threshold {self.stop_threshold} must be at least record_threshold "
@@ -92,7 +113,7 @@ class Run:
       energy: (S,) potential energy [eV].
       stress: (S, 3, 3) [eV/Å³].
       max_d2min: (S,) largest D²min of the step [Å²].
-      iterations: (S,) force evaluations of the relaxation.
+      iterations: (S,) force evaluations of the step, those of tries given up included.
       residual: (S,) largest force norm after it [eV/Å].
       history_step: (H,) steps whose field was kept.
       history_d2min: (H, N) their D²min [Å²].
@@ -159,54 +180,78 @@ class Run:
         return labels.field(self.history_step, self.history_d2min, step) > threshold
 
 
-class _Step(NamedTuple):
-    structure: Structure
-    neighbors: Neighbors
-    energy: Array
-    stress: Array
-    d2min: Array
-    iterations: Array
-    residual: Array
-    outcome: Array
+_ENDED = {
+    lanes.FINAL: ENDINGS[0],
+    lanes.EVENT: ENDINGS[1],
+    lanes.OUT_OF_ITERATIONS: relax.OUTCOMES[relax.OUT_OF_ITERATIONS],
+    lanes.NOT_FINITE: relax.OUTCOMES[relax.NOT_FINITE],
+}
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def strain_step(
-    before: Structure,
-    start: Array,
-    cell: Array,
-    potential: EAM,
-    neighbors: Neighbors,
-    config: ShearConfig,
-) -> _Step:
-    """Relax in a new cell and compare with the previous relaxed configuration.
+class Job(NamedTuple):
+    """One run to be done.
 
-    Pure; under `vmap` too.
-
-    Args:
-      before: previous relaxed configuration.
-      start: (N, 3) fractional positions to relax from; those of `before` for a plain affine step.
-      cell: (3, 3) the new cell [Å].
-      potential: an embedded-atom potential.
-      neighbors: list that holds every bond up to the longer of the two cut-offs.
-      config: settings of the run.
+    Attributes:
+      structure: N atoms; relaxed here to the tolerance of the run if they are not.
+      direction: one of `loading.DIRECTIONS`.
+      name: whatever identifies the job to the caller.
     """
-    moved = before.replace(fractional=start, cell=cell)
-    relaxed = relax.minimise(moved, potential, neighbors, config.relaxation)
-    after = relaxed.structure
-    field = nonaffine.d2min(
-        before, after, relaxed.neighbors, config.d2min_cutoff, config.d2min_reduction
-    )
-    return _Step(
-        structure=after,
-        neighbors=relaxed.neighbors,
-        energy=energetics.energy(after, potential, relaxed.neighbors),
-        stress=energetics.stress(after, potential, relaxed.neighbors),
-        d2min=field,
-        iterations=relaxed.iterations,
-        residual=relaxed.residual,
-        outcome=relaxed.outcome,
-    )
+
+    structure: Structure
+    direction: str
+    name: Any = None
+
+
+class _Log:
+    """What the host has collected of one lane."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.rows: list[lanes.Record] = []
+        self.history: dict[int, np.ndarray] = {}
+        self.pairs = np.zeros((0, 2), int)
+
+    @property
+    def steps(self) -> int:
+        return sum(len(rows.energy) for rows in self.rows)
+
+    def collect(self, lane: Lane, config: ShearConfig) -> None:
+        """Take the closed steps of a lane, the field of the last one if it is to be kept."""
+        closed = int(lane.closed)
+        if not closed:
+            return
+        if not self.steps:
+            self.pairs = _bonded(_relaxed(lane, config), lane.neighbors, config.d2min_cutoff)
+        self.rows.append(jax.tree.map(lambda x: np.array(x[:closed]), lane.record))
+        if self.rows[-1].max_d2min[-1] > config.record_threshold:
+            self.history[self.steps - 1] = np.array(lane.d2min)
+
+    def run(self, lane: Lane, config: ShearConfig) -> Run:
+        """The run of a lane that has ended."""
+        columns = {
+            name: np.concatenate([getattr(rows, name) for rows in self.rows])
+            for name in lanes.Record._fields
+        }
+        return Run(
+            direction=self.job.direction,
+            strain=np.arange(self.steps) * config.step,
+            **columns,
+            history_step=np.array(list(self.history), dtype=np.int64),
+            history_d2min=np.array(list(self.history.values())).reshape(
+                -1, self.job.structure.num_atoms
+            ),
+            pairs=self.pairs,
+            final=_relaxed(lane, config),
+            outcome=_ENDED[int(lane.code)],
+            config=config,
+        )
+
+
+def _relaxed(lane: Lane, config: ShearConfig) -> Structure:
+    """Configuration at the end of the last closed step of a lane."""
+    strain = (int(lane.number) - 1) * config.step
+    cell = lane.cell + strain * lane.tilt @ lane.cell
+    return lane.structure.replace(fractional=lane.before, cell=cell)
 
 
 def shear(
@@ -223,7 +268,7 @@ def shear(
       potential: an embedded-atom potential.
       direction: one of `loading.DIRECTIONS`.
       config: settings.
-      on_step: called with the step and its largest D²min, for progress.
+      on_step: called now and then with the last step and its largest D²min, for progress.
 
     Returns:
       The run; its `outcome` says how it ended.
@@ -232,89 +277,139 @@ def shear(
       ValueError: unknown direction or element, wrong settings, a cell that is too small, or a
         structure that cannot be relaxed.
     """
+    tell = None if on_step is None else lambda job, step, largest: on_step(step, largest)
+    job = Job(structure, direction)
+    (_, run), *_ = shear_many([job], potential, config, num_lanes=1, on_step=tell)
+    return run
+
+
+def shear_many(
+    jobs: Iterable[Job],
+    potential: EAM,
+    config: ShearConfig | None = None,
+    num_lanes: int = 1,
+    on_step: Callable[[Job, int, float], None] | None = None,
+) -> Iterator[tuple[Job, Run]]:
+    """Shear many glasses of one size, some lanes at a time in one compiled loop.
+
+    Each lane takes its own strain steps; one that has ended takes the next job at once, so that
+    none waits for the slowest. Results come in the order in which runs end.
+
+    Args:
+      jobs: glasses with the same number of atoms and elements; taken one by one.
+      potential: an embedded-atom potential.
+      config: settings.
+      num_lanes: runs at a time. On a GPU as many as its memory holds; on a CPU one lane for each
+        thread that calls this is as fast as many and needs less memory.
+      on_step: called now and then with a job, its last step and the largest D²min in it.
+
+    Yields:
+      A job and its run.
+
+    Raises:
+      ValueError: as `shear`.
+    """
     config = config or ShearConfig()
     config.validate()
-    direction = loading.canonical(direction)
-    cutoff = max(potential.cutoff, config.d2min_cutoff)
-    new_list = functools.partial(
-        lists.allocate, cutoff=cutoff, skin=config.skin, inner=potential.density_cutoff
-    )
-    neighbors = new_list(structure, slack=1.03)
-    advance = functools.partial(_advance, potential=potential, new_list=new_list, config=config)
-    first = advance(structure, structure.fractional, structure.cell, neighbors)
-    if int(first.outcome) != relax.CONVERGED:
-        raise ValueError(
-            f"the unsheared structure does not relax: {relax.OUTCOMES[int(first.outcome)]}, "
-            f"largest force {float(first.residual):.2e} eV/Å"
-        )
-    pairs = _bonded(first.structure, first.neighbors, config.d2min_cutoff)
-    steps = [_record(first._replace(d2min=jnp.zeros_like(first.d2min)))]
-    history: dict[int, np.ndarray] = {}
-    outcome = ENDINGS[0]
-    previous, current = first, first
-    for number in range(1, config.num_steps + 1):
-        gradient = loading.deformation_gradient(direction, number * config.step)
-        cell = gradient @ first.structure.cell
-        result = _quiet_or_plain(advance, previous, current, cell, config)
-        if int(result.outcome) != relax.CONVERGED:
-            outcome = relax.OUTCOMES[int(result.outcome)]
-            break
-        steps.append(_record(result))
-        largest = steps[-1]["max_d2min"]
-        if largest > config.record_threshold:
-            history[number] = np.asarray(result.d2min)
-        previous, current = current, result
-        if on_step is not None:
-            on_step(number, largest)
-        if config.stop_threshold is not None and largest > config.stop_threshold:
-            outcome = ENDINGS[1]
-            break
-    num_atoms = structure.num_atoms
-    return Run(
-        direction=direction,
-        strain=np.arange(len(steps)) * config.step,
-        **{name: np.array([step[name] for step in steps]) for name in steps[0]},
-        history_step=np.array(list(history), dtype=np.int64),
-        history_d2min=np.array(list(history.values())).reshape(-1, num_atoms),
-        pairs=pairs,
-        final=current.structure,
-        outcome=outcome,
-        config=config,
-    )
+    yield from _Flight(iter(jobs), potential, config, num_lanes).runs(on_step)
 
 
-def _quiet_or_plain(advance, previous: _Step, current: _Step, cell: Array, config: ShearConfig):
-    """The next step: extrapolated while that stays quiet, the plain affine one otherwise."""
-    before = current.structure
-    if config.extrapolate and previous is not current:
-        drift = before.fractional - previous.structure.fractional
-        guess = before.fractional + (drift - jnp.round(drift))
-        result = advance(before, guess, cell, current.neighbors)
-        quiet = float(jnp.max(result.d2min)) <= config.record_threshold
-        if quiet and int(result.outcome) == relax.CONVERGED:
-            return result
-    return advance(before, before.fractional, cell, current.neighbors)
+class _Flight:
+    """The host's side of the compiled loop: fills lanes, collects steps, mends lists."""
+
+    def __init__(self, jobs: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
+        self.jobs, self.config = jobs, config
+        self.protocol = config.protocol
+        self.width = max(1, num_lanes // 8)
+        self.base = potential
+        self.slack = 1.03
+        first = [job for job, _ in zip(jobs, range(num_lanes), strict=False)]
+        if not first:
+            self.logs: list[_Log | None] = []
+            return
+        self.potential = compact(potential, first[0].structure.elements)
+        self.logs = [_Log(self._checked(job)) for job in first]
+        shape = self._allocate(first[0].structure)
+        self.state = _stack([self._lane(job, shape) for job in first])
+
+    def _checked(self, job: Job) -> Job:
+        return job._replace(direction=loading.canonical(job.direction))
+
+    def _allocate(self, structure: Structure) -> Neighbors:
+        cutoff = max(self.base.cutoff, self.config.d2min_cutoff)
+        inner = self.base.density_cutoff
+        return lists.allocate(structure, cutoff, self.config.skin, self.slack, inner)
+
+    def _lane(self, job: Job, shape: Neighbors) -> Lane:
+        found = lists.rebuild(shape, job.structure)
+        lane = lanes.begin(job.structure, loading.generator(job.direction), found, self.protocol)
+        return lane.replace(code=jnp.where(found.overflow, lanes.OVERFLOW, lanes.RUNNING))
+
+    def runs(self, on_step) -> Iterator[tuple[Job, Run]]:
+        """Fly until all jobs are done."""
+        while any(self.logs):
+            self.state = lanes.fly(self.state, self.potential, self.protocol, self.width)
+            codes = np.asarray(self.state.code)
+            if np.any(codes == lanes.OVERFLOW):
+                self._widen()
+            for place in np.flatnonzero((codes != lanes.RUNNING) & (codes != lanes.IDLE)):
+                log = self.logs[place]
+                if log is None or codes[place] == lanes.OVERFLOW:
+                    continue
+                lane = jax.tree.map(lambda x, place=place: x[place], self.state)
+                log.collect(lane, self.config)
+                if on_step is not None and log.steps:
+                    on_step(log.job, log.steps - 1, float(log.rows[-1].max_d2min[-1]))
+                if codes[place] == lanes.NOTED:
+                    self._set(place, closed=0, code=lanes.RUNNING)
+                    continue
+                self._refuse_if_never_relaxed(lane)
+                yield log.job, log.run(lane, self.config)
+                self._refill(place)
+
+    def _set(self, place: int, **values) -> None:
+        """Change fields of one lane."""
+        fields = {k: getattr(self.state, k).at[place].set(v) for k, v in values.items()}
+        self.state = self.state.replace(**fields)
+
+    def _refuse_if_never_relaxed(self, lane: Lane) -> None:
+        if int(lane.number) == 0:
+            raise ValueError(
+                f"the unsheared structure does not relax: {_ENDED[int(lane.code)]}, "
+                f"largest force {float(lane.residual):.2e} eV/Å"
+            )
+
+    def _refill(self, place: int) -> None:
+        """The next job in the place of one that is done."""
+        job = next(self.jobs, None)
+        if job is None:
+            self.logs[place] = None
+            self._set(place, code=lanes.IDLE)
+            return
+        self.logs[place] = _Log(self._checked(job))
+        shape = jax.tree.map(lambda x: x[place], self.state.neighbors)
+        lane = self._lane(job, shape.replace(overflow=jnp.zeros((), bool)))
+        self.state = jax.tree.map(lambda x, new: x.at[place].set(new), self.state, lane)
+
+    def _widen(self) -> None:
+        """Longer lists for all lanes, until none overflows."""
+        structures = [
+            jax.tree.map(lambda x, k=k: x[k], self.state.structure) for k in range(len(self.logs))
+        ]
+        codes = np.asarray(self.state.code)
+        short = int(np.flatnonzero(codes == lanes.OVERFLOW)[0])
+        while True:
+            self.slack *= 1.15
+            shape = self._allocate(structures[short])
+            found = [lists.rebuild(shape, structure) for structure in structures]
+            if not any(bool(one.overflow) for one in found):
+                break
+        running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
+        self.state = self.state.replace(neighbors=_stack(found), code=running)
 
 
-def _advance(before, start, cell, neighbors, *, potential, new_list, config) -> _Step:
-    """One strain step, repeated with a longer list as often as the list overflows."""
-    slack = 1.1
-    while True:
-        result = strain_step(before, start, cell, potential, neighbors, config)
-        if int(result.outcome) != relax.OVERFLOW:
-            return result
-        neighbors = new_list(before.replace(cell=cell), slack=slack)
-        slack *= 1.2
-
-
-def _record(step: _Step) -> dict:
-    return {
-        "energy": float(step.energy),
-        "stress": np.asarray(step.stress),
-        "max_d2min": float(jnp.max(step.d2min)),
-        "iterations": int(step.iterations),
-        "residual": float(step.residual),
-    }
+def _stack(trees: list):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:

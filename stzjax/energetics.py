@@ -42,23 +42,28 @@ def species_in(structure: Structure, potential: EAM) -> Array:
     Raises:
       ValueError: the potential does not know an element.
     """
-    missing = [e for e in structure.elements if e not in potential.elements]
+    return _renumber(structure.species, structure.elements, potential)
+
+
+def _renumber(species: Array, elements: tuple[str, ...], potential: EAM) -> Array:
+    missing = [e for e in elements if e not in potential.elements]
     if missing:
         raise ValueError(
             f"the potential knows {', '.join(potential.elements)}, but the structure holds "
             f"{', '.join(missing)}; choose another potential or rename the elements"
         )
-    order = np.array([potential.elements.index(e) for e in structure.elements], np.int32)
+    order = np.array([potential.elements.index(e) for e in elements], np.int32)
     if np.array_equal(order, np.arange(len(order))):
-        return structure.species
-    return jnp.asarray(order)[structure.species]
+        return species
+    return jnp.take(jnp.asarray(order, species.dtype), species, mode="clip")
 
 
 def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     """Bond vectors, lengths and species of a structure under a neighbour list."""
     species = species_in(structure, potential)
-    vectors, other = kernels.geometry(structure.fractional, structure.cell, species, neighbors.idx)
-    r = kernels.lengths(vectors, neighbors.idx, potential.cutoff)
+    other = jnp.take(species, neighbors.idx, mode="clip")
+    where = structure.fractional, structure.cell, neighbors.idx
+    vectors, r = kernels.vectors(*where), kernels.lengths(*where, potential.cutoff)
     return Bonds(vectors, r, species[None], other)
 
 
@@ -109,7 +114,11 @@ def _arguments(structure: Structure, potential: EAM, neighbors: Neighbors | None
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     species = species_in(structure, potential)
     rows = lists.inner_rows(neighbors, potential.density_cutoff)
-    zones = kernels.Zones(neighbors.idx[:rows], neighbors.idx[rows:])
+    other = _renumber(neighbors.other, structure.elements, potential)
+    zones = kernels.Zones(
+        kernels.Zone(neighbors.idx[:rows], other[:rows]),
+        kernels.Zone(neighbors.idx[rows:], other[rows:]),
+    )
     return structure.fractional, structure.cell, potential, species, zones
 
 
@@ -163,6 +172,13 @@ def forces_and_stress(
     return force, virial / structures.volume(structure.cell)
 
 
+def energy_and_virial(
+    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
+) -> tuple[Array, Array]:
+    """Energy [eV] and virial (3, 3) [eV] of all atoms from one evaluation."""
+    return _jit_energy_and_virial(*_arguments(structure, potential, neighbors))
+
+
 def forces_and_trace(
     structure: Structure, potential: EAM, neighbors: Neighbors | None = None
 ) -> tuple[Array, Array]:
@@ -201,3 +217,4 @@ _jit_forces = jax.jit(kernels.forces)
 _jit_atomic_virial = jax.jit(kernels.atomic_virial)
 _jit_forces_and_trace = jax.jit(kernels.forces_and_trace)
 _jit_forces_and_virial = jax.jit(kernels.forces_and_virial)
+_jit_energy_and_virial = jax.jit(kernels.energy_and_virial)

@@ -1,8 +1,9 @@
 """The passes over a neighbour list behind `energetics`: pure array code, without scatter.
 
-The hot path is three passes over a (K, N) table of bonds: density, bond weights, weighted sum.
-XLA's CPU backend would fuse them into one loop that evaluates the potential again for each force
-component, so each pass is given a computation of its own (`_stage`).
+The hot path is four passes over a (K, N) table of bonds: lengths, densities, bond weights, and
+the weighted sums. XLA's CPU backend would fuse them into one loop that evaluates the potential
+again for each force component, so each pass is given a computation of its own (`fusion.apart`).
+The sums run over fractional bond components: one gather each, and the cell acts on the result.
 
 Every function takes (fractional (N, 3), cell (3, 3) [Å], potential, species (N,) in the potential's
 order, zones) and can be differentiated by forward mode, and to the potential's parameters.
@@ -16,223 +17,251 @@ import jax.numpy as jnp
 from jax import Array
 
 from stzjax import structure as structures
+from stzjax.fusion import apart
 from stzjax.potentials.eam import EAM, slope
+
+
+class Zone(NamedTuple):
+    """Rows of a neighbour list.
+
+    Attributes:
+      idx: (K, N) neighbours; N where there is none.
+      other: (K, N) their species, in the potential's order; arbitrary where there is none.
+    """
+
+    idx: Array
+    other: Array
 
 
 class Zones(NamedTuple):
     """A list in two parts: the pairs that densities reach, and those that only φ does.
 
     Attributes:
-      near: (K1, N) first rows of the list.
-      far: (K2, N) the rest, every pair of which is beyond the potential's `density_cutoff`.
+      near: first rows of the list.
+      far: the rest, every pair of which is beyond the potential's `density_cutoff`.
     """
 
-    near: Array
-    far: Array
+    near: Zone
+    far: Zone
 
 
-class _Field(NamedTuple):
-    """What the passes share; `vectors` and `other` by zone.
-
-    Attributes:
-      vectors: (3, K, N) bond vectors [Å].
-      other: (K, N) species of the neighbours.
-      density: (N,).
-    """
-
-    vectors: Zones
-    other: Zones
-    density: Array
+def _anchor(potential: EAM) -> Array:
+    """A number that the compiler does not know and that is the same for a whole batch."""
+    return jax.tree.leaves(potential)[0]
 
 
-def _stage(function: Callable, anchor: Array, *args):
-    """Evaluate a function where XLA's CPU backend cannot fuse it into its consumers.
-
-    The branch is always taken, which the compiler cannot know; were it not, the result would be
-    NaN. Elsewhere than on CPU the function is simply called.
-    """
-    if jax.default_backend() != "cpu":
-        return function(*args)
-    shapes = jax.eval_shape(function, *args)
-
-    def never(*_):
-        return jax.tree.map(_poison, shapes)
-
-    return jax.lax.cond(anchor.reshape(-1)[0] >= 0, function, never, *args)
-
-
-def _poison(shape: jax.ShapeDtypeStruct) -> Array:
-    return jnp.full(
-        shape.shape, jnp.nan if jnp.issubdtype(shape.dtype, jnp.floating) else -1, shape.dtype
-    )
-
-
-def geometry(fractional: Array, cell: Array, species: Array, idx: Array) -> tuple[Array, Array]:
-    """Bond vectors (3, K, N) [Å] and species of the neighbours (K, N); arbitrary for padding."""
-    columns = fractional.T
+def _component(column: Array, idx: Array) -> Array:
+    """One fractional component of the bonds, (K, N); arbitrary for padding."""
     # Padding (idx = N) is clipped to the last atom; whoever uses the bond masks it by its length.
-    delta = jnp.take(columns, idx, axis=1, mode="clip") - columns[:, None, :]
-    x, y, z = structures.minimum_image(delta)
-    vectors = jnp.stack(
-        [
-            cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
-            cell[1, 1] * y + cell[1, 2] * z,
-            cell[2, 2] * z,
-        ]
+    return structures.minimum_image(jnp.take(column, idx, mode="clip") - column)
+
+
+def _cartesian(cell: Array, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
+    return (
+        cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
+        cell[1, 1] * y + cell[1, 2] * z,
+        cell[2, 2] * z,
     )
-    return vectors, jnp.take(species, idx, mode="clip")
 
 
-def lengths(vectors: Array, idx: Array, cutoff: float) -> Array:
+def _columns(fractional: Array) -> tuple[Array, Array, Array]:
+    x, y, z = fractional.T
+    return x, y, z
+
+
+def vectors(fractional: Array, cell: Array, idx: Array) -> Array:
+    """Bond vectors (3, K, N) [Å]; arbitrary for padding."""
+    components = (_component(column, idx) for column in _columns(fractional))
+    return jnp.stack(_cartesian(cell, *components))
+
+
+def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
     """Bond lengths (K, N) [Å]; padding is put at the cut-off, where everything is zero."""
-    x, y, z = vectors
+    return _lengths(_columns(fractional), cell, idx, cutoff)
+
+
+def _lengths(columns, cell: Array, idx: Array, cutoff: float) -> Array:
+    x, y, z = _cartesian(cell, *(_component(column, idx) for column in columns))
     square = x * x + y * y + z * z
     return jnp.sqrt(jnp.where(idx < idx.shape[1], square, cutoff * cutoff))
 
 
-def _field(fractional, cell, potential: EAM, species, zones: Zones) -> _Field:
-    near, near_other = _stage(geometry, zones.near, fractional, cell, species, zones.near)
-    far, far_other = near[:, :0], near_other[:0]
-    if len(zones.far):
-        far, far_other = _stage(geometry, zones.near, fractional, cell, species, zones.far)
+class _Bonds(NamedTuple):
+    """Lengths of the bonds (K, N) by zone [Å], and densities of the atoms (N,)."""
 
-    def density(vectors, other, potential):
-        r = lengths(vectors, zones.near, potential.cutoff)
+    near: Array
+    far: Array
+    density: Array
+
+
+def _bonds(columns, cell, potential: EAM, species, zones: Zones) -> _Bonds:
+    anchor = _anchor(potential)
+
+    def measure(columns, cell, idx):
+        return _lengths(columns, cell, idx, potential.cutoff)
+
+    def density(r, other, potential):
         return jnp.sum(potential.density(r, species[None], other), axis=0)
 
-    total = _stage(density, zones.near, near, near_other, potential)
-    return _Field(Zones(near, far), Zones(near_other, far_other), total)
+    near = apart(measure, anchor, columns, cell, zones.near.idx)
+    far = near[:0]
+    if len(zones.far.idx):
+        far = apart(measure, anchor, columns, cell, zones.far.idx)
+    return _Bonds(near, far, apart(density, anchor, near, zones.near.other, potential))
 
 
-def _by_core(function: Callable, vectors: Array, idx: Array, potential: EAM, *args):
+def _by_core(function: Callable, r: Array, potential: EAM, *args):
     """Call function(r, closest, *args), with the short-range branches only where a pair needs them.
 
     The choice is made at run time, and only on CPU, where a branch not taken costs nothing.
     """
 
     def branch(closest: float):
-        return lambda vectors, *args: function(
-            lengths(vectors, idx, potential.cutoff), closest, *args
-        )
+        return lambda r, *args: function(r, closest, *args)
 
     if potential.core == 0.0:
-        return _stage(branch(0.0), idx, vectors, *args)
+        return apart(branch(0.0), _anchor(potential), r, *args)
     if jax.default_backend() != "cpu":
-        return branch(0.0)(vectors, *args)
-    close = jnp.any(lengths(vectors, idx, potential.cutoff) < potential.core)
-    return jax.lax.cond(close, branch(0.0), branch(potential.core), vectors, *args)
+        return branch(0.0)(r, *args)
+    close = jnp.any(r < potential.core)
+    return jax.lax.cond(close, branch(0.0), branch(potential.core), r, *args)
 
 
-def _beyond(function: Callable, vectors: Array, zones: Zones, potential: EAM, *args):
+def _beyond(function: Callable, r: Array, potential: EAM, *args):
     """Call function(r, closest, *args) for the far zone."""
-
-    def far(vectors, *args):
-        r = lengths(vectors, zones.far, potential.cutoff)
-        return function(r, potential.density_cutoff, *args)
-
-    return _stage(far, zones.near, vectors, *args)
+    return apart(
+        lambda r, *args: function(r, potential.density_cutoff, *args), _anchor(potential), r, *args
+    )
 
 
 def atomic_energy(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Energies of the atoms, (N,) [eV]."""
-    field = _field(fractional, cell, potential, species, zones)
+    bonds = _bonds(_columns(fractional), cell, potential, species, zones)
+    return _energies(bonds, potential, species, zones)
+
+
+def _energies(bonds: _Bonds, potential: EAM, species, zones: Zones) -> Array:
 
     def pairs(r, closest, other, potential):
         return 0.5 * jnp.sum(potential.pair(r, species[None], other, closest), axis=0)
 
-    args = field.other.near, potential
-    total = _by_core(pairs, field.vectors.near, zones.near, potential, *args)
-    if len(zones.far):
-        args = field.other.far, potential
-        total = total + _beyond(pairs, field.vectors.far, zones, potential, *args)
-    return total + potential.embedding(field.density, species)
+    total = _by_core(pairs, bonds.near, potential, zones.near.other, potential)
+    if len(zones.far.idx):
+        total = total + _beyond(pairs, bonds.far, potential, zones.far.other, potential)
+    return total + potential.embedding(bonds.density, species)
 
 
-def _weights(field: _Field, potential: EAM, species, zones: Zones) -> Zones:
-    """(dE/dr) / r of every bond, (K, N) by zone [eV/Å²]; zero for padding."""
+def _weights(bonds: _Bonds, potential: EAM, species, zones: Zones) -> list[Array]:
+    """(dE/dr) / r of every bond, (K, N) for each zone [eV/Å²]; zero for padding."""
     own = species[None]
-    rise = slope(lambda d: potential.embedding(d, species), field.density)
+    rise = slope(lambda d: potential.embedding(d, species), bonds.density)
 
-    def pull(r, closest, other, potential):
-        return slope(lambda x: potential.pair(x, own, other, closest), r)
-
-    def near(r, closest, other, rise, potential):
-        there = jnp.take(rise, zones.near, mode="clip")
-        given = slope(lambda x: potential.density(x, own, other), r)
-        if potential.symmetric:
-            total = pull(r, closest, other, potential) + (rise[None] + there) * given
-        else:
-            taken = slope(lambda x: potential.density(x, other, own), r)
-            total = pull(r, closest, other, potential) + rise[None] * given + there * taken
-        return _over(r, total, potential.cutoff)
+    def near(r, closest, idx, other, rise, potential):
+        there = jnp.take(rise, idx, mode="clip")
+        return potential.bond_weight(r, own, other, rise[None], there, closest)
 
     def far(r, closest, other, potential):
-        return _over(r, pull(r, closest, other, potential), potential.cutoff)
+        return potential.pair_weight(r, own, other, closest)
 
-    args = field.other.near, rise, potential
-    inside = _by_core(near, field.vectors.near, zones.near, potential, *args)
-    if not len(zones.far):
-        return Zones(inside, inside[:0])
-    outside = _beyond(far, field.vectors.far, zones, potential, field.other.far, potential)
-    return Zones(inside, outside)
-
-
-def _over(r: Array, pull: Array, cutoff: float) -> Array:
-    # A table's last slope need not vanish exactly at the cut-off, where padding sits. NaN stays.
-    return jnp.where(r >= cutoff, 0.0, pull / r)
+    args = zones.near.idx, zones.near.other, rise, potential
+    weights = [_by_core(near, bonds.near, potential, *args)]
+    if len(zones.far.idx):
+        weights.append(_beyond(far, bonds.far, potential, zones.far.other, potential))
+    return weights
 
 
-def _pulls(fractional, cell, potential: EAM, species, zones: Zones):
-    """Bond vectors r (3, K, N) [Å] and weights (dE/dr) / r (K, N) [eV/Å²] of each zone."""
-    field = _field(fractional, cell, potential, species, zones)
-    weights = _weights(field, potential, species, zones)
-    return [(v, w) for v, w in zip(field.vectors, weights, strict=True) if len(w)]
+class _Pulls(NamedTuple):
+    """One zone: its list (K, N), weights (K, N) [eV/Å²] and lengths (K, N) [Å] of the bonds."""
+
+    idx: Array
+    weight: Array
+    r: Array
 
 
-def _sum_forces(pulls) -> Array:
-    near, *far = [jnp.sum(vectors * weights, axis=1) for vectors, weights in pulls]
-    return sum(far, near).T
+def _pulls(columns, cell, potential: EAM, species, zones: Zones) -> list[_Pulls]:
+    bonds = _bonds(columns, cell, potential, species, zones)
+    return _pulls_of(bonds, potential, species, zones)
 
 
-def _sum_virial(pulls) -> Array:
-    """Σ_i w_i of all atoms, (3, 3) [eV]."""
-    return jnp.sum(_sum_virials(pulls), axis=-1)
+def _pulls_of(bonds: _Bonds, potential: EAM, species, zones: Zones) -> list[_Pulls]:
+    weights = _weights(bonds, potential, species, zones)
+    used = (zones.near.idx, bonds.near), (zones.far.idx, bonds.far)
+    return [
+        _Pulls(idx, weight, r)
+        for (idx, r), weight in zip(used[: len(weights)], weights, strict=True)
+    ]
 
 
-def _sum_virials(pulls) -> Array:
+def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
+    """Σ_j w r_ij, (N, 3) [eV/Å]."""
+
+    def total(columns, idx, weight):
+        return [jnp.sum(weight * _component(column, idx), axis=0) for column in columns]
+
+    parts = [apart(total, _anchor(potential), columns, p.idx, p.weight) for p in pulls]
+    return jnp.stack(_cartesian(cell, *map(sum, zip(*parts, strict=True))), axis=-1)
+
+
+def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
-    # Over neighbours first: that sum vectorises over atoms, one over everything would not.
-    near, *far = [
-        jnp.stack([jnp.sum(vectors * a * weights, axis=1) for a in vectors])
-        for vectors, weights in pulls
-    ]
-    return 0.5 * sum(far, near)
+
+    def total(columns, idx, weight):
+        bond = [_component(column, idx) for column in columns]
+        return jnp.stack([jnp.stack([jnp.sum(weight * a * b, axis=0) for b in bond]) for a in bond])
+
+    parts = [apart(total, _anchor(potential), columns, p.idx, p.weight) for p in pulls]
+    return 0.5 * jnp.einsum("ia,abn,jb->ijn", cell, sum(parts[1:], parts[0]), cell)
 
 
-def _sum_trace(pulls) -> Array:
-    near, *far = [
-        jnp.sum((x * x + y * y + z * z) * weights, axis=0) for (x, y, z), weights in pulls
-    ]
-    return 0.5 * jnp.sum(sum(far, near))
+def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
+    """Σ w r² / 2 over all bonds, the trace of the virial [eV]."""
+
+    def total(weight, r):
+        return jnp.sum(weight * r * r, axis=0)
+
+    parts = [apart(total, _anchor(potential), p.weight, p.r) for p in pulls]
+    return 0.5 * jnp.sum(sum(parts[1:], parts[0]))
 
 
-def forces(*arguments) -> Array:
+def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
-    return _sum_forces(_pulls(*arguments))
+    columns = _columns(fractional)
+    pulls = _pulls(columns, cell, potential, species, zones)
+    return _sum_forces(columns, cell, potential, pulls)
 
 
-def atomic_virial(*arguments) -> Array:
+def atomic_virial(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Virials of the atoms, (N, 3, 3) [eV]."""
-    return jnp.moveaxis(_sum_virials(_pulls(*arguments)), -1, 0)
+    columns = _columns(fractional)
+    pulls = _pulls(columns, cell, potential, species, zones)
+    return jnp.moveaxis(_sum_virials(columns, cell, potential, pulls), -1, 0)
 
 
-def forces_and_virial(*arguments) -> tuple[Array, Array]:
+def forces_and_virial(
+    fractional, cell, potential: EAM, species, zones: Zones
+) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
-    pulls = _pulls(*arguments)
-    return _sum_forces(pulls), _sum_virial(pulls)
+    columns = _columns(fractional)
+    pulls = _pulls(columns, cell, potential, species, zones)
+    virials = _sum_virials(columns, cell, potential, pulls)
+    return _sum_forces(columns, cell, potential, pulls), jnp.sum(virials, axis=-1)
 
 
-def forces_and_trace(*arguments) -> tuple[Array, Array]:
+def forces_and_trace(
+    fractional, cell, potential: EAM, species, zones: Zones
+) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
-    pulls = _pulls(*arguments)
-    return _sum_forces(pulls), _sum_trace(pulls)
+    columns = _columns(fractional)
+    pulls = _pulls(columns, cell, potential, species, zones)
+    return _sum_forces(columns, cell, potential, pulls), _sum_trace(potential, pulls)
+
+
+def energy_and_virial(
+    fractional, cell, potential: EAM, species, zones: Zones
+) -> tuple[Array, Array]:
+    """Energy [eV] and virial (3, 3) [eV] of all atoms."""
+    columns = _columns(fractional)
+    bonds = _bonds(columns, cell, potential, species, zones)
+    energy = jnp.sum(_energies(bonds, potential, species, zones))
+    pulls = _pulls_of(bonds, potential, species, zones)
+    return energy, jnp.sum(_sum_virials(columns, cell, potential, pulls), axis=-1)

@@ -1,26 +1,54 @@
-"""Neighbour lists that are strain-aware and never silently short.
-
-jax-md's `partition` finds the pairs. When to look again is decided here: jax-md measures
-displacements under the current cell, so an affine shear would never trigger it.
+"""Neighbour lists that are strain-aware, batched and never silently short.
 
 A list is a (K, N) table, one column per atom, so that sums over neighbours run along the slow
-axis and vectorise over atoms on CPU. Empty places carry N. On request the first rows hold every
-pair within a shorter, inner cut-off, so that what needs those alone need not look at the rest.
+axis and vectorise over atoms. Empty places carry N. On request the first rows hold every pair
+within a shorter, inner cut-off, so that what needs those alone need not look at the rest.
+
+The search is array code without scatter, sort or atomics per pair: atoms are sorted into cells;
+each atom checks the runs of atoms in the columns of cells around it; the answers are packed into
+bits, and the k-th neighbour is the k-th bit that is set. BUILD_NOTES.md compares it with others.
 """
 
-import contextlib
-import functools
 import math
-import warnings
 from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from stzjax import structure as structures
+from stzjax.fusion import apart
 from stzjax.structure import Structure
+
+_MARGIN = 1e-3
+"""Pairs are searched in float32; so much further, that rounding loses none [Å]."""
+
+_WORD = 32
+_NEAR, _FAR = 1, 2
+
+
+class Grid(NamedTuple):
+    """Cells of the search; static.
+
+    Attributes:
+      cells: number along each cell vector; one where the cell is not divided.
+      reach: cells on either side to look into, along each cell vector.
+      words: bit words of each column of cells.
+      width: bits used of a word; a column has room for words × width atoms.
+    """
+
+    cells: tuple[int, int, int]
+    reach: tuple[int, int, int]
+    words: int
+    width: int
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """Offsets along the first two cell vectors of the columns around an atom."""
+        a, b = (range(-m, m + 1) for m in self.reach[:2])
+        return [(i, j) for i in a for j in b]
 
 
 class Spec(NamedTuple):
@@ -32,9 +60,7 @@ class Spec(NamedTuple):
       skin: extra distance of the search [Å].
       capacity: places per atom, K.
       inner_capacity: rows for the inner pairs; K where `inner` is the cut-off itself.
-      search_capacity: places per atom in jax-md's search, before the pairs are put in order.
-      cells: cells per side of the search grid, or None for a search over all pairs.
-      cell_capacity: atoms per cell, or None.
+      grid: cells of the search.
     """
 
     cutoff: float
@@ -42,9 +68,7 @@ class Spec(NamedTuple):
     skin: float
     capacity: int
     inner_capacity: int
-    search_capacity: int
-    cells: int | None
-    cell_capacity: int | None
+    grid: Grid
 
 
 class Neighbors(flax.struct.PyTreeNode):
@@ -52,6 +76,7 @@ class Neighbors(flax.struct.PyTreeNode):
 
     Attributes:
       idx: (K, N) neighbours of each atom; N where there is none.
+      other: (K, N) species of the neighbours, as in the structure; arbitrary where there is none.
       fractional: (N, 3) positions when the list was made.
       cell: (3, 3) cell when the list was made [Å].
       overflow: True once a search found more pairs than fit; the list must be allocated anew.
@@ -59,6 +84,7 @@ class Neighbors(flax.struct.PyTreeNode):
     """
 
     idx: Array
+    other: Array
     fractional: Array
     cell: Array
     overflow: Array
@@ -82,168 +108,278 @@ def allocate(
       inner: shorter cut-off whose pairs come first [Å]; such as that of the potential's densities.
 
     Raises:
-      ValueError: the cell is smaller than twice the cut-off, or atoms coincide.
+      ValueError: the cell is smaller than twice the cut-off.
     """
-    height = float(structures.heights(structure.cell).min())
-    if height < 2.0 * cutoff:
+    heights = structures.heights(structure.cell)
+    if heights.min() < 2.0 * cutoff:
         raise ValueError(
-            f"the cell is {height:.2f} Å across at its thinnest, less than twice the cut-off "
-            f"{cutoff:.2f} Å; use more atoms or replicate the structure"
+            f"the cell is {heights.min():.2f} Å across at its thinnest, less than twice the "
+            f"cut-off {cutoff:.2f} Å; use more atoms or replicate the structure"
         )
-    skin = min(skin, math.floor(1e3 * (height / 2.0 - cutoff)) / 1e3)
-    with _quiet():
-        found = _search(cutoff + skin).allocate(structure.fractional, box=structure.cell)
-    grid = found.cell_list_fn is not None
+    skin = min(skin, math.floor(1e3 * (float(heights.min()) / 2.0 - cutoff)) / 1e3)
     inner = cutoff if inner is None else min(inner, cutoff)
-
-    def places(occupancy: int) -> int:
-        return max(1, min(_round_up(occupancy * slack), structure.num_atoms - 1))
-
-    search_capacity = capacity = inner_capacity = places(int(found.max_occupancy))
-    if inner < cutoff:
-        near, far = (int(n) for n in _occupancy(found.idx.T, structure, inner + skin))
-        inner_capacity = places(near)
-        capacity = inner_capacity + places(far)
-    spec = Spec(
-        cutoff=float(cutoff),
-        inner=float(inner),
-        skin=skin,
-        capacity=capacity,
-        inner_capacity=inner_capacity,
-        search_capacity=search_capacity,
-        cells=round(1.0 / float(found.cell_size)) if grid else None,
-        cell_capacity=_round_up(found.cell_list_capacity * slack, 8) if grid else None,
-    )
-    return rebuild(_empty(structure, spec), structure)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without the warning of jax-md's int64 candidates under x64, which fit int32."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
-        yield
-
-
-def _round_up(count: float, multiple: int = 16) -> int:
-    # Coarse, so that lists of like structures share one shape and one compiled loop.
-    return multiple * math.ceil(count / multiple)
-
-
-def _empty(structure: Structure, spec: Spec) -> Neighbors:
-    return Neighbors(
-        idx=jnp.full((spec.capacity, structure.num_atoms), structure.num_atoms, jnp.int32),
+    grid = _grid(structure, cutoff + skin, heights, slack)
+    rows = _places(structure, grid, inner + skin, cutoff + skin, slack)
+    if inner == cutoff:
+        rows[1] = 0  # All pairs are near.
+    spec = Spec(float(cutoff), float(inner), skin, sum(rows), rows[0], grid)
+    empty = jnp.zeros((spec.capacity, structure.num_atoms), jnp.int32)
+    blank = Neighbors(
+        idx=empty,
+        other=empty.astype(jnp.int8),
         fractional=structure.fractional,
         cell=structure.cell,
         overflow=jnp.zeros((), bool),
         spec=spec,
     )
+    return _jit_rebuild(blank, structure)
 
 
-@functools.cache
-def _search(distance: float):
-    """jax-md's dense list within a distance; always rebuilt when asked."""
-    from jax_md import partition, space
-
-    displacement, _ = space.periodic_general(jnp.eye(3), fractional_coordinates=True)
-    return partition.neighbor_list(
-        displacement,
-        jnp.eye(3),
-        distance,
-        dr_threshold=0.0,
-        capacity_multiplier=1.0,
-        fractional_coordinates=True,
-        format=partition.NeighborListFormat.Dense,
-    )
+def _round_up(count: float, multiple: int) -> int:
+    return multiple * math.ceil(count / multiple)
 
 
-@functools.cache
-def _grid(cells: int):
-    from jax_md import partition
-
-    # A hair below 1 / cells, because floor(1 / (1 / cells)) may round down.
-    return partition.cell_list(1.0, (1.0 - 1e-6) / cells, 1.0)
-
-
-def _near_and_far(idx: Array, structure: Structure, distance: float) -> tuple[Array, Array]:
-    """Which places of a list (S, N) hold pairs closer than a distance, and which further ones."""
-    columns = structure.fractional.T
-    delta = jnp.take(columns, idx, axis=1, mode="clip") - columns[:, None]
-    vectors = jnp.einsum("ab,bkn->akn", structure.cell, structures.minimum_image(delta))
-    # A hair more than the distance: what is far must be so beyond rounding.
-    near = jnp.sum(vectors**2, axis=0) < (distance + 1e-4) ** 2
-    real = idx < structure.num_atoms
-    return near & real, ~near & real
-
-
-def _occupancy(idx: Array, structure: Structure, distance: float) -> list[Array]:
-    """Largest number of near and of far pairs of an atom."""
-    return [jnp.max(jnp.sum(m, axis=0)) for m in _near_and_far(idx, structure, distance)]
+def _grid(structure: Structure, distance: float, heights: np.ndarray, slack: float) -> Grid:
+    """The division of the cell that leaves the fewest candidates, from the occupancy found."""
+    best: tuple[float, Grid] | None = None
+    for across in (1, 2, 3):
+        for along in (1, 2, 3):
+            divided = [
+                _divide(height, reach, distance)
+                for height, reach in zip(heights, (across, across, along), strict=True)
+            ]
+            cells, reach = zip(*divided, strict=True)
+            longest = _longest_run(structure, cells, reach)
+            room = min(_round_up(longest * slack, 4), _round_up(structure.num_atoms, 4))
+            words = math.ceil(room / _WORD)
+            grid = Grid(cells, reach, words, math.ceil(room / words))
+            cost = len(grid.columns) * (words * grid.width + 8)
+            if best is None or cost < best[0]:
+                best = cost, grid
+    assert best is not None
+    return best[1]
 
 
-def _compact(idx: Array, keep: Array, capacity: int) -> Array:
-    """The kept places of each column moved up into `capacity` rows, padded with N.
+def _divide(height: float, reach: int, distance: float) -> tuple[int, int]:
+    """Cells along one cell vector and how many to look into; no division if that is nearly all."""
+    # A little spare, so that a cell that shrinks or shears a little keeps its grid.
+    cells = int(0.97 * reach * height / (distance + _MARGIN))
+    return (cells, reach) if cells > 2 * reach + 1 else (1, 0)
 
-    The k-th kept place is where the running count reaches k: a binary search, no scatter.
+
+def _longest_run(structure: Structure, cells, reach) -> int:
+    """Most atoms in the stretch of a column that one atom looks at."""
+    at = np.floor(structures.wrap(np.asarray(structure.fractional)) * cells).astype(int)
+    counts = np.zeros(cells, int)
+    np.add.at(counts, tuple(np.minimum(at, np.array(cells) - 1).T), 1)
+    runs = sum(np.roll(counts, shift, axis=2) for shift in range(-reach[2], reach[2] + 1))
+    return int(np.max(runs))
+
+
+def _places(structure: Structure, grid: Grid, near: float, far: float, slack: float) -> list[int]:
+    """Rows for the pairs within `near` and for those between `near` and `far`."""
+    wrapped = structures.wrap(structure.fractional)
+    zone = _jit_zones(structure.cell, _jit_runs(wrapped, grid), grid, near, far)
+    occupancy = [int(jnp.max(jnp.sum(zone == kind, axis=(0, 1)))) for kind in (_NEAR, _FAR)]
+    most = max(structure.num_atoms - 1, 1)
+    # Coarse steps, so that lists of like structures share one shape and one compiled loop.
+    return [min(_round_up(max(count, 1) * slack, 8), _round_up(most, 8)) for count in occupancy]
+
+
+class _Runs(NamedTuple):
+    """Stretches of cell-sorted atoms that each atom looks at.
+
+    Attributes:
+      order: (E,) atoms sorted by cell; each column twice in a row, so that no stretch wraps.
+      start: (W, N) where the stretch of each column begins in `order`.
+      length: (W, N) atoms in it.
+      itself: (2, N) where the atom itself stands in `order`.
+      columns: (3, E) fractional positions in `order`, float32.
+      own: (3, N) the same of each atom.
     """
-    count = jnp.cumsum(keep, axis=0, dtype=jnp.int32)
-    wanted = jnp.arange(1, capacity + 1, dtype=jnp.int32)
-    place = jax.vmap(jnp.searchsorted, (1, None), 1)(count, wanted)
-    padded = jnp.concatenate([idx, jnp.full_like(idx[:1], idx.shape[1])])
-    return jnp.take_along_axis(padded, place, axis=0)
+
+    order: Array
+    start: Array
+    length: Array
+    itself: Array
+    columns: Array
+    own: Array
 
 
-def rebuild(neighbors: Neighbors, structure: Structure) -> Neighbors:
+def _runs(wrapped: Array, grid: Grid) -> _Runs:
+    num_atoms = wrapped.shape[0]
+    atoms = jnp.arange(num_atoms, dtype=jnp.int32)
+    own = wrapped.T.astype(jnp.float32)
+    if grid.cells == (1, 1, 1):
+        everyone = jnp.full((1, num_atoms), num_atoms, jnp.int32)
+        start = jnp.zeros_like(everyone)
+        return _Runs(atoms, start, everyone, jnp.stack([atoms, atoms]), own, own)
+    gx, gy, gz = grid.cells
+    at = jnp.minimum((wrapped * jnp.array(grid.cells)).astype(jnp.int32), jnp.array(grid.cells) - 1)
+    x, y, z = at.T.astype(jnp.int32)
+    flat = (x * gy + y) * gz + z
+    order = jnp.argsort(flat).astype(jnp.int32)
+    count = jnp.searchsorted(flat[order], jnp.arange(gx * gy * gz + 1, dtype=jnp.int32))
+    count = count.astype(jnp.int32)
+    # Each column's atoms stand twice in a row: a stretch that leaves at the top goes on below.
+    column = (x * gy + y)[order]
+    bottom, top = count[column * gz], count[(column + 1) * gz]
+    first = atoms + bottom
+    second = first + (top - bottom)
+    doubled = jnp.zeros(2 * num_atoms, jnp.int32).at[first].set(order).at[second].set(order)
+    itself = jnp.zeros((2, num_atoms), jnp.int32).at[:, order].set(jnp.stack([first, second]))
+    depth = 2 * grid.reach[2] + 1
+    lowest = jnp.where(z < grid.reach[2], z + gz, z) - grid.reach[2]
+    start, length = [], []
+    for i, j in grid.columns:
+        base = (((x + i) % gx) * gy + (y + j) % gy) * gz
+        bottom, top = count[base], count[base + gz]
+        begin = count[base + lowest]
+        beyond = lowest + depth - gz
+        end = jnp.where(
+            beyond > 0,
+            count[base + beyond] + (top - bottom),
+            count[base + jnp.minimum(lowest + depth, gz)],
+        )
+        start.append(begin + bottom)
+        length.append(end - begin)
+    columns = jnp.take(own, doubled, axis=1, mode="clip")
+    return _Runs(doubled, jnp.stack(start), jnp.stack(length), itself, columns, own)
+
+
+def _zones(cell: Array, runs: _Runs, grid: Grid, near: float, far: float) -> Array:
+    """Which candidates are neighbours, (W, P, N): 0 none, 1 within `near`, 2 within `far` [Å]."""
+    own, there = runs.own, runs.columns
+    cell = cell.astype(jnp.float32)
+    rank = jnp.arange(grid.words * grid.width, dtype=jnp.int32)[:, None]
+    place = runs.start[:, None] + rank
+    x, y, z = (
+        structures.minimum_image(jnp.take(there[a], place, mode="clip") - own[a]) for a in range(3)
+    )
+    x = cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z
+    y = cell[1, 1] * y + cell[1, 2] * z
+    z = cell[2, 2] * z
+    square = x * x + y * y + z * z
+    real = (rank < runs.length[:, None]) & (place != runs.itself[0]) & (place != runs.itself[1])
+    zone = jnp.where(square < (near + _MARGIN) ** 2, _NEAR, _FAR)
+    # Not bytes: XLA's CPU backend vectorises this loop for words only, three times faster.
+    return jnp.where(real & (square < (far + _MARGIN) ** 2), zone, 0).astype(jnp.int32)
+
+
+def _pack(zone: Array, kind: int, grid: Grid) -> Array:
+    """One bit for each candidate (W, P, N) of a kind, in words (W × words, N)."""
+    bits = zone.reshape(-1, grid.width, zone.shape[-1]) == kind
+    place = jnp.arange(grid.width, dtype=jnp.uint32)[:, None]
+    return jnp.sum(bits.astype(jnp.uint32) << place, axis=1, dtype=jnp.uint32)
+
+
+def _running_count(words: Array) -> Array:
+    """Bits set in the words before each and in all, (words + 1, N); unrolled to vectorise."""
+    rows = [jnp.zeros(words.shape[1:], jnp.int32)]
+    for row in jax.lax.population_count(words).astype(jnp.int32):
+        rows.append(rows[-1] + row)
+    return jnp.stack(rows)
+
+
+def _word_of(before: Array, capacity: int) -> Array:
+    """The word that holds the set bit of each rank, (capacity, N); the number of words if none."""
+    rank = jnp.arange(capacity, dtype=jnp.int32)[:, None]
+    word = jnp.zeros((capacity, before.shape[1]), jnp.int32)
+    for upto in before[1:]:
+        word = word + (upto <= rank).astype(jnp.int32)
+    return word
+
+
+def _atom_of(word: Array, words: Array, before: Array, runs: _Runs, grid: Grid) -> Array:
+    """The atom behind the set bit of each rank, given the word that holds it; N if none."""
+    num_words, num_atoms = words.shape
+    rank = jnp.arange(len(word), dtype=jnp.int32)[:, None]
+    column = jnp.arange(num_atoms, dtype=jnp.int32)
+    there = jnp.minimum(word, num_words - 1)
+    bits = jnp.take(words.reshape(-1), there * num_atoms + column, mode="clip")
+    passed = jnp.take(before.reshape(-1), there * num_atoms + column, mode="clip")
+    start = jnp.take(runs.start.reshape(-1), there // grid.words * num_atoms + column, mode="clip")
+    place = start + there % grid.words * grid.width + _place_of(bits, rank - passed)
+    return jnp.where(word < num_words, jnp.take(runs.order, place, mode="clip"), num_atoms)
+
+
+def _list(
+    words: Array, runs: _Runs, grid: Grid, capacity: int, anchor: Array
+) -> tuple[Array, Array]:
+    """The atoms whose bits are set, (capacity, N) padded with N; and whether they are too many."""
+    before = apart(_running_count, anchor, words)
+    word = apart(lambda before: _word_of(before, capacity), anchor, before)
+    idx = apart(lambda *args: _atom_of(*args, grid), anchor, word, words, before, runs)
+    return idx, jnp.any(before[-1] > capacity)
+
+
+def _place_of(bits: Array, rank: Array) -> Array:
+    """Place of the set bit with a rank, counted from the lowest; by halving."""
+    place = jnp.zeros_like(rank)
+    for half in (16, 8, 4, 2, 1):
+        low = jax.lax.population_count(bits & jnp.uint32((1 << half) - 1)).astype(jnp.int32)
+        above = rank >= low
+        rank = jnp.where(above, rank - low, rank)
+        bits = jnp.where(above, bits >> half, bits)
+        place = place + jnp.where(above, half, 0)
+    return place
+
+
+def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
     """Search again for the pairs of `structure`, with the static shape of `neighbors`.
 
     Pure; under `vmap` too. `overflow` stays up once it is.
-    """
-    from jax_md import partition
 
+    Args:
+      neighbors: a list of the shape that is wanted.
+      structure: N atoms.
+      anchor: see `fusion.apart`; for batches, a number that is not batched.
+    """
     spec = neighbors.spec
-    search = _search(spec.cutoff + spec.skin)
-    template = partition.NeighborList(
-        idx=jnp.zeros((structure.num_atoms, spec.search_capacity), jnp.int32),
-        reference_position=neighbors.fractional,
-        error=partition.PartitionError(jnp.zeros((), jnp.uint8)),
-        cell_list_capacity=spec.cell_capacity,
-        max_occupancy=spec.search_capacity,
-        format=partition.NeighborListFormat.Dense,
-        cell_size=None if spec.cells is None else 1.0 / spec.cells,
-        cell_list_fn=None if spec.cells is None else _grid(spec.cells),
-        update_fn=search.update,
-    )
+    grid, reach = spec.grid, spec.cutoff + spec.skin
+    anchor = structure.cell if anchor is None else anchor
     wrapped = structures.wrap(structure.fractional)
-    with _quiet():
-        found = template.update(wrapped, box=structure.cell)
-    codes = partition.PartitionErrorCode
-    # MALFORMED_BOX is inverted in jax-md 0.2.29, so only these bits are asked.
-    short = int(codes.NEIGHBOR_LIST_OVERFLOW | codes.CELL_LIST_OVERFLOW | codes.CELL_SIZE_TOO_SMALL)
-    # Beyond half the thinnest height a pair may have a second image, which no list holds. The
-    # millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
-    thin = _thinnest(structure.cell) < 2.0 * (spec.cutoff + spec.skin) * (1.0 - 1e-6)
-    idx, squeezed = _near_first(found.idx.T, structure, spec)
+    runs = apart(lambda w: _runs(w, grid), anchor, wrapped)
+    inside = spec.inner + spec.skin if spec.inner < spec.cutoff else reach
+    zone = apart(
+        lambda cell, runs: _zones(cell, runs, grid, inside, reach),
+        anchor,
+        structure.cell,
+        runs,
+    )
+    short = _too_thin(structure.cell, spec) | jnp.any(runs.length > grid.words * grid.width)
+    rows = [(_NEAR, spec.inner_capacity), (_FAR, spec.capacity - spec.inner_capacity)]
+    parts = []
+    for kind, capacity in rows:
+        if capacity:
+            words = apart(lambda z, kind=kind: _pack(z, kind, grid), anchor, zone)
+            found, full = _list(words, runs, grid, capacity, anchor)
+            parts.append(found)
+            short = short | full
+    idx = jnp.concatenate(parts)
     return neighbors.replace(
         idx=idx,
+        other=jnp.take(structure.species.astype(jnp.int8), idx, mode="clip"),
         fractional=structure.fractional,
         cell=structure.cell,
-        overflow=neighbors.overflow | thin | squeezed | ((found.error.code & short) != 0),
+        overflow=neighbors.overflow | short,
     )
 
 
-def _near_first(idx: Array, structure: Structure, spec: Spec) -> tuple[Array, Array]:
-    """A list (S, N) with its inner pairs in the first rows, and whether the rows are too few."""
-    if spec.inner_capacity == spec.capacity:
-        return idx, jnp.zeros((), bool)
-    zones = _near_and_far(idx, structure, spec.inner + spec.skin)
-    rows = (spec.inner_capacity, spec.capacity - spec.inner_capacity)
-    parts = [_compact(idx, keep, n) for keep, n in zip(zones, rows, strict=True)]
-    short = [jnp.any(jnp.sum(keep, axis=0) > n) for keep, n in zip(zones, rows, strict=True)]
-    return jnp.concatenate(parts), short[0] | short[1]
+def _too_thin(cell: Array, spec: Spec) -> Array:
+    """Whether the cell has become too thin for one image of each pair, or for the grid."""
+    reach = spec.cutoff + spec.skin
+    heights = 1.0 / jnp.linalg.norm(structures.inverse(cell), axis=-1)
+    # The millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
+    thin = jnp.any(heights < 2.0 * reach * (1.0 - 1e-6))
+    sides = [(m, g) for m, g in zip(spec.grid.reach, spec.grid.cells, strict=True)]
+    covered = jnp.array([m / g if m else jnp.inf for m, g in sides])
+    return thin | jnp.any(heights * covered < reach + _MARGIN)
 
 
-def _thinnest(cell: Array) -> Array:
-    return jnp.min(1.0 / jnp.linalg.norm(structures.inverse(cell), axis=-1))
+_jit_zones = jax.jit(_zones, static_argnames=("grid", "near", "far"))
+_jit_runs = jax.jit(_runs, static_argnames="grid")
+_jit_rebuild = jax.jit(rebuild)
 
 
 def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
@@ -291,3 +427,17 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
             "neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)"
         )
     return allocate(structure, cutoff, skin=0.0)
+
+
+def unless_overflowed(before, after):
+    """The new state of a loop, or the old one with its flag raised if the new list is short.
+
+    Args:
+      before: pytree with a list in its field `neighbors`.
+      after: the same, one step later.
+    """
+    overflow = after.neighbors.overflow
+    # The list itself is not chosen: a short one is never used again, and it is large.
+    rest = before.replace(neighbors=None), after.replace(neighbors=None)
+    keep = jax.tree.map(lambda old, new: jnp.where(overflow, old, new), *rest)
+    return keep.replace(neighbors=after.neighbors)

@@ -257,13 +257,6 @@ def run(
     def advance(carry):
         state, taken = carry
         after = step(state, potential, start + slope * taken, ensemble)
-        return _unless_overflowed(state, after), taken + ~after.neighbors.overflow
+        return lists.unless_overflowed(state, after), taken + ~after.neighbors.overflow
 
     return jax.lax.while_loop(going, advance, (state, jnp.zeros((), jnp.int32)))
-
-
-def _unless_overflowed(before: State, after: State) -> State:
-    """The new state, or the old one with its flag raised if the new list is short."""
-    overflow = after.neighbors.overflow
-    keep = jax.tree.map(lambda old, new: jnp.where(overflow, old, new), before, after)
-    return keep.replace(neighbors=keep.neighbors.replace(overflow=overflow))

@@ -55,27 +55,86 @@ class RelaxConfig(NamedTuple):
     mixing_decay: float = 0.99
 
 
+class Fire(NamedTuple):
+    """Inertia of FIRE.
+
+    Attributes:
+      velocity: (N, 3) [√eV] for unit masses.
+      step: time step.
+      mixing: mixing of velocity and force direction.
+      downhill: iterations since the last uphill one.
+    """
+
+    velocity: Array
+    step: Array
+    mixing: Array
+    downhill: Array
+
+
+def at_rest(force: Array, config: RelaxConfig) -> Fire:
+    """Inertia before the first iteration."""
+    scalar = functools.partial(jnp.asarray, dtype=force.dtype)
+    return Fire(
+        velocity=jnp.zeros_like(force),
+        step=scalar(config.step),
+        mixing=scalar(config.mixing),
+        downhill=jnp.zeros((), jnp.int32),
+    )
+
+
+def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Array]:
+    """One iteration of FIRE with semi-implicit Euler.
+
+    Args:
+      fire: inertia so far.
+      force: (N, 3) [eV/Å].
+      config: parameters of FIRE.
+
+    Returns:
+      The inertia, and the displacement (N, 3) [Å].
+    """
+    power = jnp.sum(force * fire.velocity)
+    uphill = power < 0
+    downhill = jnp.where(uphill, 0, fire.downhill + 1)
+    confident = downhill > config.min_uphill_delay
+    step = jnp.where(
+        uphill,
+        fire.step * config.shrink,
+        jnp.where(confident, jnp.minimum(fire.step * config.grow, config.max_step), fire.step),
+    )
+    mixing = jnp.where(
+        uphill, config.mixing, fire.mixing * jnp.where(confident, config.mixing_decay, 1.0)
+    )
+    # Uphill: half a step back along the old velocity, then start again from rest.
+    back = jnp.where(uphill, -0.5 * fire.step, 0.0) * fire.velocity
+    velocity = jnp.where(uphill, 0.0, fire.velocity) + step * force
+    tiny = jnp.finfo(velocity.dtype).tiny
+    ratio = jnp.sqrt(jnp.sum(velocity**2) / jnp.maximum(jnp.sum(force**2), tiny))
+    velocity = (1.0 - mixing) * velocity + mixing * ratio * force
+    return Fire(velocity, step, mixing, downhill), limited(step * velocity + back, config.max_move)
+
+
+def limited(move: Array, longest: float) -> Array:
+    """Displacements (N, 3) scaled down so that none is longer than a limit [Å]."""
+    length = jnp.sqrt(jnp.max(jnp.sum(move**2, axis=-1)))
+    return move * jnp.minimum(1.0, longest / jnp.maximum(length, jnp.finfo(move.dtype).tiny))
+
+
 class FireState(flax.struct.PyTreeNode):
     """State of FIRE on one structure.
 
     Attributes:
       structure: current configuration.
       neighbors: list that is valid for it, unless it overflowed.
-      velocity: (N, 3) [√eV] for unit masses.
       force: (N, 3) at `structure` [eV/Å].
-      step: time step.
-      mixing: mixing of velocity and force direction.
-      downhill: iterations since the last uphill one.
+      fire: inertia.
       iterations: force evaluations done.
     """
 
     structure: Structure
     neighbors: Neighbors
-    velocity: Array
     force: Array
-    step: Array
-    mixing: Array
-    downhill: Array
+    fire: Fire
     iterations: Array
 
 
@@ -85,60 +144,16 @@ def fire_init(
     """State at rest; evaluates the forces once."""
     neighbors = lists.update(neighbors, structure)
     force = energetics.forces(structure, potential, neighbors)
-    scalar = functools.partial(jnp.asarray, dtype=force.dtype)
-    return FireState(
-        structure=structure,
-        neighbors=neighbors,
-        velocity=jnp.zeros_like(force),
-        force=force,
-        step=scalar(config.step),
-        mixing=scalar(config.mixing),
-        downhill=jnp.zeros((), jnp.int32),
-        iterations=jnp.ones((), jnp.int32),
-    )
+    return FireState(structure, neighbors, force, at_rest(force, config), jnp.ones((), jnp.int32))
 
 
 def fire_step(state: FireState, potential: EAM, config: RelaxConfig) -> FireState:
-    """One iteration of FIRE with semi-implicit Euler; one force evaluation."""
-    power = jnp.sum(state.force * state.velocity)
-    uphill = power < 0
-    downhill = jnp.where(uphill, 0, state.downhill + 1)
-    confident = downhill > config.min_uphill_delay
-    step = jnp.where(
-        uphill,
-        state.step * config.shrink,
-        jnp.where(confident, jnp.minimum(state.step * config.grow, config.max_step), state.step),
-    )
-    mixing = jnp.where(
-        uphill, config.mixing, state.mixing * jnp.where(confident, config.mixing_decay, 1.0)
-    )
-    # Uphill: half a step back along the old velocity, then start again from rest.
-    back = jnp.where(uphill, -0.5 * state.step, 0.0) * state.velocity
-    velocity = jnp.where(uphill, 0.0, state.velocity) + step * state.force
-    tiny = jnp.finfo(velocity.dtype).tiny
-    ratio = jnp.sqrt(jnp.sum(velocity**2) / jnp.maximum(jnp.sum(state.force**2), tiny))
-    velocity = (1.0 - mixing) * velocity + mixing * ratio * state.force
-    move = step * velocity + back
-    longest = jnp.sqrt(jnp.max(jnp.sum(move**2, axis=-1)))
-    move = move * jnp.minimum(1.0, config.max_move / jnp.maximum(longest, tiny))
-    structure = displace(state.structure, move)
+    """One iteration of FIRE; one force evaluation."""
+    fire, move = fire_move(state.fire, state.force, config)
+    structure = structures.displace(state.structure, move)
     neighbors = lists.update(state.neighbors, structure)
-    return FireState(
-        structure=structure,
-        neighbors=neighbors,
-        velocity=velocity,
-        force=energetics.forces(structure, potential, neighbors),
-        step=step,
-        mixing=mixing,
-        downhill=downhill,
-        iterations=state.iterations + 1,
-    )
-
-
-def displace(structure: Structure, move: Array) -> Structure:
-    """Atoms moved by Cartesian displacements (N, 3) [Å]; positions are wrapped."""
-    change = move @ structures.inverse(structure.cell).T
-    return structure.replace(fractional=structures.wrap(structure.fractional + change))
+    force = energetics.forces(structure, potential, neighbors)
+    return FireState(structure, neighbors, force, fire, state.iterations + 1)
 
 
 def largest_force(force: Array) -> Array:

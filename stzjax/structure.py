@@ -91,8 +91,10 @@ def _check(fractional, cell, species, elements) -> None:
 
 def wrap(fractional):
     """Fractional positions brought to [0, 1); works on NumPy and JAX arrays alike."""
-    wrapped = fractional % 1.0
-    # -1e-17 % 1.0 rounds to 1.0, which is outside the half-open interval.
+    # Not the remainder, which compiles to a call for each number.
+    floor = np.floor if isinstance(fractional, np.ndarray) else jnp.floor
+    wrapped = fractional - floor(fractional)
+    # -1e-17 comes out as 1.0, which is outside the half-open interval.
     return wrapped * (wrapped < 1.0)
 
 
@@ -141,3 +143,9 @@ def deform(structure: Structure, gradient: Array) -> Structure:
       gradient: (3, 3) deformation gradient F; upper triangular, so that the cell stays so.
     """
     return structure.replace(cell=gradient @ structure.cell)
+
+
+def displace(structure: Structure, move: Array) -> Structure:
+    """Atoms moved by Cartesian displacements (N, 3) [Å]; positions are wrapped."""
+    change = move @ inverse(structure.cell).T
+    return structure.replace(fractional=wrap(structure.fractional + change))

@@ -8,11 +8,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stzjax"
 GROUPS = (
-    ("base", ("units", "structure", "loading", "io")),
+    ("base", ("fusion", "units", "structure", "loading", "io")),
     ("potential", ("potentials",)),
     ("mechanics", ("neighbors", "kernels", "energetics")),
     ("labels", ("nonaffine", "labels")),
-    ("dynamics", ("npt", "relax", "quench", "aqs")),
+    ("dynamics", ("nve", "npt", "lbfgs", "relax", "quench", "lanes", "aqs")),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
     ("learning", ("models", "losses", "training")),
@@ -21,7 +21,7 @@ GROUPS = (
 )
 RANK = {module: rank for rank, (_, modules) in enumerate(GROUPS) for module in modules}
 ALLOWED = {
-    "jax_md": {"neighbors", "npt"},
+    "jax_md": {"npt"},
     "jraph": {"graphs", "models", "training"},
     "matplotlib": {"figures", "report"},
     "plotly": {"figures", "report"},

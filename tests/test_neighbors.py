@@ -41,6 +41,11 @@ def true_pairs(atoms, cutoff: float) -> set[tuple[int, int]]:
     return set(zip(i.tolist(), j.tolist(), strict=True))
 
 
+def assert_within(found: set[tuple[int, int]], atoms, distance: float) -> None:
+    """All pairs within a distance, and none further than the search's float32 margin beyond."""
+    assert true_pairs(atoms, distance) <= found <= true_pairs(atoms, distance + 2e-3)
+
+
 def affine(atoms, gradient):
     return structure.deform(atoms, jnp.asarray(gradient))
 
@@ -59,13 +64,13 @@ def sheared(atoms, strain: float, axes=(0, 1)):
 def test_the_list_holds_exactly_the_pairs_within_reach(tilt, count, length, cutoff, grid, skin):
     atoms = random_atoms(count, length, tilt)
     pairs = neighbors.allocate(atoms, cutoff, skin=skin)
-    assert (pairs.spec.cells is not None) == grid
+    assert (pairs.spec.grid.cells != (1, 1, 1)) == grid
     if grid:
-        assert pairs.spec.cells >= 4
+        assert max(pairs.spec.grid.cells) >= 4
     assert not pairs.overflow
     assert not neighbors.is_stale(pairs, atoms) or skin == 0.0
     assert pairs.spec.skin == skin
-    assert listed(pairs) == true_pairs(atoms, cutoff + skin)
+    assert_within(listed(pairs), atoms, cutoff + skin)
 
 
 @pytest.mark.parametrize(("count", "length", "cutoff"), ((120, 12.0, 4.0), (600, 22.0, 3.2)))
@@ -74,12 +79,12 @@ def test_positions_outside_the_cell_and_on_its_faces_are_wrapped(count, length, 
     pairs = neighbors.allocate(atoms, cutoff, skin=0.0, slack=2.0)
     image = np.random.default_rng(1).integers(-2, 3, atoms.fractional.shape)
     away = atoms.replace(fractional=atoms.fractional + image)
-    assert listed(neighbors.rebuild(pairs, away)) == true_pairs(atoms, cutoff)
+    assert_within(listed(neighbors.rebuild(pairs, away)), atoms, cutoff)
     faces = jnp.array(
         [[0.0, 0.3, 0.4], [1.0, 0.1, 0.2], [0.5, -1e-17, 0.1], [0.5, 0.6, 1 - 2**-53]]
     )
     edge = atoms.replace(fractional=atoms.fractional.at[:4].set(faces))
-    assert listed(neighbors.rebuild(pairs, edge)) == true_pairs(edge, cutoff)
+    assert_within(listed(neighbors.rebuild(pairs, edge)), edge, cutoff)
 
 
 def test_displacement_makes_a_list_stale():
@@ -121,7 +126,7 @@ def test_a_change_of_volume_is_seen(scale):
     assert (len(missing) > 0) == (scale < 1.0)
     updated = neighbors.update(pairs, swollen)
     assert not updated.overflow
-    assert listed(updated) == true_pairs(swollen, 3.5)
+    assert_within(listed(updated), swollen, 3.5)
 
 
 def test_a_valid_list_is_kept():

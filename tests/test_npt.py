@@ -138,8 +138,8 @@ def test_overflow_stops_before_a_wrong_force(glass, potential):
     state = begin(glass, potential, ensemble)
     tight = neighbors.allocate(glass, potential.cutoff, skin=0.2)
     used = int(np.sum(np.asarray(tight.idx) < 500, axis=0).max())
-    narrow = tight.spec._replace(capacity=used, inner_capacity=used, search_capacity=used)
-    tight = tight.replace(idx=tight.idx[:used], spec=narrow)
+    narrow = tight.spec._replace(capacity=used, inner_capacity=used)
+    tight = tight.replace(idx=tight.idx[:used], other=tight.other[:used], spec=narrow)
     state, done = npt.run(
         state.replace(neighbors=tight),
         potential,

@@ -180,8 +180,8 @@ def test_coinciding_atoms_end_the_loop(potential):
 def test_an_overflow_is_seen_and_mended(potential, relaxed):
     start = cases.small()
     pairs = neighbors.allocate(start, potential.cutoff)
-    narrow = pairs.spec._replace(capacity=8, inner_capacity=8, search_capacity=8)
-    few = dataclasses.replace(pairs, spec=narrow, idx=pairs.idx[:8])
+    narrow = pairs.spec._replace(capacity=8, inner_capacity=8)
+    few = dataclasses.replace(pairs, spec=narrow, idx=pairs.idx[:8], other=pairs.other[:8])
     short = neighbors.rebuild(few, start)
     assert short.overflow
     assert int(minimise(start, potential, short, TIGHT).outcome) == relax.OVERFLOW
@@ -229,7 +229,7 @@ def test_single_precision_keeps_its_type(potential):
 def test_displace_moves_by_cartesian_vectors():
     atoms = cases.small()
     move = np.random.default_rng(0).normal(size=(atoms.num_atoms, 3))
-    moved = relax.displace(atoms, jnp.asarray(move))
+    moved = structure.displace(atoms, jnp.asarray(move))
     change = structure.minimum_image(moved.fractional - atoms.fractional) @ atoms.cell.T
     np.testing.assert_allclose(change, move, rtol=0, atol=1e-12)
     assert bool(jnp.all((moved.fractional >= 0) & (moved.fractional < 1)))

@@ -11,8 +11,16 @@ from stzjax.pipeline.folder import Folder
 ORDER = ("melt", "quench", "shear", "describe", "train", "evaluate")
 
 
-def run(folder: Folder, names: Sequence[str] = ORDER, workers: int = 1) -> dict[str, Any] | None:
+def run(
+    folder: Folder, names: Sequence[str] = ORDER, workers: int = 1, lanes: int = 1
+) -> dict[str, Any] | None:
     """Run stages; what is finished is skipped. Returns the judgement if it was made.
+
+    Args:
+      folder: of the run.
+      names: stages, in order.
+      workers: threads, each at a specimen or a flight of shear runs of its own.
+      lanes: shear runs in one flight.
 
     `timings.json` accumulates the wall time of each stage over interrupted runs, so that it is
     the time the work took and not the time of the last, skipping, run.
@@ -22,7 +30,7 @@ def run(folder: Folder, names: Sequence[str] = ORDER, workers: int = 1) -> dict[
     work = {
         "melt": lambda: stages.melt_stage(folder),
         "quench": lambda: stages.quench_stage(folder, workers),
-        "shear": lambda: stages.shear_stage(folder, workers),
+        "shear": lambda: stages.shear_stage(folder, workers, lanes),
         "describe": lambda: stages.describe_stage(folder, workers),
         "train": lambda: stages.train_stage(folder),
     }

@@ -51,6 +51,9 @@ class Settings:
     extrapolate: bool = _setting(
         True, "Start relaxations from the extrapolated non-affine displacement."
     )
+    minimizer: str = _setting(
+        "lbfgs", "Of strain steps: lbfgs (events by fire all the same), or fire."
+    )
 
     mode_fraction: float = _setting(0.01, "Share of the modes in the participation fraction.")
     mass_weighted: bool = _setting(True, "Modes of the mass-weighted matrix.")
@@ -167,7 +170,7 @@ _SHEAR = [
     *_QUENCH,
     *(
         "strain_step final_strain max_iterations d2min_cutoff d2min_reduction record_threshold "
-        "stop_threshold extrapolate"
+        "stop_threshold extrapolate minimizer"
     ).split(),
 ]
 _FEATURES = [*_QUENCH, *"mode_fraction mass_weighted edge_threshold".split()]
@@ -190,7 +193,7 @@ STAGES = {
 """The settings on which the output of each stage depends, those of earlier stages included."""
 
 PRESETS: dict[str, Settings] = {
-    "paper": Settings(stop_threshold=0.0, extrapolate=False),
+    "paper": Settings(stop_threshold=0.0, extrapolate=False, minimizer="fire"),
     "laptop": Settings(
         num_atoms=2000,
         num_specimens=20,

@@ -1,6 +1,7 @@
 """The six stages of a run. Each reads files, calls the library, writes files; none repeats work."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,23 +166,42 @@ def _lanes(folder: Folder) -> list[tuple[int, str]]:
     return list(itertools.product(range(folder.settings.num_specimens), directions))
 
 
-def shear_stage(folder: Folder, workers: int) -> None:
+class _Shared:
+    """An iterator that several threads may draw from."""
+
+    def __init__(self, items: Iterable[Any]):
+        self._items = iter(items)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> "_Shared":
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            return next(self._items)
+
+
+def shear_stage(folder: Folder, workers: int, lanes: int) -> None:
     """Shear every specimen in every direction."""
     config = folder.settings.shear_config()
     missing = [lane for lane in _lanes(folder) if not folder.done(folder.shear(*lane), "shear")]
     if not missing:
         return
     potential = _potential(folder)
+    jobs = _Shared(aqs.Job(glass(folder, lane[0]), lane[1], lane) for lane in missing)
     with Bar("shear", len(missing), "run") as bar:
 
-        def one(lane: tuple[int, str]) -> None:
-            run = aqs.shear(glass(folder, lane[0]), potential, lane[1], config)
-            write_run(folder, lane, run)
-            if run.outcome not in aqs.ENDINGS[:2]:
-                bar.note(f"specimen {lane[0]} {lane[1]}: {run.outcome} at {run.strain[-1]:g}")
-            bar.add()
+        def fly(_: int) -> None:
+            for job, run in aqs.shear_many(jobs, potential, config, lanes):
+                write_run(folder, job.name, run)
+                if run.outcome not in aqs.ENDINGS[:2]:
+                    bar.note(
+                        f"specimen {job.name[0]} {run.direction}: {run.outcome} at "
+                        f"{run.strain[-1]:g}"
+                    )
+                bar.add()
 
-        _each(one, missing, workers)
+        _each(fly, range(min(workers, len(missing))), workers)
 
 
 _RUN_ARRAYS = (

@@ -3,10 +3,21 @@
 import os
 
 from stzjax.potentials.analytic import mendelev2019
+from stzjax.potentials.compact import Compact, compact
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.tables import read_setfl, resample, tabulate, write_setfl
 
-__all__ = ["EAM", "load", "mendelev2019", "read_setfl", "resample", "tabulate", "write_setfl"]
+__all__ = [
+    "EAM",
+    "Compact",
+    "compact",
+    "load",
+    "mendelev2019",
+    "read_setfl",
+    "resample",
+    "tabulate",
+    "write_setfl",
+]
 
 
 def load(name: str | os.PathLike) -> EAM:

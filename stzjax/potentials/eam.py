@@ -53,6 +53,40 @@ class EAM(flax.struct.PyTreeNode):
         """Embedding energy F [eV] of an atom of a species in a density."""
         raise NotImplementedError
 
+    def pair_weight(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
+        """φ'(r) / r [eV/Å²] inside the cut-off, zero beyond; arguments as `pair`."""
+        return self._over(r, slope(lambda x: self.pair(x, first, second, closest), r))
+
+    def bond_weight(
+        self,
+        r: Array,
+        own: Array,
+        other: Array,
+        rise: Array,
+        rise_other: Array,
+        closest: float = 0.0,
+    ) -> Array:
+        """(dE/dr) / r of a bond [eV/Å²] inside the cut-off, zero beyond.
+
+        Args:
+          r: length of the bond [Å].
+          own: species of the atom.
+          other: species of its neighbour.
+          rise: dF/dρ of the atom [eV].
+          rise_other: dF/dρ of the neighbour [eV].
+          closest: as in `pair`.
+        """
+        pull = slope(lambda x: self.pair(x, own, other, closest), r)
+        given = slope(lambda x: self.density(x, own, other), r)
+        if self.symmetric:
+            return self._over(r, pull + (rise + rise_other) * given)
+        taken = slope(lambda x: self.density(x, other, own), r)
+        return self._over(r, pull + rise * given + rise_other * taken)
+
+    def _over(self, r: Array, pull: Array) -> Array:
+        # A table's last slope need not vanish at the cut-off, where padding sits. NaN stays.
+        return jnp.where(r >= self.cutoff, 0.0, pull / r)
+
 
 def slope(function: Callable[[Array], Array], x: Array) -> Array:
     """Derivative of an elementwise function, by forward mode."""

@@ -1,0 +1,590 @@
+"""How fast: dynamics, shear and neighbour lists beside LAMMPS, in one run on one machine.
+
+    python experiments/benchmark.py --suite=md,npt,aqs,neighbors
+
+Ours and the peer take turns, so that both see the same machine; medians are reported. A ratio
+above 1 always means that ours is better. Without LAMMPS ours is measured alone.
+"""
+
+import os
+
+# XLA takes tuning hints for missing machine features and says so at error level. Before jax loads.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import functools
+import importlib
+import platform
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lammps_peer
+import numpy as np
+from absl import app, flags
+
+from stzjax import aqs, io, loading, npt, nve, potentials, quench, relax
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.potentials.eam import EAM
+from stzjax.structure import Structure
+
+PRECISIONS = ("float64", "float32")
+_SUITE = flags.DEFINE_list("suite", ["md"], "Which of md, npt, aqs, neighbors.")
+_SIZES = flags.DEFINE_list("sizes", ["8192"], "Atom counts.")
+_PRECISION = flags.DEFINE_list("precision", list(PRECISIONS), "Of ours; aqs is always float64.")
+_POTENTIAL = flags.DEFINE_string("potential", "mendelev2019", "Built-in name or setfl file.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed repeats of md and npt.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 200, "Time steps of a timed repeat.", lower_bound=1)
+_DIRECTIONS = flags.DEFINE_list("directions", ["+xy"], "Of the shear runs.")
+_STRAIN = flags.DEFINE_float("final", 0.04, "Strain at which a shear run is given up.")
+_ELEMENTS = flags.DEFINE_list("elements", ["Cu", "Zr"], "Chemical symbols of what is made.")
+_FRACTIONS = flags.DEFINE_list("fractions", ["0.64", "0.36"], "Share of each element.")
+_MELT_TIME = flags.DEFINE_float("melt_time", 1.0, "Time at 2000 K before the quench [ps].")
+_QUENCH_RATE = flags.DEFINE_float("quench_rate", 1e14, "Of the glass that is sheared [K/s].")
+_GLASS = flags.DEFINE_string("glass", "", "Structure to use instead of those made.")
+_CACHE = flags.DEFINE_string("cache", "runs/benchmark", "Folder of the structures made.")
+_OUT = flags.DEFINE_string("out", "", "JSON file; empty: runs/benchmark/<suite>.json.")
+_LAMMPS = flags.DEFINE_boolean("lammps", True, "Measure LAMMPS too.")
+_LAMMPS_ENV = flags.DEFINE_string("lammps_env", "", "Folder with its bin/ and lib/.")
+_RANKS = flags.DEFINE_integer("ranks", 2, "MPI ranks of LAMMPS.", lower_bound=1)
+_SKIN = flags.DEFINE_float("lammps_skin", 0.4, "Skin of LAMMPS' lists in the shear runs [Å].")
+_FIRE_STEP = flags.DEFINE_float("lammps_timestep", 0.001, "First time step of its FIRE [ps].")
+_POINTS = flags.DEFINE_integer("table_points", 10_000, "Of the table written for LAMMPS.")
+_BATCH = flags.DEFINE_list("batch", ["1", "4", "16"], "Specimens at a time in md, on a GPU.")
+
+_WARM_UP, _TIMESTEP, _SKIN_MD = 100, 0.002, 1.0
+_SOLID, _LIQUID = 600.0, 2000.0
+"""Temperatures of the first velocities [K]."""
+_EVENT = 0.1
+"""D²min of an event [Å²]."""
+
+
+class Plan(NamedTuple):
+    """What the flags ask for.
+
+    Attributes:
+      potential: an embedded-atom potential.
+      name: that tells its structures in the cache from others.
+      table: setfl file of the potential; empty if it is built in.
+      peer: where LAMMPS is, or None.
+      precisions: of ours.
+      repeats: timed repeats.
+      steps: time steps of a repeat.
+      directions: of the shear runs.
+      shear: settings of the shear runs.
+      recipe: how a glass is made; its `num_atoms` is replaced.
+      glass: a structure to use instead, or None.
+      cache: folder of the structures made.
+      lammps_skin: of the neighbour list in the peer's shear runs [Å].
+      lammps_timestep: first time step of the peer's FIRE [ps].
+      table_points: of the table written for the peer.
+      batch: batch sizes on a GPU.
+    """
+
+    potential: EAM
+    name: str
+    table: str
+    peer: lammps_peer.Peer | None
+    precisions: tuple[str, ...]
+    repeats: int
+    steps: int
+    directions: tuple[str, ...]
+    shear: aqs.ShearConfig
+    recipe: quench.QuenchConfig
+    glass: Structure | None
+    cache: Path
+    lammps_skin: float
+    lammps_timestep: float
+    table_points: int
+    batch: tuple[int, ...]
+
+
+def row(name: str, ours: float, peer: float | None, unit: str, better: str = "") -> dict[str, Any]:
+    """One line of the result.
+
+    Args:
+      name: what was measured.
+      ours: our number.
+      peer: the peer's, or None.
+      unit: of both.
+      better: "less" or "more", whichever is better; empty where neither is and no ratio is due.
+    """
+    ratio = None
+    if better and peer is not None:
+        above, below = (peer, ours) if better == "less" else (ours, peer)
+        ratio = above / below if below else None
+    return {"name": name, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text with aligned columns."""
+
+    def shown(value: Any) -> str:
+        return value if isinstance(value, str) else "-" if value is None else f"{value:.4g}"
+
+    names = ("name", "ours", "peer", "ratio", "unit")
+    cells = [names, *(tuple(shown(entry[name]) for name in names) for entry in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for name, *numbers, unit in cells:
+        right = (n.rjust(w) for n, w in zip(numbers, widths[1:4], strict=True))
+        lines.append("  ".join((name.ljust(widths[0]), *right, unit)))
+    return "\n".join(lines)
+
+
+def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
+    """The structure given, or one made and kept in the cache.
+
+    Args:
+      kind: "liquid" at 2000 K; "solid", that liquid relaxed with its cell; or "glass", quenched
+        from it and relaxed.
+      num_atoms: N.
+      plan: what the flags ask for.
+    """
+    if plan.glass is not None:
+        return plan.glass
+    recipe = plan.recipe._replace(num_atoms=num_atoms)
+    mix = recipe.elements, recipe.fractions
+    alloy = "".join(f"{e}{100 * x:g}" for e, x in zip(*mix, strict=True))
+    made = f"{kind}-{alloy}-{num_atoms}-{plan.name}-{recipe.melt_time:g}ps"
+    path = plan.cache / f"{made}{f'-{recipe.quench_rate:g}Ks' if kind == 'glass' else ''}.npz"
+    if path.exists():
+        return io.read(path)
+    print(f"making {path}", file=sys.stderr)
+    key = jax.random.key(0)
+    if kind == "liquid":
+        structure = quench.melt(key, plan.potential, recipe)[0][0]
+    elif kind == "solid":
+        rough = relax.RelaxConfig(force_tolerance=0.01)
+        liquid = specimen("liquid", num_atoms, plan)
+        structure = relax.relax_cell(liquid, plan.potential, rough, 1e-3).structure
+    else:
+        liquid = specimen("liquid", num_atoms, plan)
+        cold = quench.quench(key, liquid, plan.potential, recipe)[0]
+        structure = relax.relax(cold, plan.potential, plan.shear.relaxation).structure
+    io.write(path, structure)
+    return structure
+
+
+class Dynamics(NamedTuple):
+    """A molecular dynamics run of ours, compiled and warm.
+
+    Attributes:
+      state: where a timed run begins.
+      advance: (state, steps) to (state, steps taken).
+    """
+
+    state: Any
+    advance: Callable[[Any, int], tuple[Any, Any]]
+
+
+def cast(tree: Any, precision: str) -> Any:
+    """The same with all floating-point arrays in one precision."""
+
+    def one(leaf):
+        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def begin(suite: str, structure: Structure, precision: str, plan: Plan) -> Dynamics:
+    """Compile and warm up a run whose timed steps do not overflow the neighbour list.
+
+    Raises:
+      ValueError: they do with any list.
+    """
+    potential = potentials.compact(plan.potential, structure.elements, precision)
+    for slack in (1.1, 1.4, 2.0):
+        neighbors = allocate(structure, potential, slack)
+        atoms, neighbors = cast((structure, neighbors), precision)
+        state, advance = _ensemble(suite, atoms, potential, neighbors, precision)
+        warm, _ = advance(state, _WARM_UP)
+        _, taken = advance(warm, plan.steps)
+        if int(taken) == plan.steps:
+            return Dynamics(warm, advance)
+    raise ValueError(f"the neighbour list of {structure.num_atoms} atoms overflows in {suite}")
+
+
+def _ensemble(suite: str, structure, potential, neighbors, precision: str) -> tuple[Any, Any]:
+    """First state and the function that advances it."""
+    key = jax.random.key(1)
+    if suite == "md":
+        start = nve.init(key, structure, potential, neighbors, _SOLID)
+        return start, lambda state, steps: nve.run(state, potential, steps, _TIMESTEP)
+    ensemble = npt.Ensemble(timestep=_TIMESTEP)
+    temperature, slope = jnp.asarray(_LIQUID, precision), jnp.zeros((), precision)
+    state = npt.init(key, structure, potential, neighbors, temperature, ensemble)
+    return state, lambda state, steps: npt.run(
+        state, potential, steps, temperature, slope, ensemble
+    )
+
+
+def allocate(structure: Structure, potential: EAM, slack: float = 1.1) -> lists.Neighbors:
+    """A neighbour list as the dynamics use it."""
+    return lists.allocate(
+        structure, potential.cutoff, _SKIN_MD, slack, inner=potential.density_cutoff
+    )
+
+
+def seconds(function: Callable[..., Any], *args: Any) -> float:
+    """Wall time of a call, to the end of the computation it started [s]."""
+    start = time.perf_counter()
+    jax.block_until_ready(function(*args))
+    return time.perf_counter() - start
+
+
+def alternate(ours: Callable[[], Any], peer: Callable[[int], Any] | None, repeats: int):
+    """Results of ours and of the peer, which take turns; the peer is told the repeat."""
+    results: list[tuple[Any, Any]] = []
+    for repeat in range(repeats):
+        mine = ours()
+        results.append((mine, peer(repeat) if peer else None))
+    mine, other = zip(*results, strict=True)
+    return list(mine), list(other) if peer else []
+
+
+def lammps_dynamics(integrator: str, structure: Structure, temperature: float, plan: Plan):
+    """A function of the repeat that runs LAMMPS and returns its timed loop; None without it."""
+    peer = plan.peer
+    if peer is None:
+        return None
+    folder = tempfile.TemporaryDirectory()
+    args = (Path(folder.name), structure, plan.potential, plan.table, plan.table_points)
+    head = lammps_peer.prepare(*args)
+    steps = (_WARM_UP, plan.steps)
+
+    def measure(repeat: int, every_step: bool = False) -> lammps_peer.Loop:
+        lengths = (2, 20) if every_step else steps
+        script = lammps_peer.dynamics(
+            head, integrator, temperature, _TIMESTEP, lengths, repeat + 1, every_step
+        )
+        return lammps_peer.loops(lammps_peer.run(peer, script, Path(folder.name)))[-1]
+
+    return measure
+
+
+def dynamics(suite: str, num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of md (NVE of a solid) or npt (of a liquid): atom steps per second."""
+    solid = suite == "md"
+    structure = specimen("solid" if solid else "liquid", num_atoms, plan)
+    integrator = "nve" if solid else f"npt temp {_LIQUID} {_LIQUID} 0.2 iso 0 0 2.0"
+    peer = lammps_dynamics(integrator, structure, _SOLID if solid else _LIQUID, plan)
+    work = structure.num_atoms * plan.steps / 1e6
+    rows = []
+    for precision in plan.precisions:
+        run = begin(suite, structure, precision, plan)
+        ours = functools.partial(seconds, run.advance, run.state, plan.steps)
+        mine, other = alternate(ours, peer, plan.repeats)
+        rate = work / statistics.median(mine)
+        theirs = work / statistics.median(x.seconds for x in other) if other else None
+        name = f"{suite} {structure.num_atoms} atoms {precision}"
+        rows.append(row(name, rate, theirs, "M atom-step/s", "more"))
+        if solid:
+            rows += on_gpu(name, run, plan)
+    return rows
+
+
+def on_gpu(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of md against the batch size, and their share of the bandwidth; none on a CPU."""
+    if jax.default_backend() != "gpu":
+        return []
+    neighbors = run.state.neighbors
+    num_atoms, limit = neighbors.idx.shape[-1], bandwidth()
+    together = jax.jit(jax.vmap(lambda state: run.advance(state, plan.steps)))
+    rows = []
+    for batch in plan.batch:
+        states = jax.tree.map(functools.partial(_copies, batch), run.state)
+        jax.block_until_ready(together(states))
+        spent = statistics.median(seconds(together, states) for _ in range(plan.repeats))
+        rate = batch * num_atoms * plan.steps / spent
+        share = 100.0 * rate * bytes_per_atom_step(neighbors) / limit
+        rows.append(row(f"{name} batch {batch}", rate / 1e6, None, "M atom-step/s"))
+        rows.append(row(f"{name} batch {batch} share of bandwidth", share, None, "%"))
+    return rows
+
+
+def _copies(number: int, leaf: jax.Array) -> jax.Array:
+    return jnp.stack([leaf] * number)
+
+
+def bytes_per_atom_step(neighbors: lists.Neighbors) -> float:
+    """Least traffic with the device's memory for one time step of one atom [bytes].
+
+    (4 + s) (K_in + K) + 21 w: the density reads the K_in inner rows of the list and the forces all
+    K, 4 bytes for the neighbour and s for its species, padding too; of w bytes are position,
+    momentum and force (each read and written, 18), density (written), and the slope of the
+    embedding energy (written and read). Neighbours' positions are taken to come from the cache.
+    """
+    spec, width = neighbors.spec, neighbors.fractional.dtype.itemsize
+    entry = neighbors.idx.dtype.itemsize + neighbors.other.dtype.itemsize
+    return float(entry * (spec.inner_capacity + spec.capacity) + 21 * width)
+
+
+def bandwidth(size: int = 2**28) -> float:
+    """What the device's memory does, measured by reading and writing an array [bytes/s]."""
+    values = jnp.zeros(size // 4, jnp.float32)
+    copy = jax.jit(lambda x: x + 1.0)
+    jax.block_until_ready(copy(values))
+    return 2.0 * size / min(seconds(copy, values) for _ in range(10))
+
+
+def shear(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of aqs: time and force evaluations to the first event, and whether it is the same."""
+    structure = specimen("glass", num_atoms, plan)
+    rows = []
+    for direction in map(loading.canonical, plan.directions):
+        # The first run compiles whatever the run needs, longer neighbour lists too.
+        run = aqs.shear(structure, plan.potential, direction, plan.shear)
+        spent = seconds(_shear_again, structure, direction, plan)
+        event = run.event_step(_EVENT)
+        if event is None:
+            raise ValueError(f"no event in {direction} ({run.outcome}); raise --final")
+        peer = lammps_shear(structure, direction, event, plan)
+        rows += compare(f"aqs {structure.num_atoms} atoms {direction}", run, event, spent, peer)
+    return rows
+
+
+def _shear_again(structure: Structure, direction: str, plan: Plan) -> Structure:
+    return aqs.shear(structure, plan.potential, direction, plan.shear).final
+
+
+def lammps_shear(
+    structure: Structure, direction: str, event: int, plan: Plan
+) -> lammps_peer.Sheared | None:
+    """The same run by LAMMPS, two steps beyond our event; None without it."""
+    if plan.peer is None:
+        return None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # Never the user's file: on a coarse grid LAMMPS' minimiser stops half-way.
+        head = lammps_peer.prepare(folder, structure, plan.potential, "", plan.table_points)
+        settings = lammps_peer.Fire(plan.lammps_skin, plan.lammps_timestep)
+        script = lammps_peer.quasistatic(
+            head, np.asarray(structure.cell), direction, event + 2, plan.shear, settings
+        )
+        return lammps_peer.shear(plan.peer, script, folder, structure.elements, plan.shear)
+
+
+def compare(
+    name: str, run: aqs.Run, event: int, spent: float, peer: lammps_peer.Sheared | None
+) -> list[dict[str, Any]]:
+    """Rows of one shear run; each side is counted up to its own event, without the first state."""
+    calls = int(run.iterations[1 : event + 1].sum())
+    labels = run.labels(_EVENT)
+    there = None if peer is None else peer.event_step
+    time_there = calls_there = labelled = both = None
+    if peer is not None and peer.stalled:
+        print(f"{name}: LAMMPS ended {peer.stalled} minimisations above the force tolerance")
+    if peer is not None and peer.labels is not None and there is not None:
+        time_there = float(peer.seconds[1 : there + 1].sum())
+        calls_there = int(peer.force_evaluations[1 : there + 1].sum())
+        labelled, both = int(peer.labels.sum()), int((labels & peer.labels).sum())
+    elif peer is not None:
+        print(f"{name}: LAMMPS has no event up to two steps after ours")
+    each = 1e3 * time_there / calls_there if time_there and calls_there else None
+    rows = [
+        row(f"{name} time to the event", spent, time_there, "s", "less"),
+        row(f"{name} force evaluations", calls, calls_there, "1", "less"),
+        row(f"{name} time per evaluation", 1e3 * spent / calls, each, "ms", "less"),
+        row(f"{name} event", event, there, "step"),
+        row(f"{name} labelled", int(labels.sum()), labelled, "atoms"),
+    ]
+    if both is not None:
+        rows.append(row(f"{name} labelled by both", both, both, "atoms"))
+    return rows
+
+
+def neighbor_lists(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of neighbors: time of one list, and its share of a molecular dynamics run."""
+    structure = specimen("solid", num_atoms, plan)
+    peer = lammps_dynamics("nve", structure, _SOLID, plan)
+    build = functools.partial(peer, every_step=True) if peer else None
+    share = statistics.median(_share(peer(n)) for n in range(plan.repeats)) if peer else None
+    allocate(structure, plan.potential)
+    spent = [seconds(allocate, structure, plan.potential) for _ in range(plan.repeats)]
+    size = f"{structure.num_atoms} atoms"
+    rows = [row(f"allocate {size}", 1e3 * statistics.median(spent), None, "ms")]
+    rebuild = jax.jit(lists.rebuild)
+    for precision in plan.precisions:
+        run = begin("md", structure, precision, plan)
+        now = (run.state.neighbors, run.state.structure)
+        jax.block_until_ready(rebuild(*now))
+        mine, other = alternate(functools.partial(seconds, rebuild, *now), build, plan.repeats)
+        own = 1e3 * statistics.median(mine)
+        per_build = [1e3 * x.neighbor_seconds / x.neighbor_builds for x in other]
+        theirs = statistics.median(per_build) if other else None
+        rows.append(row(f"rebuild {size} {precision}", own, theirs, "ms", "less"))
+        percent = own / 1e3 * _rebuilds_per_second(run, plan.steps) * 100.0
+        rows.append(row(f"rebuilds {size} {precision}, share of md", percent, share, "%", "less"))
+        rows += other_lists(f"rebuild {size} {precision}", own, structure, plan)
+    return rows
+
+
+def _share(loop: lammps_peer.Loop) -> float:
+    return 100.0 * loop.neighbor_seconds / loop.seconds
+
+
+def _rebuilds_per_second(run: Dynamics, steps: int) -> float:
+    """Lists made per second of a run, counted one step at a time and timed in one piece."""
+    spent = seconds(run.advance, run.state, steps)
+    state, count = run.state, 0
+    for _ in range(steps):
+        before = np.asarray(state.neighbors.fractional)
+        state, _ = run.advance(state, 1)
+        count += not np.array_equal(before, state.neighbors.fractional)
+    return count / spent
+
+
+def other_lists(name: str, own: float, structure: Structure, plan: Plan) -> list[dict[str, Any]]:
+    """Rows against vesin and matscipy, where installed: full lists within cut-off and skin."""
+    positions = np.asarray(structures.positions(structure))
+    cell, reach = np.asarray(structure.cell).T.copy(), plan.potential.cutoff + _SKIN_MD
+
+    def vesin(module):
+        search = module.NeighborList(cutoff=reach, full_list=True)
+        return search.compute(positions, cell, periodic=True, quantities="ij")
+
+    def matscipy(module):
+        return module.neighbour_list(
+            "ij", positions=positions, cell=cell, pbc=(1, 1, 1), cutoff=reach
+        )
+
+    rows = []
+    for package, path, search in (
+        ("vesin", "vesin", vesin),
+        ("matscipy", "matscipy.neighbours", matscipy),
+    ):
+        try:
+            module = importlib.import_module(path)
+        except ImportError:
+            continue
+        search(module)
+        spent = [seconds(search, module) for _ in range(plan.repeats)]
+        theirs = 1e3 * statistics.median(spent)
+        rows.append(row(f"{name} against {package}", own, theirs, "ms", "less"))
+    return rows
+
+
+SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {
+    "md": functools.partial(dynamics, "md"),
+    "npt": functools.partial(dynamics, "npt"),
+    "aqs": shear,
+    "neighbors": neighbor_lists,
+}
+
+
+def recipe_from_flags() -> quench.QuenchConfig:
+    """How the structures are made: one snapshot of a short melt, and its quench."""
+    return quench.QuenchConfig(
+        elements=tuple(_ELEMENTS.value),
+        fractions=tuple(map(float, _FRACTIONS.value)),
+        equilibration_time=0.0,
+        melt_time=_MELT_TIME.value,
+        snapshot_interval=_MELT_TIME.value,
+        num_specimens=1,
+        quench_rate=_QUENCH_RATE.value,
+        melt_temperature=_LIQUID,
+        precision="float32",
+    )
+
+
+def plan_from_flags() -> Plan:
+    """What the flags ask for.
+
+    Raises:
+      ValueError: a flag makes no sense, or a file cannot be read.
+    """
+    wrong = [p for p in _PRECISION.value if p not in PRECISIONS]
+    if wrong:
+        raise ValueError(f"--precision takes {', '.join(PRECISIONS)}, got {', '.join(wrong)}")
+    recipe = recipe_from_flags()
+    file = Path(_POTENTIAL.value)
+    potential, is_file = potentials.load(_POTENTIAL.value), file.is_file()
+    peer = lammps_peer.find(_LAMMPS_ENV.value, _RANKS.value) if _LAMMPS.value else None
+    if _LAMMPS.value and peer is None:
+        print(lammps_peer.MISSING)
+    return Plan(
+        potential=potential,
+        name=f"{file.stem}-{zlib.crc32(file.read_bytes()):08x}" if is_file else file.name,
+        table=str(file) if is_file else "",
+        peer=peer,
+        precisions=tuple(_PRECISION.value),
+        repeats=_REPEATS.value,
+        steps=_STEPS.value,
+        directions=tuple(_DIRECTIONS.value),
+        shear=aqs.ShearConfig(final=_STRAIN.value, stop_threshold=_EVENT),
+        recipe=recipe,
+        glass=io.read(_GLASS.value, recipe.elements) if _GLASS.value else None,
+        cache=Path(_CACHE.value),
+        lammps_skin=_SKIN.value,
+        lammps_timestep=_FIRE_STEP.value,
+        table_points=_POINTS.value,
+        batch=tuple(map(int, _BATCH.value)),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and devices, and the load on them when the benchmark began."""
+    name = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = (x for x in cpuinfo.read_text().splitlines() if x.startswith("model name"))
+        name = next(models, f":{name}").split(":", 1)[1].strip()
+    devices = [device.device_kind for device in jax.devices()]
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    if load > 0.25 * cores:
+        print(f"the load average is {load:.1f} on {cores} cores: others will disturb the timings")
+    return {"processor": name, "cores": cores, "devices": devices, "load": load}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure the suites asked for; one table and one file each."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    unknown = [s for s in _SUITE.value if s not in SUITES]
+    if unknown or not _SUITE.value:
+        raise app.UsageError(f"--suite takes {', '.join(SUITES)}, got {', '.join(unknown)}")
+    if _OUT.value and len(_SUITE.value) > 1:
+        raise app.UsageError("--out names one file: give it with one --suite")
+    jax.config.update("jax_enable_x64", True)
+    try:
+        plan = plan_from_flags()
+        sizes = [plan.glass.num_atoms] if plan.glass is not None else map(int, _SIZES.value)
+        measure(_SUITE.value, list(sizes), plan)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def measure(suites: Sequence[str], sizes: Sequence[int], plan: Plan) -> None:
+    """Print the table of each suite and write its file."""
+    versions, where = io.provenance(), machine()
+    if plan.peer:
+        versions["lammps"] = lammps_peer.version(plan.peer)
+    for suite in suites:
+        rows = [entry for size in sizes for entry in SUITES[suite](size, plan)]
+        # A shear run takes as long as many repeats of the others.
+        repeats = 1 if suite == "aqs" else plan.repeats
+        print(f"\n{suite}: medians of {repeats} repeats" if repeats > 1 else f"\n{suite}: 1 repeat")
+        print(table(rows))
+        record = {
+            "suite": suite,
+            "rows": rows,
+            "repeats": repeats,
+            "ranks": plan.peer.ranks if plan.peer else None,
+            "machine": where,
+            "versions": versions,
+            "command": shlex.join(sys.argv),
+        }
+        io.write_json(_OUT.value or f"runs/benchmark/{suite}.json", record)
+
+
+if __name__ == "__main__":
+    app.run(main)

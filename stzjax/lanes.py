@@ -1,0 +1,384 @@
+"""Shear runs in flight: many lanes in one compiled loop, each at its own strain step.
+
+A lane is one glass sheared in one direction. In every turn of the loop each lane has its forces
+evaluated and moves its atoms; a lane that has converged closes its step and starts the next one at
+once, so none waits for another. What happens to few lanes at a time (closing a step, searching
+neighbours) is done for those alone.
+
+A step is tried first from the extrapolated non-affine displacement. It is closed only if it was
+quiet: the minimiser never met negative curvature, no force grew out of proportion, energy went
+where the work done says, and D²min stayed small. Otherwise it is repeated as the reference
+protocol has it: from the plain affine displacement, by FIRE.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax import energetics, lbfgs, nonaffine, relax
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.lbfgs import Memory
+from stzjax.neighbors import Neighbors
+from stzjax.potentials.eam import EAM
+from stzjax.relax import Fire, RelaxConfig
+from stzjax.structure import Structure
+
+RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
+"""What a lane is up to. NOTED: a step is closed that the host must see before the next."""
+
+
+class Protocol(NamedTuple):
+    """Settings of the loop; hashable, so a change recompiles.
+
+    Attributes:
+      relaxation: tolerance and limits of each relaxation, parameters of FIRE.
+      step: engineering strain per step.
+      num_steps: steps to the final strain.
+      d2min_cutoff: bonds that count for D²min [Å].
+      d2min_reduction: "sum" or "mean" over the bonds.
+      record_threshold: a step above this D²min is not quiet, and the host sees it [Å²].
+      stop_threshold: a step above this D²min ends the lane [Å²]; infinite: never.
+      extrapolate: try each step from the extrapolated non-affine displacement.
+      minimizer: "fire" or "lbfgs", of those tries.
+      memory: changes that L-BFGS remembers.
+      patience: force evaluations before a try is given up.
+      growth: a try whose largest force exceeds its first one by this factor is given up.
+      dissipation: energy that may be lost in a quiet step [eV].
+      records: steps a lane may close before the host collects them.
+    """
+
+    relaxation: RelaxConfig
+    step: float
+    num_steps: int
+    d2min_cutoff: float
+    d2min_reduction: str
+    record_threshold: float
+    stop_threshold: float
+    extrapolate: bool
+    minimizer: str
+    memory: int = 20
+    patience: int = 300
+    growth: float = 10.0
+    dissipation: float = 1e-4
+    records: int = 64
+
+    @property
+    def tries(self) -> bool:
+        """Whether steps are tried before the reference protocol is asked."""
+        return self.extrapolate or self.minimizer != "fire"
+
+
+class Record(NamedTuple):
+    """What is kept of each closed step, R places: see `aqs.Run`."""
+
+    energy: Array
+    stress: Array
+    max_d2min: Array
+    iterations: Array
+    residual: Array
+
+
+class Lane(flax.struct.PyTreeNode):
+    """One glass sheared in one direction.
+
+    Attributes:
+      cell: (3, 3) of the unsheared glass [Å].
+      tilt: (3, 3) deformation per engineering strain.
+      number: the step that is being relaxed; 0 is the unsheared glass.
+      before: (N, 3) fractional positions at the end of the step before.
+      drift: (N, 3) their change in the step before; zero where nothing may be extrapolated.
+      trial: whether this is a try, not the reference protocol.
+      structure: current configuration.
+      neighbors: list that is valid for it, unless it overflowed.
+      force: (N, 3) in the turn before [eV/Å].
+      move: (N, 3) made since then [Å].
+      fire: inertia of FIRE.
+      memory: memory of L-BFGS.
+      start: largest force at the start of the attempt [eV/Å].
+      iterations: force evaluations of the attempt.
+      wasted: force evaluations of attempts at this step that were given up.
+      residual: largest force now [eV/Å].
+      converged: whether the step waits to be closed.
+      energy: of the last closed step [eV].
+      stress: (3, 3) of the last closed step [eV/Å³].
+      d2min: (N,) of the last closed step [Å²].
+      record: closed steps not collected yet.
+      closed: their number.
+      code: RUNNING, or why the lane stands still.
+    """
+
+    cell: Array
+    tilt: Array
+    number: Array
+    before: Array
+    drift: Array
+    trial: Array
+    structure: Structure
+    neighbors: Neighbors
+    force: Array
+    move: Array
+    fire: Fire
+    memory: Memory
+    start: Array
+    iterations: Array
+    wasted: Array
+    residual: Array
+    converged: Array
+    energy: Array
+    stress: Array
+    d2min: Array
+    record: Record
+    closed: Array
+    code: Array
+
+
+def begin(structure: Structure, tilt: Array, neighbors: Neighbors, protocol: Protocol) -> Lane:
+    """A lane before its first force evaluation.
+
+    Args:
+      structure: N atoms.
+      tilt: (3, 3) deformation per engineering strain, see `loading`.
+      neighbors: valid list for the structure.
+      protocol: settings.
+    """
+    num_atoms = structure.num_atoms
+    field, zero, places = jnp.zeros((num_atoms, 3)), jnp.zeros(()), protocol.records
+    none = jnp.zeros((), jnp.int32)
+    return Lane(
+        cell=structure.cell,
+        tilt=jnp.asarray(tilt, field.dtype),
+        number=none,
+        before=structure.fractional,
+        drift=field,
+        trial=jnp.zeros((), bool),
+        structure=structure,
+        neighbors=neighbors,
+        force=field,
+        move=field,
+        fire=relax.at_rest(field, protocol.relaxation),
+        memory=lbfgs.empty(protocol.memory, num_atoms),
+        start=zero,
+        iterations=none,
+        wasted=none,
+        residual=zero,
+        converged=jnp.zeros((), bool),
+        energy=zero,
+        stress=jnp.zeros((3, 3)),
+        d2min=jnp.zeros(num_atoms),
+        record=Record(
+            energy=jnp.zeros(places),
+            stress=jnp.zeros((places, 3, 3)),
+            max_d2min=jnp.zeros(places),
+            iterations=jnp.zeros(places, jnp.int32),
+            residual=jnp.zeros(places),
+        ),
+        closed=none,
+        code=none,
+    )
+
+
+def _attempt(lane: Lane, trial: Array, protocol: Protocol) -> Lane:
+    """The lane at the start of an attempt at its step."""
+    strain = lane.number * protocol.step
+    cell = lane.cell + strain * lane.tilt @ lane.cell
+    start = structures.wrap(lane.before + jnp.where(trial, lane.drift, 0.0))
+    return lane.replace(
+        trial=trial,
+        structure=lane.structure.replace(fractional=start, cell=cell),
+        fire=relax.at_rest(lane.force, protocol.relaxation),
+        iterations=jnp.zeros_like(lane.iterations),
+        converged=jnp.zeros_like(lane.converged),
+    )
+
+
+def _give_up(lane: Lane, protocol: Protocol) -> Lane:
+    """The step again, as the reference protocol has it."""
+    again = _attempt(lane, jnp.zeros_like(lane.trial), protocol)
+    return again.replace(wasted=lane.wasted + lane.iterations)
+
+
+def _turn(lane: Lane, force: Array, protocol: Protocol) -> Lane:
+    """Look at the forces, and move the atoms of a running lane unless it has converged."""
+    limits = protocol.relaxation
+    active = lane.code == RUNNING
+    residual = relax.largest_force(force)
+    first = lane.iterations == 0
+    iterations = lane.iterations + 1
+    start = jnp.where(first, residual, lane.start)
+    finite = jnp.isfinite(residual)
+    converged = residual <= limits.force_tolerance
+    spent = iterations >= jnp.where(lane.trial, protocol.patience, limits.max_iterations)
+    lost = ~finite | (spent & ~converged)
+    suspicious = jnp.zeros((), bool)
+    fire, move = relax.fire_move(lane.fire, force, limits)
+    memory = lane.memory
+    if protocol.minimizer == "lbfgs":
+        change = lane.force - force
+        # What was learnt about a step that went wrong, or before an event, is not to be trusted.
+        memory = lbfgs.forget(memory, active & first & ~lane.trial)
+        memory = lbfgs.remember(memory, lane.move, change, active & ~first & lane.trial)
+        quick = relax.limited(lbfgs.direction(memory, force), limits.max_move)
+        move = jnp.where(lane.trial, quick, move)
+        bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
+        grown = residual > protocol.growth * jnp.maximum(start, limits.force_tolerance)
+        suspicious = (bent | grown) & ~converged
+    move = jnp.where(converged | lost, 0.0, move)
+    seen = lane.replace(start=start, iterations=iterations, residual=residual, force=force)
+    moved = seen.replace(
+        structure=structures.displace(lane.structure, move),
+        move=move,
+        fire=fire,
+        converged=converged,
+        code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
+    )
+    result = _choose(lane.trial & (lost | suspicious), _give_up(seen, protocol), moved)
+    return _choose(active, result, lane).replace(memory=memory)
+
+
+def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
+    """Close the step of a lane that has converged, or repeat it if it was a try and not quiet."""
+    after = lane.structure
+    strain = (lane.number - 1) * protocol.step
+    past = after.replace(fractional=lane.before, cell=lane.cell + strain * lane.tilt @ lane.cell)
+    energy, virial = energetics.energy_and_virial(after, potential, lane.neighbors)
+    stress = virial / structures.volume(after.cell)
+    field = nonaffine.d2min(
+        past, after, lane.neighbors, protocol.d2min_cutoff, protocol.d2min_reduction
+    )
+    unsheared = lane.number == 0
+    field = jnp.where(unsheared, 0.0, field)
+    largest = jnp.max(field)
+    # Work of the mean stress through the step; what is missing in the energy is dissipated.
+    work = 0.5 * jnp.sum((lane.stress + stress) * lane.tilt) * protocol.step
+    lost = lane.energy + work * structures.volume(after.cell) - energy
+    quiet = (largest <= protocol.record_threshold) & (lost <= protocol.dissipation)
+    drift = structures.minimum_image(after.fractional - lane.before)
+    noted = (largest > protocol.record_threshold) | unsheared
+    full = lane.closed + 1 >= protocol.records
+    code = jnp.where(noted | full, NOTED, RUNNING)
+    code = jnp.where(lane.number >= protocol.num_steps, FINAL, code)
+    code = jnp.where(largest > protocol.stop_threshold, EVENT, code)
+    row = Record(energy, stress, largest, lane.iterations, lane.residual)
+    closed = lane.replace(
+        number=lane.number + 1,
+        before=after.fractional,
+        drift=jnp.where(unsheared | ~quiet, 0.0, drift) * protocol.extrapolate,
+        wasted=jnp.zeros_like(lane.wasted),
+        energy=energy,
+        stress=stress,
+        d2min=field,
+        record=jax.tree.map(lambda rows, value: rows.at[lane.closed].set(value), lane.record, row),
+        closed=lane.closed + 1,
+        code=code,
+    )
+    following = _attempt(closed, jnp.asarray(protocol.tries), protocol)
+    return _choose(lane.trial & ~quiet, _give_up(lane, protocol), following)
+
+
+def _choose(condition: Array, chosen: Lane, otherwise: Lane) -> Lane:
+    """One lane or the other; what both share is not copied."""
+    return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), chosen, otherwise)
+
+
+def _serve(lanes: Lane, waiting: Array, serve: Callable[[Lane], dict], width: int) -> Lane:
+    """Let the lanes that wait have some fields replaced, a few lanes at a time.
+
+    Args:
+      lanes: B lanes.
+      waiting: (B,) bool.
+      serve: maps some lanes to the new values of the fields it changes.
+      width: lanes at a time.
+    """
+    count = len(waiting)
+
+    def everyone(carry):
+        lanes, waiting = carry
+        served = serve(lanes)
+        old = {name: getattr(lanes, name) for name in served}
+        return lanes.replace(**_where(waiting, served, old)), jnp.zeros_like(waiting)
+
+    def some(carry):
+        lanes, waiting = carry
+        chosen = jnp.nonzero(waiting, size=width, fill_value=0)[0]
+        real = jnp.arange(width) < jnp.sum(waiting)
+        served = serve(jax.tree.map(lambda x: x[chosen], lanes))
+        # Places without a lane repeat the first one.
+        first = jax.tree.map(lambda x: x[:1], served)
+        served = _where(real, served, first)
+        chosen = jnp.where(real, chosen, chosen[0])
+        old = {name: getattr(lanes, name) for name in served}
+        fields = jax.tree.map(lambda x, new: x.at[chosen].set(new), old, served)
+        return lanes.replace(**fields), waiting.at[chosen].set(False)
+
+    step = everyone if count <= width else some
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), step, (lanes, waiting))[0]
+
+
+def _where(condition: Array, chosen, otherwise):
+    """`jnp.where` along the leading axis of all leaves."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
+        chosen,
+        otherwise,
+    )
+
+
+_CLOSING = (
+    "number before drift trial structure fire iterations wasted converged energy stress d2min "
+    "record closed code"
+).split()
+
+
+def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
+    """New neighbour lists for the running lanes whose own has become invalid."""
+    anchor = jax.tree.leaves(potential)[0]
+    stale = jax.vmap(lists.is_stale)(lanes.neighbors, lanes.structure) & (lanes.code == RUNNING)
+
+    def search(some: Lane) -> dict:
+        found = jax.vmap(lists.rebuild, (0, 0, None))(some.neighbors, some.structure, anchor)
+        return {"neighbors": found, "code": jnp.where(found.overflow, OVERFLOW, some.code)}
+
+    return _serve(lanes, stale, search, width)
+
+
+@functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
+def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane:
+    """Advance all running lanes until the host is needed by one of them.
+
+    Pure. A lane whose neighbour list overflows stands still before the force evaluation.
+
+    Args:
+      lanes: B lanes; the arrays of `Lane` with a leading axis.
+      potential: for the forces, prepared by `potentials.compact` or not.
+      protocol: settings.
+      width: lanes whose step is closed, or list rebuilt, at a time.
+    """
+
+    def going(lanes: Lane) -> Array:
+        return jnp.all((lanes.code == RUNNING) | (lanes.code == IDLE)) & jnp.any(
+            lanes.code == RUNNING
+        )
+
+    def evaluate(structure: Structure, neighbors: Neighbors) -> Array:
+        return energetics.forces(structure, potential, neighbors)
+
+    def close(some: Lane) -> dict:
+        closed = jax.vmap(lambda lane: _close(lane, potential, protocol))(some)
+        return {name: getattr(closed, name) for name in _CLOSING}
+
+    def turn(lanes: Lane) -> Lane:
+        forces = jax.vmap(evaluate)(lanes.structure, lanes.neighbors)
+        # The lists do not change here, and are large: they stay outside.
+        light = lanes.replace(neighbors=None)
+        moved = jax.vmap(lambda lane, force: _turn(lane, force, protocol))(light, forces)
+        lanes = moved.replace(neighbors=lanes.neighbors)
+        lanes = _serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
+        return _search(lanes, potential, width)
+
+    return jax.lax.while_loop(going, turn, _search(lanes, potential, width))

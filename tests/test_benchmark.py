@@ -1,0 +1,287 @@
+"""The benchmark beside LAMMPS: its reading of logs, which way ratios point, and a small run."""
+
+import importlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stzjax import aqs, io, potentials
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+# Of LAMMPS 22 Jul 2025: a warm-up, a timed run and a minimisation on two ranks, shortened.
+LOG = """\
+LAMMPS (22 Jul 2025 - Update 4)
+run 50
+Loop time of 0.132561 on 2 procs for 50 steps with 500 atoms
+
+Section |  min time  |  avg time  |  max time  |%varavg| %total
+---------------------------------------------------------------
+Pair    | 0.12457    | 0.12546    | 0.12635    |   0.3 | 94.64
+Neigh   | 0          | 0          | 0          |   0.0 |  0.00
+
+Total # of neighbors = 40737
+Neighbor list builds = 0
+Dangerous builds = 0
+run 100
+Loop time of 0.226288 on 2 procs for 100 steps with 500 atoms
+
+Pair    | 0.21174    | 0.21286    | 0.21397    |   0.2 | 94.06
+Neigh   | 0.0010252  | 0.0010587  | 0.0010921  |   0.1 |  0.47
+
+Neighbor list builds = 2
+minimize 0 1e-6 100000 100000
+Loop time of 0.714722 on 2 procs for 243 steps with 500 atoms
+
+Minimization stats:
+  Stopping criterion = force tolerance
+  Energy initial, next-to-last, final =
+     -2247.22426046777  -2265.54618086596  -2265.54618086594
+  Iterations, force evaluations = 243 249
+
+Neigh   | 0.0015682  | 0.0015936  | 0.0016189  |   0.1 |  0.22
+
+Neighbor list builds = 1
+Total wall time: 0:00:01
+"""
+
+
+def module(name: str):
+    """One of the scripts, imported as they import each other."""
+    if str(EXPERIMENTS) not in sys.path:
+        sys.path.append(str(EXPERIMENTS))
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def lammps():
+    return module("lammps_peer")
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return module("benchmark")
+
+
+def program(path: Path, text: str) -> Path:
+    """An executable shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_every_run_of_a_log(lammps):
+    warm_up, run, minimisation = lammps.loops(LOG)
+    assert warm_up == (0.132561, 50, 0.0, 0, 0, "")
+    assert run == (0.226288, 100, 0.0010587, 2, 0, "")
+    assert minimisation == (0.714722, 243, 0.0015936, 1, 249, "force tolerance")
+    assert lammps.loops("LAMMPS (22 Jul 2025)\nrun 0\n") == []
+
+
+@pytest.mark.parametrize(
+    "elements, columns, style",
+    [("Cu Zr", 1, "eam/alloy"), ("Cu Zr", 2, "eam/fs"), ("Cu", 1, "eam/alloy")],
+)
+def test_style_of_a_table(lammps, tmp_path, elements, columns, style):
+    count = len(elements.split())
+    block = ["29 63.5 0.0 none"] + ["0.0"] * (6 + columns * 7)
+    pairs = ["0.0 # r*phi"] * (7 * count * (count + 1) // 2)
+    lines = ["#", "#", "#", f"{count} {elements}", "6 0.1 7 0.1 0.6", *block * count, *pairs]
+    (tmp_path / "table").write_text("\n".join(lines))
+    assert lammps.pair_style(tmp_path / "table") == style
+
+
+def test_style_of_our_own_table(lammps, tmp_path):
+    potentials.write_setfl(tmp_path / "table", potentials.mendelev2019(), 50, 60)
+    assert lammps.pair_style(tmp_path / "table") == "eam/fs"
+
+
+def test_where_lammps_is_looked_for(lammps, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    here, there = tmp_path / "here", tmp_path / "path"
+    assert lammps.find(str(here), 2) is None
+    program(there / "lmp", "")
+    assert lammps.find(str(here), 2) is None, "two ranks need a launcher"
+    assert lammps.find(str(here), 1).lmp == str(there / "lmp")
+    for name in ("lmp", "mpiexec"):
+        program(here / "bin" / name, "")
+    found = lammps.find(str(here), 2)
+    assert found == (str(here / "bin/lmp"), str(here / "bin/mpiexec"), str(here / "lib"), 2)
+
+
+def test_an_error_of_lammps_is_told(lammps, tmp_path):
+    lmp = program(tmp_path / "lmp", "echo 'ERROR: Unknown pair style eam/xx' > log.lammps; exit 1")
+    with pytest.raises(ValueError, match="Unknown pair style eam/xx"):
+        lammps.run(lammps.Peer(str(lmp), "", "", 1), "", tmp_path)
+
+
+def test_ranks_of_a_foreign_mpi_are_noticed(lammps, tmp_path):
+    mpiexec = program(tmp_path / "mpiexec", "echo 'Loop time of 1 on 1 procs for' > log.lammps")
+    with pytest.raises(ValueError, match="ran on 1 ranks, not 2"):
+        lammps.run(lammps.Peer("lmp", str(mpiexec), "", 2), "", tmp_path)
+
+
+def test_strain_steps_of_the_script(lammps):
+    cell = np.array([[20.0, 1.0, 0.0], [0.0, 30.0, 0.0], [0.0, 0.0, 40.0]])
+    config = aqs.ShearConfig(step=1e-3, force_tolerance=1e-5, max_iterations=77)
+    lines = lammps.quasistatic("", cell, "-yz", 2, config, lammps.Fire()).splitlines()
+    changes = [line.split() for line in lines if "delta" in line]
+    assert [change[2] for change in changes] == ["yz", "yz"]
+    assert [float(change[4]) for change in changes] == pytest.approx([-0.04, -0.04])
+    assert lines.count("minimize 0 1e-05 77 77") == 3
+    assert [line.split()[3] for line in lines if "dump" in line] == [
+        f"step.{n}.dump" for n in range(3)
+    ]
+
+
+def test_event_of_the_peer(lammps, reference, tmp_path):
+    """A LAMMPS that hands over stored frames: the glass shifts, one atom jumps, all stay."""
+    glass = io.read(reference / "glass.npz")
+    shift = np.full((glass.num_atoms, 3), 0.01)
+    jump = shift.copy()
+    jump[7] += 0.03
+    for step, move in enumerate((0.0 * shift, shift, jump, jump)):
+        moved = glass.replace(fractional=(glass.fractional + move) % 1.0)
+        io.write(tmp_path / f"step.{step}.dump", moved)
+    end = LOG[LOG.index("minimize") :].replace("on 2 procs", "on 1 procs")
+    (tmp_path / "stored").write_text(3 * end + end.replace("force tol", "linesearch tol"))
+    lmp = program(tmp_path / "lmp", "cp stored log.lammps")
+    peer = lammps.Peer(str(lmp), "", "", 1)
+    found = lammps.shear(peer, "", tmp_path, glass.elements, aqs.ShearConfig())
+    assert found.event_step == 2 and found.labels[7] and not found.labels.all()
+    assert found.max_d2min[[0, 1, 3]] == pytest.approx(0.0, abs=1e-12)
+    assert found.seconds.tolist() == [0.714722] * 4
+    assert found.force_evaluations.tolist() == [249] * 4
+    assert found.stalled == 1
+
+
+def test_a_ratio_above_one_means_ours_is_better(benchmark):
+    assert benchmark.row("time", 2.0, 6.0, "s", "less")["ratio"] == 3.0
+    assert benchmark.row("rate", 6.0, 2.0, "1/s", "more")["ratio"] == 3.0
+    assert benchmark.row("event", 55, 54, "step")["ratio"] is None
+    alone = {"name": "time", "ours": 2.0, "peer": None, "ratio": None, "unit": "s"}
+    assert benchmark.row("time", 2.0, None, "s", "less") == alone
+
+
+def test_table(benchmark):
+    rows = [
+        benchmark.row("a long name", 1234.5678, 0.5, "M atom-step/s", "more"),
+        benchmark.row("b", 2, None, "s"),
+    ]
+    assert benchmark.table(rows).splitlines() == [
+        "name         ours  peer  ratio  unit",
+        "a long name  1235   0.5   2469  M atom-step/s",
+        "b               2     -      -  s",
+    ]
+
+
+def test_ours_and_the_peer_take_turns(benchmark):
+    order = []
+    mine, other = benchmark.alternate(
+        lambda: order.append("ours") or 1.0, lambda repeat: order.append(repeat) or repeat, 3
+    )
+    assert order == ["ours", 0, "ours", 1, "ours", 2]
+    assert (mine, other) == ([1.0] * 3, [0, 1, 2])
+    assert benchmark.alternate(lambda: 1.0, None, 2) == ([1.0, 1.0], [])
+
+
+def sheared(glass, event: int) -> aqs.Run:
+    """A run of ten evaluations a step whose event labels the first three atoms."""
+    field = np.zeros(glass.num_atoms)
+    field[:3] = 0.5
+    steps = np.arange(event + 1)
+    return aqs.Run(
+        direction="+xy",
+        strain=1e-4 * steps,
+        energy=0.0 * steps,
+        stress=np.zeros((event + 1, 3, 3)),
+        max_d2min=np.where(steps == event, 0.5, 0.0),
+        iterations=np.full(event + 1, 10),
+        residual=0.0 * steps,
+        history_step=np.array([event]),
+        history_d2min=field[None],
+        pairs=np.zeros((0, 2), int),
+        final=glass,
+        outcome="event",
+        config=aqs.ShearConfig(),
+    )
+
+
+def test_rows_of_a_shear_run(benchmark, lammps, reference, capsys):
+    glass = io.read(reference / "glass.npz")
+    labels = np.zeros(glass.num_atoms, bool)
+    labels[1:5] = True
+    # The step beyond its event, and the first state, do not count.
+    peer = lammps.Sheared(
+        np.zeros(5), np.array([9.0, 1.0, 1.0, 4.0, 9.0]), np.full(5, 20), 3, labels, 0
+    )
+    run = sheared(glass, 4)
+    rows = {r["name"]: r for r in benchmark.compare("x", run, 4, 3.0, peer)}
+
+    def numbers(name):
+        return tuple(rows[f"x {name}"][key] for key in ("ours", "peer", "ratio"))
+
+    assert numbers("time to the event") == (3.0, 6.0, 2.0)
+    assert numbers("force evaluations") == (40, 60, 1.5)
+    assert numbers("time per evaluation") == pytest.approx((75.0, 100.0, 4 / 3))
+    assert numbers("event") == (4, 3, None)
+    assert numbers("labelled") == (3, 4, None)
+    assert numbers("labelled by both") == (2, 2, None)
+    late = peer._replace(event_step=None, labels=None)
+    alone = benchmark.compare("x", run, 4, 3.0, late)
+    assert all(entry["peer"] is None and entry["ratio"] is None for entry in alone)
+    assert "no event" in capsys.readouterr().out
+
+
+def script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run the benchmark as a user does who has no LAMMPS."""
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, str(EXPERIMENTS / "benchmark.py"), f"--lammps_env={nowhere}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=tmp_path,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PATH": str(nowhere)},
+    )
+
+
+def test_alone_where_lammps_is_missing(tmp_path, reference):
+    done = script(
+        tmp_path,
+        f"--glass={reference / 'glass.npz'}",
+        "--steps=4",
+        "--repeats=2",
+        "--precision=float32",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("LAMMPS not found")
+    record = json.loads((tmp_path / "runs/benchmark/md.json").read_text())
+    assert record["suite"] == "md" and record["repeats"] == 2
+    (entry,) = record["rows"]
+    assert list(entry) == ["name", "ours", "peer", "ratio", "unit"]
+    assert entry["name"] == "md 500 atoms float32" and entry["unit"] == "M atom-step/s"
+    assert entry["ours"] > 0 and entry["peer"] is None and entry["ratio"] is None
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--suite=md,speed"], "--suite takes md, npt, aqs, neighbors, got speed"),
+        (["--suite=md,npt", "--out=x.json"], "--out names one file"),
+        (["--precision=float16"], "error: --precision takes float64, float32, got float16"),
+        (["--potential=nothing"], "error: cannot read potential nothing"),
+    ],
+)
+def test_bad_flags(tmp_path, flags, said):
+    stopped = script(tmp_path, *flags)
+    assert stopped.returncode == 1
+    assert said in stopped.stdout + stopped.stderr
