@@ -4,6 +4,7 @@ Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 01611
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -323,7 +324,7 @@ class _Flight:
         self.width = max(1, num_lanes // 8)
         self.base = potential
         self.slack = 1.03
-        first = [job for job, _ in zip(jobs, range(num_lanes), strict=False)]
+        first = list(itertools.islice(jobs, num_lanes))
         if not first:
             self.logs: list[_Log | None] = []
             return

@@ -195,11 +195,15 @@ def _pulls_of(bonds: _Bonds, potential: EAM, species, zones: Zones) -> list[_Pul
 def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Σ_j w r_ij, (N, 3) [eV/Å]."""
 
-    def total(columns, idx, weight):
-        return [jnp.sum(weight * _component(column, idx), axis=0) for column in columns]
+    def total(column, idx, weight):
+        return jnp.sum(weight * _component(column, idx), axis=0)
 
-    parts = [apart(total, _anchor(potential), columns, p.idx, p.weight) for p in pulls]
-    return jnp.stack(_cartesian(cell, *map(sum, zip(*parts, strict=True))), axis=-1)
+    # One component at a time: the three sums in one loop are slower by half.
+    parts = (
+        sum(apart(total, _anchor(potential), column, p.idx, p.weight) for p in pulls)
+        for column in columns
+    )
+    return jnp.stack(_cartesian(cell, *parts), axis=-1)
 
 
 def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:

@@ -172,9 +172,10 @@ def test_lanes_in_flight_are_one_by_one(direction, in_flight, glass, potential):
         assert np.array_equal(run.labels(THRESHOLD), alone.labels(THRESHOLD))
 
 
-def test_a_lane_that_overflows_is_given_a_longer_list(glass, potential, plain, monkeypatch):
-    """A list that is full in the middle of a run changes nothing but the time it takes."""
-    config = aqs.ShearConfig(skin=0.05, final=8e-3)
+def test_a_list_that_overflows_in_flight_is_made_longer(glass, potential, monkeypatch):
+    """A denser glass takes the place of another: the list is too short, and nothing is lost."""
+    config = aqs.ShearConfig(final=3e-4, stop_threshold=None)
+    denser = structures.deform(glass, 0.985 * np.eye(3))
     seen = []
     allocate = neighbors.allocate
 
@@ -183,16 +184,19 @@ def test_a_lane_that_overflows_is_given_a_longer_list(glass, potential, plain, m
         seen.append(made.spec)
         if len(seen) > 1:
             return made
-        # As many rows as the unsheared glass needs, and not one more.
+        # As many rows as the first glass needs, and not one more.
         used = int(np.sum(np.asarray(made.idx) < 500, axis=0).max())
         narrow = made.spec._replace(capacity=used, inner_capacity=used, inner=made.spec.cutoff)
         return neighbors.rebuild(
             made.replace(idx=made.idx[:used], other=made.other[:used], spec=narrow), glass
         )
 
+    usual = [aqs.shear(one, potential, "+xy", config) for one in (glass, denser)]
     monkeypatch.setattr(aqs.lists, "allocate", tight)
-    run = aqs.shear(glass, potential, "+xy", config)
+    jobs = [aqs.Job(one, "+xy") for one in (glass, denser)]
+    runs = [run for _, run in aqs.shear_many(jobs, potential, config)]
     assert len(seen) > 1, "the list never overflowed"
-    assert run.event_step(THRESHOLD) == plain.event_step(THRESHOLD)
-    assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
-    np.testing.assert_allclose(run.energy[:-1], plain.energy[: len(run.energy) - 1], atol=1e-7)
+    for run, expected in zip(runs, usual, strict=True):
+        assert run.outcome == expected.outcome == "final strain reached"
+        np.testing.assert_allclose(run.energy, expected.energy, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(run.stress, expected.stress, rtol=0, atol=6e-7)
