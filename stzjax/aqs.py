@@ -4,6 +4,7 @@ Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 01611
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -222,7 +223,7 @@ class _Log:
         if not closed:
             return
         if not self.steps:
-            self.pairs = _bonded(_relaxed(lane, config), lane.neighbors, config.d2min_cutoff)
+            self.pairs = _bonded(_relaxed(lane, config), lane.bonds, config.d2min_cutoff)
         self.rows.append(jax.tree.map(lambda x: np.array(x[:closed]), lane.record))
         if self.rows[-1].max_d2min[-1] > config.record_threshold:
             self.history[self.steps - 1] = np.array(lane.d2min)
@@ -330,21 +331,24 @@ class _Flight:
             return
         self.potential = compact(potential, first[0].structure.elements)
         self.logs = [_Log(self._checked(job)) for job in first]
-        shape = self._allocate(first[0].structure)
-        self.state = _stack([self._lane(job, shape) for job in first])
+        shapes = self._allocate(first[0].structure)
+        self.state = _stack([self._lane(job, *shapes) for job in first])
 
     def _checked(self, job: Job) -> Job:
         return job._replace(direction=loading.canonical(job.direction))
 
-    def _allocate(self, structure: Structure) -> Neighbors:
-        cutoff = max(self.base.cutoff, self.config.d2min_cutoff)
+    def _allocate(self, structure: Structure) -> tuple[Neighbors, Neighbors]:
+        """Lists for forces and for D²min."""
+        make = functools.partial(lists.allocate, structure, skin=self.config.skin, slack=self.slack)
         inner = self.base.density_cutoff
-        return lists.allocate(structure, cutoff, self.config.skin, self.slack, inner)
+        return make(self.base.cutoff, inner=inner), make(self.config.d2min_cutoff)
 
-    def _lane(self, job: Job, shape: Neighbors) -> Lane:
-        found = lists.rebuild(shape, job.structure)
-        lane = lanes.begin(job.structure, loading.generator(job.direction), found, self.protocol)
-        return lane.replace(code=jnp.where(found.overflow, lanes.OVERFLOW, lanes.RUNNING))
+    def _lane(self, job: Job, shape: Neighbors, bonds: Neighbors) -> Lane:
+        found, near = (lists.search(one, job.structure) for one in (shape, bonds))
+        tilt = loading.generator(job.direction)
+        lane = lanes.begin(job.structure, tilt, found, near, self.protocol)
+        short = found.overflow | near.overflow
+        return lane.replace(code=jnp.where(short, lanes.OVERFLOW, lanes.RUNNING))
 
     def runs(self, on_step) -> Iterator[tuple[Job, Run]]:
         """Fly until all jobs are done."""
@@ -388,25 +392,29 @@ class _Flight:
             self._set(place, code=lanes.IDLE)
             return
         self.logs[place] = _Log(self._checked(job))
-        shape = jax.tree.map(lambda x: x[place], self.state.neighbors)
-        lane = self._lane(job, shape.replace(overflow=jnp.zeros((), bool)))
+        shapes = (
+            jax.tree.map(lambda x: x[place], one).replace(overflow=jnp.zeros((), bool))
+            for one in (self.state.neighbors, self.state.bonds)
+        )
+        lane = self._lane(job, *shapes)
         self.state = jax.tree.map(lambda x, new: x.at[place].set(new), self.state, lane)
 
     def _widen(self) -> None:
         """Longer lists for all lanes, until none overflows."""
-        structures = [
-            jax.tree.map(lambda x, k=k: x[k], self.state.structure) for k in range(len(self.logs))
-        ]
-        codes = np.asarray(self.state.code)
-        short = int(np.flatnonzero(codes == lanes.OVERFLOW)[0])
+        places = range(len(self.logs))
+        lane = [jax.tree.map(lambda x, k=k: x[k], self.state) for k in places]
+        now = [one.structure for one in lane]
+        past = [_relaxed(one, self.config) for one in lane]
+        short = int(np.flatnonzero(np.asarray(self.state.code) == lanes.OVERFLOW)[0])
         while True:
             self.slack *= 1.15
-            shape = self._allocate(structures[short])
-            found = [lists.rebuild(shape, structure) for structure in structures]
-            if not any(bool(one.overflow) for one in found):
+            shape, bonds = self._allocate(now[short])
+            found = [lists.search(shape, structure) for structure in now]
+            near = [lists.search(bonds, structure) for structure in past]
+            if not any(bool(one.overflow) for one in (*found, *near)):
                 break
         running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
-        self.state = self.state.replace(neighbors=_stack(found), code=running)
+        self.state = self.state.replace(neighbors=_stack(found), bonds=_stack(near), code=running)
 
 
 def _stack(trees: list):

@@ -62,9 +62,8 @@ def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     """Bond vectors, lengths and species of a structure under a neighbour list."""
     species = species_in(structure, potential)
     other = jnp.take(species, neighbors.idx, mode="clip")
-    where = structure.fractional, structure.cell, neighbors.idx
-    vectors, r = kernels.vectors(*where), kernels.lengths(*where, potential.cutoff)
-    return Bonds(vectors, r, species[None], other)
+    r = kernels.lengths(structure.fractional, structure.cell, neighbors.idx, potential.cutoff)
+    return Bonds(structures.bonds(structure, neighbors.idx), r, species[None], other)
 
 
 @jax.custom_jvp

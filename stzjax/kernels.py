@@ -69,12 +69,6 @@ def _columns(fractional: Array) -> tuple[Array, Array, Array]:
     return x, y, z
 
 
-def vectors(fractional: Array, cell: Array, idx: Array) -> Array:
-    """Bond vectors (3, K, N) [Å]; arbitrary for padding."""
-    components = (_component(column, idx) for column in _columns(fractional))
-    return jnp.stack(_cartesian(cell, *components))
-
-
 def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
     """Bond lengths (K, N) [Å]; padding is put at the cut-off, where everything is zero."""
     return _lengths(_columns(fractional), cell, idx, cutoff)
@@ -209,12 +203,23 @@ def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
 def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
 
-    def total(columns, idx, weight):
-        bond = [_component(column, idx) for column in columns]
-        return jnp.stack([jnp.stack([jnp.sum(weight * a * b, axis=0) for b in bond]) for a in bond])
+    def total(first, second, idx, weight):
+        return jnp.sum(weight * _component(first, idx) * _component(second, idx), axis=0)
 
-    parts = [apart(total, _anchor(potential), columns, p.idx, p.weight) for p in pulls]
-    return 0.5 * jnp.einsum("ia,abn,jb->ijn", cell, sum(parts[1:], parts[0]), cell)
+    def moment(a: int, b: int) -> Array:
+        first, second = columns[a], columns[b]
+        return sum(apart(total, _anchor(potential), first, second, p.idx, p.weight) for p in pulls)
+
+    # As in `_sum_forces`, one sum at a time; the tensor is symmetric.
+    moments = {(a, b): moment(a, b) for a in range(3) for b in range(a, 3)}
+    square = jnp.stack(
+        [jnp.stack([moments[min(a, b), max(a, b)] for b in range(3)]) for a in range(3)]
+    )
+    return 0.5 * jnp.einsum("ia,abn,jb->ijn", cell, square, cell)
+
+
+def _total_virial(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
+    return jnp.sum(_sum_virials(columns, cell, potential, pulls), axis=-1)
 
 
 def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
@@ -247,8 +252,8 @@ def forces_and_virial(
     """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
     columns = _columns(fractional)
     pulls = _pulls(columns, cell, potential, species, zones)
-    virials = _sum_virials(columns, cell, potential, pulls)
-    return _sum_forces(columns, cell, potential, pulls), jnp.sum(virials, axis=-1)
+    virial = _total_virial(columns, cell, potential, pulls)
+    return _sum_forces(columns, cell, potential, pulls), virial
 
 
 def forces_and_trace(
@@ -268,4 +273,4 @@ def energy_and_virial(
     bonds = _bonds(columns, cell, potential, species, zones)
     energy = jnp.sum(_energies(bonds, potential, species, zones))
     pulls = _pulls_of(bonds, potential, species, zones)
-    return energy, jnp.sum(_sum_virials(columns, cell, potential, pulls), axis=-1)
+    return energy, _total_virial(columns, cell, potential, pulls)

@@ -96,6 +96,7 @@ class Lane(flax.struct.PyTreeNode):
       trial: whether this is a try, not the reference protocol.
       structure: current configuration.
       neighbors: list that is valid for it, unless it overflowed.
+      bonds: short list for D²min, valid for the step before.
       force: (N, 3) in the turn before [eV/Å].
       move: (N, 3) made since then [Å].
       fire: inertia of FIRE.
@@ -121,6 +122,7 @@ class Lane(flax.struct.PyTreeNode):
     trial: Array
     structure: Structure
     neighbors: Neighbors
+    bonds: Neighbors
     force: Array
     move: Array
     fire: Fire
@@ -138,13 +140,16 @@ class Lane(flax.struct.PyTreeNode):
     code: Array
 
 
-def begin(structure: Structure, tilt: Array, neighbors: Neighbors, protocol: Protocol) -> Lane:
+def begin(
+    structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, protocol: Protocol
+) -> Lane:
     """A lane before its first force evaluation.
 
     Args:
       structure: N atoms.
       tilt: (3, 3) deformation per engineering strain, see `loading`.
-      neighbors: valid list for the structure.
+      neighbors: valid list for the structure, of the potential's cut-off.
+      bonds: valid list for the structure, of the cut-off of D²min.
       protocol: settings.
     """
     num_atoms = structure.num_atoms
@@ -159,6 +164,7 @@ def begin(structure: Structure, tilt: Array, neighbors: Neighbors, protocol: Pro
         trial=jnp.zeros((), bool),
         structure=structure,
         neighbors=neighbors,
+        bonds=bonds,
         force=field,
         move=field,
         fire=relax.at_rest(field, protocol.relaxation),
@@ -242,15 +248,17 @@ def _turn(lane: Lane, force: Array, protocol: Protocol) -> Lane:
 
 
 def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
-    """Close the step of a lane that has converged, or repeat it if it was a try and not quiet."""
+    """Close the step of a lane that has converged, or repeat it if it was a try and not quiet.
+
+    With too short a list of bonds the lane stands still as it is, to be closed later.
+    """
     after = lane.structure
     strain = (lane.number - 1) * protocol.step
     past = after.replace(fractional=lane.before, cell=lane.cell + strain * lane.tilt @ lane.cell)
     energy, virial = energetics.energy_and_virial(after, potential, lane.neighbors)
     stress = virial / structures.volume(after.cell)
-    field = nonaffine.d2min(
-        past, after, lane.neighbors, protocol.d2min_cutoff, protocol.d2min_reduction
-    )
+    bonds = lists.update(lane.bonds, past)
+    field = nonaffine.d2min(past, after, bonds, protocol.d2min_cutoff, protocol.d2min_reduction)
     unsheared = lane.number == 0
     field = jnp.where(unsheared, 0.0, field)
     largest = jnp.max(field)
@@ -278,12 +286,22 @@ def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
         code=code,
     )
     following = _attempt(closed, jnp.asarray(protocol.tries), protocol)
-    return _choose(lane.trial & ~quiet, _give_up(lane, protocol), following)
+    result = _choose(lane.trial & ~quiet, _give_up(lane, protocol), following)
+    short = lane.replace(code=jnp.asarray(OVERFLOW, lane.code.dtype))
+    return _choose(bonds.overflow, short, result).replace(bonds=bonds)
 
 
 def _choose(condition: Array, chosen: Lane, otherwise: Lane) -> Lane:
     """One lane or the other; what both share is not copied."""
     return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), chosen, otherwise)
+
+
+def _map(function: Callable[[Lane], Lane], lanes: Lane) -> Lane:
+    """`jax.vmap`, but for a single lane the function itself, whose branches then stay branches."""
+    if len(lanes.code) > 1:
+        return jax.vmap(function)(lanes)
+    result = function(jax.tree.map(lambda x: x[0], lanes))
+    return jax.tree.map(lambda x: x[None], result)
 
 
 def _serve(lanes: Lane, waiting: Array, serve: Callable[[Lane], dict], width: int) -> Lane:
@@ -330,8 +348,8 @@ def _where(condition: Array, chosen, otherwise):
 
 
 _CLOSING = (
-    "number before drift trial structure fire iterations wasted converged energy stress d2min "
-    "record closed code"
+    "number before drift trial structure bonds fire iterations wasted converged energy stress "
+    "d2min record closed code"
 ).split()
 
 
@@ -369,7 +387,7 @@ def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane
         return energetics.forces(structure, potential, neighbors)
 
     def close(some: Lane) -> dict:
-        closed = jax.vmap(lambda lane: _close(lane, potential, protocol))(some)
+        closed = _map(lambda lane: _close(lane, potential, protocol), some)
         return {name: getattr(closed, name) for name in _CLOSING}
 
     def turn(lanes: Lane) -> Lane:

@@ -132,7 +132,7 @@ def allocate(
         overflow=jnp.zeros((), bool),
         spec=spec,
     )
-    return _jit_rebuild(blank, structure)
+    return search(blank, structure)
 
 
 def _round_up(count: float, multiple: int) -> int:
@@ -385,7 +385,8 @@ def _too_thin(cell: Array, spec: Spec) -> Array:
 
 _jit_zones = jax.jit(_zones, static_argnames=("grid", "near", "far"))
 _jit_runs = jax.jit(_runs, static_argnames="grid")
-_jit_rebuild = jax.jit(rebuild)
+search = jax.jit(rebuild)
+"""`rebuild`, compiled: for the host."""
 
 
 def is_stale(neighbors: Neighbors, structure: Structure) -> Array:

@@ -24,16 +24,42 @@ def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
       (N,) [Å²]. With fewer than three independent bonds the fit is exact and the residual zero.
     """
     before = jnp.where(mask, before, 0.0)
-    after = jnp.where(mask, after, 0.0)
-    cross = jnp.stack([jnp.sum(a * before, axis=1) for a in after])
-    square = jnp.stack([jnp.sum(b * before, axis=1) for b in before])
-    cross, square = jnp.moveaxis(cross, -1, 0), jnp.moveaxis(square, -1, 0)
+    change = jnp.where(mask, after, 0.0) - before
+    # Sums of products over the bonds; of the changes, so that small residuals keep their digits.
+    square = {(a, b): jnp.sum(before[a] * before[b], axis=0) for a, b in _UPPER}
+    cross = [[jnp.sum(change[a] * before[b], axis=0) for b in range(3)] for a in range(3)]
+    total = jnp.sum(change * change, axis=(0, 1))
+    inverse = _inverse(square)
+    gradient = [
+        [sum(row[c] * inverse[min(b, c), max(b, c)] for c in range(3)) for b in range(3)]
+        for row in cross
+    ]
+    explained = sum(gradient[a][b] * cross[a][b] for a in range(3) for b in range(3))
+    maps = jnp.stack([jnp.stack(row, axis=-1) for row in gradient], axis=-2)
+    return maps + jnp.eye(3, dtype=maps.dtype), jnp.maximum(total - explained, 0.0)
+
+
+_UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+def _inverse(square: dict) -> dict:
+    """Inverse of symmetric positive 3 × 3 matrices, given and returned by upper components."""
     # Bonds in a plane leave the map undetermined out of it; a grain of identity settles it.
-    grain = 1e-12 * jnp.trace(square, axis1=1, axis2=2) + jnp.finfo(square.dtype).tiny
-    square = square + grain[:, None, None] * jnp.eye(3, dtype=square.dtype)
-    maps = cross @ jnp.linalg.inv(square)
-    explained = jnp.einsum("nab,bkn->akn", maps, before)
-    return maps, jnp.sum((after - explained) ** 2, axis=(0, 1))
+    trace = square[0, 0] + square[1, 1] + square[2, 2]
+    grain = 1e-12 * trace + jnp.finfo(trace.dtype).tiny
+    xx, yy, zz = (square[a, a] + grain for a in range(3))
+    xy, xz, yz = square[0, 1], square[0, 2], square[1, 2]
+    minors = {
+        (0, 0): yy * zz - yz * yz,
+        (0, 1): xz * yz - xy * zz,
+        (0, 2): xy * yz - xz * yy,
+        (1, 1): xx * zz - xz * xz,
+        (1, 2): xy * xz - xx * yz,
+        (2, 2): xx * yy - xy * xy,
+    }
+    determinant = xx * minors[0, 0] + xy * minors[0, 1] + xz * minors[0, 2]
+    scale = 1.0 / jnp.where(determinant > 0.0, determinant, 1.0)
+    return {place: minor * scale for place, minor in minors.items()}
 
 
 def d2min(
@@ -80,9 +106,7 @@ def near(structure: Structure, neighbors: Neighbors, cutoff: float = 3.8) -> Arr
 
 
 def _bonds(structure: Structure, neighbors: Neighbors, cutoff: float) -> tuple[Array, Array]:
-    columns = structure.fractional.T
-    idx = neighbors.idx
-    delta = jnp.take(columns, idx, axis=1, mode="clip") - columns[:, None, :]
-    vectors = jnp.einsum("ab,bkn->akn", structure.cell, structures.minimum_image(delta))
+    """Bond vectors (3, K, N) [Å], and which places of the list are bonds (K, N)."""
+    vectors = structures.bonds(structure, neighbors.idx)
     near = jnp.sum(vectors * vectors, axis=0) < cutoff * cutoff
-    return vectors, near & (idx < idx.shape[1])
+    return vectors, near & (neighbors.idx < structure.num_atoms)

@@ -149,3 +149,24 @@ def displace(structure: Structure, move: Array) -> Structure:
     """Atoms moved by Cartesian displacements (N, 3) [Å]; positions are wrapped."""
     change = move @ inverse(structure.cell).T
     return structure.replace(fractional=wrap(structure.fractional + change))
+
+
+def bonds(structure: Structure, idx: Array) -> Array:
+    """Vectors from the atoms to their neighbours, (3, K, N) [Å].
+
+    Args:
+      structure: N atoms.
+      idx: (K, N) neighbours; what is out of range gives arbitrary vectors.
+    """
+    cell = structure.cell
+    x, y, z = (
+        minimum_image(jnp.take(column, idx, mode="clip") - column)
+        for column in structure.fractional.T
+    )
+    return jnp.stack(
+        [
+            cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
+            cell[1, 1] * y + cell[1, 2] * z,
+            cell[2, 2] * z,
+        ]
+    )
