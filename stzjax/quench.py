@@ -14,8 +14,8 @@ from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.neighbors import Neighbors
 from stzjax.npt import Ensemble
+from stzjax.potentials.compact import Compact, compact
 from stzjax.potentials.eam import EAM
-from stzjax.potentials.tables import Tabulated, resample
 from stzjax.structure import Structure
 
 
@@ -57,7 +57,7 @@ class QuenchConfig(NamedTuple):
     thermostat_time: float = 0.2
     barostat_time: float = 2.0
     precision: str = "float64"
-    skin: float = 1.0
+    skin: float = 0.8
 
     @property
     def ensemble(self) -> Ensemble:
@@ -183,7 +183,7 @@ def melt(
     config.validate()
     start_key, velocity_key = jax.random.split(key)
     liquid = random_liquid(start_key, potential, config)
-    potential = _for_dynamics(potential, config.precision)
+    potential = _for_dynamics(potential, config)
     state = _begin(velocity_key, liquid, potential, config)
     temperature = config.melt_temperature
     if config.equilibration_time:
@@ -227,7 +227,7 @@ def quench(
     Returns:
       The configuration at the final temperature (not relaxed) and the trace.
     """
-    potential = _for_dynamics(potential, config.precision)
+    potential = _for_dynamics(potential, config)
     state = _begin(key, structure, potential, config)
     slope = (config.final_temperature - config.melt_temperature) / config.quench_steps
     edges = np.linspace(0, config.quench_steps, num_records + 1).round().astype(int)
@@ -247,10 +247,8 @@ def _cast(tree, precision: str):
     return jax.tree.map(cast, tree)
 
 
-def _for_dynamics(potential: EAM, precision: str) -> EAM:
-    if precision == "float32" and not isinstance(potential, Tabulated):
-        potential = resample(potential)
-    return _cast(potential, precision)
+def _for_dynamics(potential: EAM, config: QuenchConfig) -> Compact:
+    return compact(potential, config.elements, config.precision)
 
 
 def _begin(key: Array, structure: Structure, potential: EAM, config: QuenchConfig) -> npt.State:
