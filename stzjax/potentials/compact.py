@@ -127,10 +127,19 @@ def compact(
       precision: "float64" or "float32" of the tables.
       tolerance: largest error of a bond's force [eV/Å].
       num_pieces: fixes the grid.
+
+    Raises:
+      ValueError: unknown element.
     """
     if isinstance(potential, Compact):
         potential = potential.base
     elements = potential.elements if elements is None else tuple(elements)
+    missing = [e for e in elements if e not in potential.elements]
+    if missing:
+        raise ValueError(
+            f"the potential knows {', '.join(potential.elements)}, not {', '.join(missing)}; "
+            "choose another potential or rename the elements"
+        )
     order = tuple(potential.elements.index(e) for e in elements)
     for count in (num_pieces,) if num_pieces else _GRIDS:
         tables = _tables(potential, order, count)

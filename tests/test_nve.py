@@ -1,0 +1,64 @@
+"""Constant energy: conservation, order of the integrator, shortage of places."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stzjax import energetics, io, neighbors, nve, potentials, units
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return potentials.compact(potentials.mendelev2019())
+
+
+@pytest.fixture(scope="module")
+def start(reference, potential):
+    glass = io.structure_from(dict(np.load(reference / "glass.npz")))
+    bonds = neighbors.allocate(glass, potential.cutoff, 0.5, inner=potential.density_cutoff)
+    return nve.init(jax.random.key(0), glass, potential, bonds, 600.0)
+
+
+def total(state, potential) -> float:
+    energy = energetics.energy(state.structure, potential, state.neighbors)
+    return float(energy + nve.kinetic_energy(state))
+
+
+def test_energy_is_conserved_to_second_order(start, potential):
+    first = total(start, potential)
+    drift = []
+    for steps, timestep in ((100, 0.004), (200, 0.002)):
+        state, taken = nve.run(start, potential, steps, timestep)
+        assert int(taken) == steps
+        drift.append(abs(total(state, potential) - first) / 500)
+    assert drift[1] < 2e-5
+    assert drift[1] < 0.4 * drift[0]
+
+
+def test_momenta(start, potential):
+    temperature = 2.0 * float(nve.kinetic_energy(start)) / (1500 * units.BOLTZMANN)
+    assert temperature == pytest.approx(600.0, rel=0.1)  # 1,500 squares: 4 % at one sigma.
+    np.testing.assert_allclose(jnp.sum(start.momentum, axis=0), 0.0, atol=1e-12)
+    state, _ = nve.run(start, potential, 100, 0.002)
+    np.testing.assert_allclose(jnp.sum(state.momentum, axis=0), 0.0, atol=1e-10)
+
+
+def test_a_run_is_its_parts(start, potential):
+    whole, _ = nve.run(start, potential, 30, 0.002)
+    half, _ = nve.run(start, potential, 15, 0.002)
+    again, _ = nve.run(half, potential, 15, 0.002)
+    assert np.array_equal(whole.structure.fractional, again.structure.fractional)
+
+
+def test_overflow_stops_before_a_wrong_force(start, potential):
+    bonds = neighbors.allocate(start.structure, potential.cutoff, skin=0.2)
+    used = int(np.sum(np.asarray(bonds.idx) < 500, axis=0).max())
+    narrow = bonds.spec._replace(capacity=used, inner_capacity=used)
+    tight = bonds.replace(idx=bonds.idx[:used], other=bonds.other[:used], spec=narrow)
+    state, taken = nve.run(start.replace(neighbors=tight), potential, 400, 0.002)
+    assert bool(state.neighbors.overflow) and 0 < int(taken) < 400
+    wide = neighbors.allocate(state.structure, potential.cutoff)
+    np.testing.assert_allclose(
+        state.force, energetics.forces(state.structure, potential, wide), rtol=0, atol=1e-9
+    )
