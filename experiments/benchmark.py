@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import lammps_peer
 import numpy as np
 from absl import app, flags
 
@@ -35,6 +34,8 @@ from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
+
+import lammps_peer
 
 PRECISIONS = ("float64", "float32")
 _SUITE = flags.DEFINE_list("suite", ["md"], "Which of md, npt, aqs, neighbors.")

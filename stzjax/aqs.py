@@ -344,8 +344,8 @@ class _Flight:
         return make(self.base.cutoff, inner=inner), make(self.config.d2min_cutoff)
 
     def _lane(self, job: Job, shape: Neighbors, bonds: Neighbors) -> Lane:
-        found, near = (lists.search(one, job.structure) for one in (shape, bonds))
-        tilt = loading.generator(job.direction)
+        found, near = (lists.rebuild(one, job.structure) for one in (shape, bonds))
+        tilt = jnp.asarray(loading.generator(job.direction))
         lane = lanes.begin(job.structure, tilt, found, near, self.protocol)
         short = found.overflow | near.overflow
         return lane.replace(code=jnp.where(short, lanes.OVERFLOW, lanes.RUNNING))
@@ -357,7 +357,8 @@ class _Flight:
             codes = np.asarray(self.state.code)
             if np.any(codes == lanes.OVERFLOW):
                 self._widen()
-            for place in np.flatnonzero((codes != lanes.RUNNING) & (codes != lanes.IDLE)):
+            halted = (codes != lanes.RUNNING) & (codes != lanes.IDLE)
+            for place in np.flatnonzero(halted).tolist():
                 log = self.logs[place]
                 if log is None or codes[place] == lanes.OVERFLOW:
                     continue
@@ -409,8 +410,8 @@ class _Flight:
         while True:
             self.slack *= 1.15
             shape, bonds = self._allocate(now[short])
-            found = [lists.search(shape, structure) for structure in now]
-            near = [lists.search(bonds, structure) for structure in past]
+            found = [lists.rebuild(shape, structure) for structure in now]
+            near = [lists.rebuild(bonds, structure) for structure in past]
             if not any(bool(one.overflow) for one in (*found, *near)):
                 break
         running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)

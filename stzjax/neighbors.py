@@ -9,6 +9,7 @@ each atom checks the runs of atoms in the columns of cells around it; the answer
 bits, and the k-th neighbour is the k-th bit that is set. BUILD_NOTES.md compares it with others.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def allocate(
         overflow=jnp.zeros((), bool),
         spec=spec,
     )
-    return search(blank, structure)
+    return rebuild(blank, structure)
 
 
 def _round_up(count: float, multiple: int) -> int:
@@ -315,7 +316,8 @@ def _list(
     """The atoms whose bits are set, (capacity, N) padded with N; and whether they are too many."""
     before = apart(_running_count, anchor, words)
     word = apart(lambda before: _word_of(before, capacity), anchor, before)
-    idx = apart(lambda *args: _atom_of(*args, grid), anchor, word, words, before, runs)
+    args = word, words, before, runs
+    idx = apart(functools.partial(_atom_of, grid=grid), anchor, *args)
     return idx, jnp.any(before[-1] > capacity)
 
 
@@ -331,6 +333,7 @@ def _place_of(bits: Array, rank: Array) -> Array:
     return place
 
 
+@jax.jit
 def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
     """Search again for the pairs of `structure`, with the static shape of `neighbors`.
 
@@ -385,10 +388,9 @@ def _too_thin(cell: Array, spec: Spec) -> Array:
 
 _jit_zones = jax.jit(_zones, static_argnames=("grid", "near", "far"))
 _jit_runs = jax.jit(_runs, static_argnames="grid")
-search = jax.jit(rebuild)
-"""`rebuild`, compiled: for the host."""
 
 
+@jax.jit
 def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
     """True once a pair closer than the cut-off could be missing from the list.
 
@@ -405,6 +407,7 @@ def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
     return norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin
 
 
+@jax.jit
 def update(neighbors: Neighbors, structure: Structure) -> Neighbors:
     """The list itself while it is valid, a new one when it is not."""
     return jax.lax.cond(

@@ -50,11 +50,12 @@ def _key(folder: Folder, purpose: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(folder.settings.seed), purpose)
 
 
-def _potential(folder: Folder) -> EAM:
+def load_potential(folder: Folder) -> EAM:
+    """The potential of a run."""
     return potentials.load(folder.settings.potential)
 
 
-def _each(function: Callable[[Any], None], items: Iterable[Any], workers: int) -> None:
+def each(function: Callable[[Any], None], items: Iterable[Any], workers: int) -> None:
     """Do independent items in threads; JAX lets go of the interpreter while it computes."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
         futures = [pool.submit(function, item) for item in items]
@@ -80,7 +81,7 @@ def melt_stage(folder: Folder) -> None:
     with Bar("melt", steps * config.num_atoms, "atom-step") as bar:
         snapshots, trace = quench.melt(
             _key(folder, _MELT),
-            _potential(folder),
+            load_potential(folder),
             config,
             lambda done: bar.add(done * config.num_atoms),
         )
@@ -113,7 +114,7 @@ def quench_stage(folder: Folder, workers: int) -> None:
     if not missing:
         return
     melt_stage(folder)
-    potential = _potential(folder)
+    potential = load_potential(folder)
     total = len(missing) * config.quench_steps * config.num_atoms
     with Bar("quench", total, "atom-step") as bar:
 
@@ -137,7 +138,7 @@ def quench_stage(folder: Folder, workers: int) -> None:
                 outcome=relax.OUTCOMES[int(relaxed.outcome)],
             )
 
-        _each(one, missing, workers)
+        each(one, missing, workers)
 
 
 def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:
@@ -161,7 +162,8 @@ def glass(folder: Folder, number: int) -> Structure:
     return io.structure_from(io.load_archive(path)[0], path)
 
 
-def _lanes(folder: Folder) -> list[tuple[int, str]]:
+def all_lanes(folder: Folder) -> list[tuple[int, str]]:
+    """Specimen and direction of every shear run."""
     directions = [loading.canonical(d) for d in folder.settings.directions]
     return list(itertools.product(range(folder.settings.num_specimens), directions))
 
@@ -184,10 +186,10 @@ class _Shared:
 def shear_stage(folder: Folder, workers: int, lanes: int) -> None:
     """Shear every specimen in every direction."""
     config = folder.settings.shear_config()
-    missing = [lane for lane in _lanes(folder) if not folder.done(folder.shear(*lane), "shear")]
+    missing = [lane for lane in all_lanes(folder) if not folder.done(folder.shear(*lane), "shear")]
     if not missing:
         return
-    potential = _potential(folder)
+    potential = load_potential(folder)
     jobs = _Shared(aqs.Job(glass(folder, lane[0]), lane[1], lane) for lane in missing)
     with Bar("shear", len(missing), "run") as bar:
 
@@ -201,7 +203,7 @@ def shear_stage(folder: Folder, workers: int, lanes: int) -> None:
                     )
                 bar.add()
 
-        _each(fly, range(min(workers, len(missing))), workers)
+        each(fly, range(min(workers, len(missing))), workers)
 
 
 _RUN_ARRAYS = (
@@ -253,7 +255,7 @@ def describe_stage(folder: Folder, workers: int) -> None:
     missing = {number: names for number, names in missing.items() if names}
     if not missing:
         return
-    potential = _potential(folder)
+    potential = load_potential(folder)
     with Bar("describe", len(missing), "specimen") as bar:
 
         def one(number: int) -> None:
@@ -273,7 +275,7 @@ def describe_stage(folder: Folder, workers: int) -> None:
                 _save(folder, folder.features(number, direction), "describe", arrays)
             bar.add()
 
-        _each(one, missing, workers)
+        each(one, missing, workers)
 
 
 class Dataset:
@@ -296,7 +298,7 @@ class Dataset:
         self.graphs: dict[str, list] = {part: [] for part in PARTS}
         self.events: list[dict[str, Any]] = []
         self.runs = 0
-        for lane in _lanes(folder):
+        for lane in all_lanes(folder):
             run = read_run(folder, lane)
             self.runs += 1
             step = run.event_step(settings.threshold, settings.min_cluster)

@@ -147,7 +147,9 @@ def compact(
             break
     made = Compact(
         base=potential,
-        **tables,
+        densities=tables["densities"],
+        pair_weights=tables["pair_weights"],
+        density_weights=tables["density_weights"],
         per_length=jnp.asarray(count / potential.cutoff),
         order=order,
         elements=elements,
@@ -180,12 +182,18 @@ def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pie
     for name, function in _sample(potential, order, np.maximum(grid, _CLOSEST)).items():
         values = np.asarray(function)
         left, middle, right = values[..., :-1:2], values[..., 1::2], values[..., 2::2]
-        pieces = left, 4 * middle - 3 * left - right, 2 * (left + right) - 4 * middle
-        zero = np.zeros((*left.shape[:2], 1))
-        tables[name] = tuple(
-            jnp.asarray(np.concatenate([piece, zero], axis=-1).reshape(-1)) for piece in pieces
+        tables[name] = (
+            _padded(left),
+            _padded(4 * middle - 3 * left - right),
+            _padded(2 * (left + right) - 4 * middle),
         )
     return tables
+
+
+def _padded(coefficients: np.ndarray) -> Array:
+    """(S, S, M) flattened, with a piece that is zero at the end of each pair."""
+    zero = np.zeros((*coefficients.shape[:2], 1))
+    return jnp.asarray(np.concatenate([coefficients, zero], axis=-1).reshape(-1))
 
 
 def _error(potential: EAM, order: tuple[int, ...], tables: dict, count: int) -> float:

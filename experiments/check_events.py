@@ -1,0 +1,75 @@
+"""Shear the glasses of a run again as the paper does, and compare the events.
+
+    python experiments/check_events.py --out=runs/quickstart
+
+Runs are made with tries (extrapolation, L-BFGS) that are given up near events; the paper's protocol
+starts every relaxation from the affine displacement and uses FIRE. Both must find the same event
+step and the same atoms. Results go to `events.json` in the folder of the run.
+"""
+
+import options  # Before jax loads.
+
+# isort: split
+import numpy as np
+from absl import app, flags
+
+from stzjax import aqs, io
+from stzjax.pipeline import folder as folders
+from stzjax.pipeline import stages
+
+_TOLERANCE = flags.DEFINE_float("tight", 0.0, "Force tolerance of the paper's runs; 0: the run's.")
+
+
+def compare(folder: folders.Folder, workers: int) -> list[dict]:
+    """One row for each stored run: event step and size by both protocols."""
+    potential, rows = stages.load_potential(folder), []
+
+    def again(lane: tuple[int, str]) -> None:
+        stored = stages.read_run(folder, lane)
+        paper = stored.config._replace(
+            extrapolate=False,
+            minimizer="fire",
+            force_tolerance=_TOLERANCE.value or stored.config.force_tolerance,
+        )
+        run = aqs.shear(stages.glass(folder, lane[0]), potential, lane[1], paper)
+        rows.append(row(lane, stored, run, folder.settings.threshold))
+        print(rows[-1], flush=True)
+
+    stages.each(again, stages.all_lanes(folder), workers)
+    return sorted(rows, key=lambda found: (found["specimen"], found["direction"]))
+
+
+def row(lane: tuple[int, str], stored: aqs.Run, paper: aqs.Run, threshold: float) -> dict:
+    """What both protocols found in one run."""
+    steps = [run.event_step(threshold) for run in (stored, paper)]
+    found = [
+        np.zeros(0, bool) if step is None else run.labels(threshold)
+        for run, step in zip((stored, paper), steps, strict=True)
+    ]
+    same = steps[0] == steps[1] and np.array_equal(found[0], found[1])
+    return {
+        "specimen": lane[0],
+        "direction": lane[1],
+        "steps": steps,
+        "atoms": [int(labels.sum()) for labels in found],
+        "same": same,
+        "calls": [int(run.iterations.sum()) for run in (stored, paper)],
+    }
+
+
+def main(argv) -> None:
+    """Compare and write."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    options.prepare_jax()
+    preset, values = options.settings()
+    folder = folders.prepare(options.OUT.value, values, preset)
+    rows = compare(folder, options.WORKERS.value)
+    same = sum(found["same"] for found in rows)
+    calls = [sum(found["calls"][k] for found in rows) for k in (0, 1)]
+    io.write_json(folder.path / "events.json", {"same": same, "runs": len(rows), "rows": rows})
+    print(f"same event and atoms in {same} of {len(rows)} runs; force evaluations {calls}")
+
+
+if __name__ == "__main__":
+    app.run(main)
