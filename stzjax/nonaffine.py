@@ -25,18 +25,20 @@ def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
     """
     before = jnp.where(mask, before, 0.0)
     change = jnp.where(mask, after, 0.0) - before
-    # Sums of products over the bonds; of the changes, so that small residuals keep their digits.
+    # The map of the changes, not of the bonds, so that small residuals keep their digits.
     square = {(a, b): jnp.sum(before[a] * before[b], axis=0) for a, b in _UPPER}
-    cross = [[jnp.sum(change[a] * before[b], axis=0) for b in range(3)] for a in range(3)]
-    total = jnp.sum(change * change, axis=(0, 1))
     inverse = _inverse(square)
+    cross = [[jnp.sum(change[a] * before[b], axis=0) for b in range(3)] for a in range(3)]
     gradient = [
         [sum(row[c] * inverse[min(b, c), max(b, c)] for c in range(3)) for b in range(3)]
         for row in cross
     ]
-    explained = sum(gradient[a][b] * cross[a][b] for a in range(3) for b in range(3))
+    residual = jnp.zeros_like(before[0, 0])
+    for a in range(3):
+        explained = sum(gradient[a][b] * before[b] for b in range(3))
+        residual = residual + jnp.sum((change[a] - explained) ** 2, axis=0)
     maps = jnp.stack([jnp.stack(row, axis=-1) for row in gradient], axis=-2)
-    return maps + jnp.eye(3, dtype=maps.dtype), jnp.maximum(total - explained, 0.0)
+    return maps + jnp.eye(3, dtype=maps.dtype), residual
 
 
 _UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
