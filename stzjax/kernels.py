@@ -56,14 +56,6 @@ def _component(column: Array, idx: Array) -> Array:
     return structures.minimum_image(jnp.take(column, idx, mode="clip") - column)
 
 
-def _cartesian(cell: Array, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
-    return (
-        cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
-        cell[1, 1] * y + cell[1, 2] * z,
-        cell[2, 2] * z,
-    )
-
-
 def _columns(fractional: Array) -> tuple[Array, Array, Array]:
     x, y, z = fractional.T
     return x, y, z
@@ -75,7 +67,7 @@ def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
 
 
 def _lengths(columns, cell: Array, idx: Array, cutoff: float) -> Array:
-    x, y, z = _cartesian(cell, *(_component(column, idx) for column in columns))
+    x, y, z = structures.cartesian(cell, *(_component(column, idx) for column in columns))
     square = x * x + y * y + z * z
     return jnp.sqrt(jnp.where(idx < idx.shape[1], square, cutoff * cutoff))
 
@@ -197,7 +189,7 @@ def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
         sum(apart(total, _anchor(potential), column, p.idx, p.weight) for p in pulls)
         for column in columns
     )
-    return jnp.stack(_cartesian(cell, *parts), axis=-1)
+    return jnp.stack(structures.cartesian(cell, *parts), axis=-1)
 
 
 def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:

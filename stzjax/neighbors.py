@@ -260,9 +260,7 @@ def _zones(cell: Array, runs: _Runs, grid: Grid, near: float, far: float) -> Arr
         return structures.minimum_image(there(start) - own[:, None, None])
 
     x, y, z = (component(runs.columns[a], runs.own[a]) for a in range(3))
-    x = cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z
-    y = cell[1, 1] * y + cell[1, 2] * z
-    z = cell[2, 2] * z
+    x, y, z = structures.cartesian(cell, x, y, z)
     square = x * x + y * y + z * z
     rank = jnp.arange(places, dtype=jnp.int32)
     place = start[..., None] + rank

@@ -37,8 +37,8 @@ class QuenchConfig(NamedTuple):
       timestep: [ps].
       thermostat_time: period of the thermostat [ps].
       barostat_time: period of the barostat [ps].
-      precision: "float32" or "float64" of the dynamics; the former runs on splines of the
-        potential, because a closed form of high powers loses 0.02 eV/Å to cancellation there.
+      precision: "float32" or "float64" of the dynamics; both run on `potentials.compact`, because a
+        closed form of high powers loses 0.02 eV/Å to cancellation in float32.
       skin: of the neighbour list [Å].
     """
 

@@ -158,15 +158,17 @@ def bonds(structure: Structure, idx: Array) -> Array:
       structure: N atoms.
       idx: (K, N) neighbours; what is out of range gives arbitrary vectors.
     """
-    cell = structure.cell
     x, y, z = (
         minimum_image(jnp.take(column, idx, mode="clip") - column)
         for column in structure.fractional.T
     )
-    return jnp.stack(
-        [
-            cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
-            cell[1, 1] * y + cell[1, 2] * z,
-            cell[2, 2] * z,
-        ]
+    return jnp.stack(cartesian(structure.cell, x, y, z))
+
+
+def cartesian(cell: Array, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
+    """Cartesian components of vectors given by fractional ones, in an upper triangular cell."""
+    return (
+        cell[0, 0] * x + cell[0, 1] * y + cell[0, 2] * z,
+        cell[1, 1] * y + cell[1, 2] * z,
+        cell[2, 2] * z,
     )
