@@ -222,11 +222,8 @@ def _ensemble(suite: str, structure, potential, neighbors, precision: str) -> tu
         start = nve.init(key, structure, potential, neighbors, _SOLID)
         return start, lambda state, steps: nve.run(state, potential, steps, _TIMESTEP)
     ensemble = npt.Ensemble(timestep=_TIMESTEP)
-    temperature, slope = jnp.asarray(_LIQUID, precision), jnp.zeros((), precision)
-    state = npt.init(key, structure, potential, neighbors, temperature, ensemble)
-    return state, lambda state, steps: npt.run(
-        state, potential, steps, temperature, slope, ensemble
-    )
+    state = npt.init(key, structure, potential, neighbors, jnp.asarray(_LIQUID), ensemble)
+    return state, lambda state, steps: npt.run(state, potential, steps, _LIQUID, 0.0, ensemble)
 
 
 def allocate(

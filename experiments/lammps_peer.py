@@ -211,15 +211,17 @@ run {steps[1]}
 
 
 class Fire(NamedTuple):
-    """Settings of LAMMPS' minimiser that change its speed, not its result.
+    """Settings of LAMMPS' minimiser.
 
     Attributes:
       skin: of the neighbour list [Å].
       timestep: first time step; the largest is ten times that [ps].
+      max_iterations: of a strain step; on a coarse table it may never reach the tolerance.
     """
 
     skin: float = 0.4
     timestep: float = 0.001
+    max_iterations: int = 5000
 
 
 def quasistatic(
@@ -249,7 +251,7 @@ def quasistatic(
     for step in range(num_steps + 1):
         if step:
             lines.append(f"change_box all {direction[1:]} delta {shift:.17g} remap units box")
-        limit = config.max_iterations
+        limit = min(config.max_iterations, fire.max_iterations)
         lines.append(f"minimize 0 {config.force_tolerance} {limit} {limit}")
         lines.append(f"write_dump all custom step.{step}.dump {columns}")
     return head + "\n".join(lines) + "\n"

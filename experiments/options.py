@@ -33,7 +33,7 @@ WORKERS = flags.DEFINE_integer(
 LANES = flags.DEFINE_integer(
     "lanes",
     0,
-    "Shear runs that each worker keeps in flight in one compiled loop; 0: one on CPU, 64 on GPU.",
+    "Quenches or shear runs of each worker, in one compiled loop; 0: one on CPU, 64 on GPU.",
     lower_bound=0,
 )
 CACHE = flags.DEFINE_string(

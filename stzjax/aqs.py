@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stzjax import labels, lanes, loading, nonaffine, relax
+from stzjax import batches, labels, lanes, loading, nonaffine, relax
 from stzjax import neighbors as lists
 from stzjax.lanes import Lane, Protocol
 from stzjax.neighbors import Neighbors
@@ -40,7 +40,7 @@ class ShearConfig(NamedTuple):
       extrapolate: try each step from the linearly extrapolated non-affine displacement. A step
         that is not quiet is repeated from the plain affine start by FIRE, so that events are
         those of the paper's protocol.
-      minimizer: "lbfgs" or "fire", of the tries. The paper's protocol is "fire" without
+      minimizer: one of `lanes.MINIMIZERS`, of the tries. The paper's protocol is "fire" without
         `extrapolate`.
       skin: of the neighbour list [Å].
     """
@@ -92,8 +92,9 @@ class ShearConfig(NamedTuple):
             raise ValueError(f"the final strain {self.final} is less than one step {self.step}")
         if self.d2min_reduction not in ("sum", "mean"):
             raise ValueError(f"d2min_reduction must be sum or mean, got {self.d2min_reduction!r}")
-        if self.minimizer not in ("fire", "lbfgs"):
-            raise ValueError(f"minimizer must be fire or lbfgs, got {self.minimizer!r}")
+        if self.minimizer not in lanes.MINIMIZERS:
+            known = ", ".join(lanes.MINIMIZERS)
+            raise ValueError(f"minimizer must be one of {known}, got {self.minimizer!r}")
         if self.stop_threshold is not None and not self.stop_threshold >= self.record_threshold:
             raise ValueError(
                 f"stop_threshold {self.stop_threshold} must be at least record_threshold "
@@ -332,7 +333,7 @@ class _Flight:
         self.potential = compact(potential, first[0].structure.elements)
         self.logs = [_Log(self._checked(job)) for job in first]
         shapes = self._allocate(first[0].structure)
-        self.state = _stack([self._lane(job, *shapes) for job in first])
+        self.state = batches.stack([self._lane(job, *shapes) for job in first])
 
     def _checked(self, job: Job) -> Job:
         return job._replace(direction=loading.canonical(job.direction))
@@ -415,11 +416,9 @@ class _Flight:
             if not any(bool(one.overflow) for one in (*found, *near)):
                 break
         running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
-        self.state = self.state.replace(neighbors=_stack(found), bonds=_stack(near), code=running)
-
-
-def _stack(trees: list):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        self.state = self.state.replace(
+            neighbors=batches.stack(found), bonds=batches.stack(near), code=running
+        )
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:

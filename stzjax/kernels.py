@@ -45,11 +45,6 @@ class Zones(NamedTuple):
     far: Zone
 
 
-def _anchor(potential: EAM) -> Array:
-    """A number that the compiler does not know and that is the same for a whole batch."""
-    return jax.tree.leaves(potential)[0]
-
-
 def _component(column: Array, idx: Array) -> Array:
     """One fractional component of the bonds, (K, N); arbitrary for padding."""
     # Padding (idx = N) is clipped to the last atom; whoever uses the bond masks it by its length.
@@ -81,7 +76,7 @@ class _Bonds(NamedTuple):
 
 
 def _bonds(columns, cell, potential: EAM, species, zones: Zones) -> _Bonds:
-    anchor = _anchor(potential)
+    anchor = potential.anchor
 
     def measure(columns, cell, idx):
         return _lengths(columns, cell, idx, potential.cutoff)
@@ -106,7 +101,7 @@ def _by_core(function: Callable, r: Array, potential: EAM, *args):
         return lambda r, *args: function(r, closest, *args)
 
     if potential.core == 0.0:
-        return apart(branch(0.0), _anchor(potential), r, *args)
+        return apart(branch(0.0), potential.anchor, r, *args)
     if jax.default_backend() != "cpu":
         return branch(0.0)(r, *args)
     close = jnp.any(r < potential.core)
@@ -116,7 +111,7 @@ def _by_core(function: Callable, r: Array, potential: EAM, *args):
 def _beyond(function: Callable, r: Array, potential: EAM, *args):
     """Call function(r, closest, *args) for the far zone."""
     return apart(
-        lambda r, *args: function(r, potential.density_cutoff, *args), _anchor(potential), r, *args
+        lambda r, *args: function(r, potential.density_cutoff, *args), potential.anchor, r, *args
     )
 
 
@@ -186,7 +181,7 @@ def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
 
     # One component at a time: the three sums in one loop are slower by half.
     parts = (
-        sum(apart(total, _anchor(potential), column, p.idx, p.weight) for p in pulls)
+        sum(apart(total, potential.anchor, column, p.idx, p.weight) for p in pulls)
         for column in columns
     )
     return jnp.stack(structures.cartesian(cell, *parts), axis=-1)
@@ -200,7 +195,7 @@ def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
 
     def moment(a: int, b: int) -> Array:
         first, second = columns[a], columns[b]
-        return sum(apart(total, _anchor(potential), first, second, p.idx, p.weight) for p in pulls)
+        return sum(apart(total, potential.anchor, first, second, p.idx, p.weight) for p in pulls)
 
     # As in `_sum_forces`, one sum at a time; the tensor is symmetric.
     moments = {(a, b): moment(a, b) for a in range(3) for b in range(a, 3)}
@@ -220,8 +215,9 @@ def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
     def total(weight, r):
         return jnp.sum(weight * r * r, axis=0)
 
-    parts = [apart(total, _anchor(potential), p.weight, p.r) for p in pulls]
-    return 0.5 * jnp.sum(sum(parts[1:], parts[0]))
+    parts = [apart(total, potential.anchor, p.weight, p.r) for p in pulls]
+    # A small difference of large numbers: in float64 whatever the dtype of the run.
+    return 0.5 * jnp.sum(sum(parts[1:], parts[0]), dtype=jnp.float64)
 
 
 def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:

@@ -12,7 +12,6 @@ protocol has it: from the plain affine displacement, by FIRE.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.struct
@@ -20,17 +19,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stzjax import energetics, lbfgs, nonaffine, relax
+from stzjax import batches, energetics, nonaffine, quasinewton, relax
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.lbfgs import Memory
 from stzjax.neighbors import Neighbors
 from stzjax.potentials.eam import EAM
+from stzjax.quasinewton import Memory
 from stzjax.relax import Fire, RelaxConfig
 from stzjax.structure import Structure
 
 RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
 """What a lane is up to. NOTED: a step is closed that the host must see before the next."""
+
+MINIMIZERS = ("lbfgs", "anderson", "fire")
 
 
 class Protocol(NamedTuple):
@@ -45,8 +46,8 @@ class Protocol(NamedTuple):
       record_threshold: a step above this D²min is not quiet, and the host sees it [Å²].
       stop_threshold: a step above this D²min ends the lane [Å²]; infinite: never.
       extrapolate: try each step from the extrapolated non-affine displacement.
-      minimizer: "fire" or "lbfgs", of those tries.
-      memory: changes that L-BFGS remembers.
+      minimizer: one of `MINIMIZERS`, of those tries.
+      memory: changes that L-BFGS and Anderson mixing remember.
       patience: force evaluations before a try is given up.
       growth: a try whose largest force exceeds its first one by this factor is given up.
       dissipation: energy that may be lost in a quiet step [eV].
@@ -62,7 +63,7 @@ class Protocol(NamedTuple):
     stop_threshold: float
     extrapolate: bool
     minimizer: str
-    memory: int = 20
+    memory: int = 40
     patience: int = 300
     growth: float = 10.0
     dissipation: float = 1e-4
@@ -100,7 +101,7 @@ class Lane(flax.struct.PyTreeNode):
       force: (N, 3) in the turn before [eV/Å].
       move: (N, 3) made since then [Å].
       fire: inertia of FIRE.
-      memory: memory of L-BFGS.
+      memory: what the minimiser of tries has learnt.
       start: largest force at the start of the attempt [eV/Å].
       iterations: force evaluations of the attempt.
       wasted: force evaluations of attempts at this step that were given up.
@@ -168,7 +169,7 @@ def begin(
         force=field,
         move=field,
         fire=relax.at_rest(field, protocol.relaxation),
-        memory=lbfgs.empty(protocol.memory, num_atoms),
+        memory=quasinewton.empty(protocol.memory, num_atoms),
         start=zero,
         iterations=none,
         wasted=none,
@@ -209,7 +210,7 @@ def _give_up(lane: Lane, protocol: Protocol) -> Lane:
     return again.replace(wasted=lane.wasted + lane.iterations)
 
 
-def _turn(lane: Lane, force: Array, protocol: Protocol) -> Lane:
+def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
     """Look at the forces, and move the atoms of a running lane unless it has converged."""
     limits = protocol.relaxation
     active = lane.code == RUNNING
@@ -224,12 +225,15 @@ def _turn(lane: Lane, force: Array, protocol: Protocol) -> Lane:
     suspicious = jnp.zeros((), bool)
     fire, move = relax.fire_move(lane.fire, force, limits)
     memory = lane.memory
-    if protocol.minimizer == "lbfgs":
+    if protocol.minimizer != "fire":
         change = lane.force - force
         # What was learnt about a step that went wrong, or before an event, is not to be trusted.
-        memory = lbfgs.forget(memory, active & first & ~lane.trial)
-        memory = lbfgs.remember(memory, lane.move, change, active & ~first & lane.trial)
-        quick = relax.limited(lbfgs.direction(memory, force), limits.max_move)
+        memory = quasinewton.forget(memory, active & first & ~lane.trial)
+        learn = active & ~first & lane.trial
+        memory, quick = quasinewton.advance(
+            memory, lane.move, change, force, learn, protocol.minimizer, anchor
+        )
+        quick = relax.limited(quick, limits.max_move)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
         grown = residual > protocol.growth * jnp.maximum(start, limits.force_tolerance)
@@ -296,57 +300,6 @@ def _choose(condition: Array, chosen: Lane, otherwise: Lane) -> Lane:
     return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), chosen, otherwise)
 
 
-def _map(function: Callable[[Lane], Lane], lanes: Lane) -> Lane:
-    """`jax.vmap`, but for a single lane the function itself, whose branches then stay branches."""
-    if len(lanes.code) > 1:
-        return jax.vmap(function)(lanes)
-    result = function(jax.tree.map(lambda x: x[0], lanes))
-    return jax.tree.map(lambda x: x[None], result)
-
-
-def _serve(lanes: Lane, waiting: Array, serve: Callable[[Lane], dict], width: int) -> Lane:
-    """Let the lanes that wait have some fields replaced, a few lanes at a time.
-
-    Args:
-      lanes: B lanes.
-      waiting: (B,) bool.
-      serve: maps some lanes to the new values of the fields it changes.
-      width: lanes at a time.
-    """
-    count = len(waiting)
-
-    def everyone(carry):
-        lanes, waiting = carry
-        served = serve(lanes)
-        old = {name: getattr(lanes, name) for name in served}
-        return lanes.replace(**_where(waiting, served, old)), jnp.zeros_like(waiting)
-
-    def some(carry):
-        lanes, waiting = carry
-        chosen = jnp.nonzero(waiting, size=width, fill_value=0)[0]
-        real = jnp.arange(width) < jnp.sum(waiting)
-        served = serve(jax.tree.map(lambda x: x[chosen], lanes))
-        # Places without a lane repeat the first one.
-        first = jax.tree.map(lambda x: x[:1], served)
-        served = _where(real, served, first)
-        chosen = jnp.where(real, chosen, chosen[0])
-        old = {name: getattr(lanes, name) for name in served}
-        fields = jax.tree.map(lambda x, new: x.at[chosen].set(new), old, served)
-        return lanes.replace(**fields), waiting.at[chosen].set(False)
-
-    step = everyone if count <= width else some
-    return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), step, (lanes, waiting))[0]
-
-
-def _where(condition: Array, chosen, otherwise):
-    """`jnp.where` along the leading axis of all leaves."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
-        chosen,
-        otherwise,
-    )
-
-
 _CLOSING = (
     "number before drift trial structure bonds fire iterations wasted converged energy stress "
     "d2min record closed code"
@@ -355,14 +308,17 @@ _CLOSING = (
 
 def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
     """New neighbour lists for the running lanes whose own has become invalid."""
-    anchor = jax.tree.leaves(potential)[0]
-    stale = jax.vmap(lists.is_stale)(lanes.neighbors, lanes.structure) & (lanes.code == RUNNING)
+    anchor = potential.anchor
+    stale = batches.mapped(lists.is_stale)(lanes.neighbors, lanes.structure) & (
+        lanes.code == RUNNING
+    )
 
     def search(some: Lane) -> dict:
-        found = jax.vmap(lists.rebuild, (0, 0, None))(some.neighbors, some.structure, anchor)
+        find = batches.mapped(lambda old, structure: lists.rebuild(old, structure, anchor))
+        found = find(some.neighbors, some.structure)
         return {"neighbors": found, "code": jnp.where(found.overflow, OVERFLOW, some.code)}
 
-    return _serve(lanes, stale, search, width)
+    return batches.serve(lanes, stale, search, width)
 
 
 @functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
@@ -377,6 +333,7 @@ def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane
       protocol: settings.
       width: lanes whose step is closed, or list rebuilt, at a time.
     """
+    anchor = potential.anchor
 
     def going(lanes: Lane) -> Array:
         return jnp.all((lanes.code == RUNNING) | (lanes.code == IDLE)) & jnp.any(
@@ -387,16 +344,18 @@ def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane
         return energetics.forces(structure, potential, neighbors)
 
     def close(some: Lane) -> dict:
-        closed = _map(lambda lane: _close(lane, potential, protocol), some)
+        closed = batches.mapped(lambda lane: _close(lane, potential, protocol))(some)
         return {name: getattr(closed, name) for name in _CLOSING}
 
     def turn(lanes: Lane) -> Lane:
-        forces = jax.vmap(evaluate)(lanes.structure, lanes.neighbors)
+        forces = batches.mapped(evaluate)(lanes.structure, lanes.neighbors)
         # The lists do not change here, and are large: they stay outside.
         light = lanes.replace(neighbors=None)
-        moved = jax.vmap(lambda lane, force: _turn(lane, force, protocol))(light, forces)
+        moved = batches.mapped(lambda lane, force: _turn(lane, force, protocol, anchor))(
+            light, forces
+        )
         lanes = moved.replace(neighbors=lanes.neighbors)
-        lanes = _serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
+        lanes = batches.serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
         return _search(lanes, potential, width)
 
     return jax.lax.while_loop(going, turn, _search(lanes, potential, width))

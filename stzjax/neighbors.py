@@ -435,17 +435,3 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
             "neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)"
         )
     return allocate(structure, cutoff, skin=0.0)
-
-
-def unless_overflowed(before, after):
-    """The new state of a loop, or the old one with its flag raised if the new list is short.
-
-    Args:
-      before: pytree with a list in its field `neighbors`.
-      after: the same, one step later.
-    """
-    overflow = after.neighbors.overflow
-    # The list itself is not chosen: a short one is never used again, and it is large.
-    rest = before.replace(neighbors=None), after.replace(neighbors=None)
-    keep = jax.tree.map(lambda old, new: jnp.where(overflow, old, new), *rest)
-    return keep.replace(neighbors=after.neighbors)

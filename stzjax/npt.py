@@ -4,6 +4,9 @@ The step is the Martyna-Tobias-Klein integrator of `jax_md.simulate.npt_nose_hoo
 et al., J. Phys. A 39, 5629 (2006)) with two departures, measured in BUILD_NOTES.md: the virial is
 kept in the state, so a step costs one force evaluation instead of two; and the fractional position
 is not displaced by R (exp(x) - 1), a term that jax-md meant for Cartesian positions.
+
+Positions, momenta and forces have the dtype of the structure; the cell, the chains and the sums
+over atoms that drive them are float64 in any case.
 """
 
 import functools
@@ -14,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stzjax import energetics, units
+from stzjax import batches, energetics, stepping, units
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.neighbors import Neighbors
@@ -45,6 +48,7 @@ class State(flax.struct.PyTreeNode):
       md: jax-md's `NPTNoseHooverState`; positions fractional, momenta in eV ps/Å.
       virial: trace of the virial, Σ r ∂E/∂r [eV].
       neighbors: list that is valid for the positions, unless it overflowed.
+      steps: time steps taken since `init`.
       species: (N,) index into `elements`.
       elements: chemical symbols; static.
     """
@@ -52,13 +56,15 @@ class State(flax.struct.PyTreeNode):
     md: Any
     virial: Array
     neighbors: Neighbors
+    steps: Array
     species: Array
     elements: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
     @property
     def structure(self) -> Structure:
         """Current configuration."""
-        return Structure(self.md.position, self.md.box, self.species, self.elements)
+        cell = self.md.box.astype(self.md.position.dtype)
+        return Structure(self.md.position, cell, self.species, self.elements)
 
 
 @functools.cache
@@ -96,28 +102,37 @@ def init(
 
     barostat, thermostat = _chains(ensemble)
     dtype = structure.fractional.dtype
-    kT = jnp.asarray(units.BOLTZMANN * temperature, dtype)
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
     mass = jnp.asarray(units.AMU * units.masses(structure.elements), dtype)
     force, virial = energetics.forces_and_trace(structure, potential, neighbors)
-    zero = jnp.zeros((), dtype)
+    zero = jnp.zeros((), jnp.float64)
     state = simulate.NPTNoseHooverState(
         position=structure.fractional,
         momentum=None,
         force=force,
         mass=mass[structure.species][:, None],
-        reference_box=structure.cell,
+        reference_box=structure.cell.astype(jnp.float64),
         box_position=zero,
         box_momentum=zero,
         box_mass=_box_mass(structure.num_atoms, kT, ensemble),
         barostat=barostat.initialize(1, zero, kT),
         thermostat=None,
     )
-    state = simulate.initialize_momenta(state, key, kT)
+    state = simulate.initialize_momenta(state, key, kT.astype(dtype))
     kinetic = _kinetic(state.momentum, state.mass)
     state = state.set(thermostat=thermostat.initialize(force.size, kinetic, kT))
-    # jax-md leaves Python numbers among the leaves; a compiled loop carries arrays of one type.
-    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
-    return State(state, virial, neighbors, structure.species, structure.elements)
+    # jax-md leaves Python numbers among the leaves; a compiled loop carries arrays.
+    state = _like(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state), dtype)
+    start = jnp.zeros((), jnp.int32)
+    return State(state, virial, neighbors, start, structure.species, structure.elements)
+
+
+def _like(md: Any, dtype) -> Any:
+    """What belongs to the atoms in the dtype of the run, all else in float64."""
+    atoms = {
+        name: getattr(md, name).astype(dtype) for name in ("position", "momentum", "force", "mass")
+    }
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), md).set(**atoms)
 
 
 def _box_mass(num_atoms: int, kT: Array, ensemble: Ensemble) -> Array:
@@ -125,7 +140,7 @@ def _box_mass(num_atoms: int, kT: Array, ensemble: Ensemble) -> Array:
 
 
 def _kinetic(momentum: Array, mass: Array) -> Array:
-    return 0.5 * jnp.sum(momentum**2 / mass)
+    return 0.5 * jnp.sum(momentum**2 / mass, dtype=jnp.float64)
 
 
 def _sinhc(x: Array) -> Array:
@@ -135,62 +150,68 @@ def _sinhc(x: Array) -> Array:
 
 
 def step(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
-    """One time step at a temperature [K] that may change from step to step."""
-    state = _step(state, potential, temperature, ensemble)
-    # Some of jax-md's constants promote their result; the dtype of the run is kept.
-    dtype = state.md.position.dtype
-    return state.replace(md=jax.tree.map(lambda leaf: leaf.astype(dtype), state.md))
+    """One time step of one specimen at a temperature [K] that may change from step to step."""
+    moved = _move(state, temperature, ensemble)
+    neighbors = lists.update(state.neighbors, moved.structure)
+    done = _finish(moved.replace(neighbors=neighbors), potential, temperature, ensemble)
+    return done.replace(steps=state.steps + 1)
 
 
-def _step(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
+def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:
+    """Half steps of the chains, then cell and atoms to where they are next."""
     barostat, thermostat = _chains(ensemble)
-    md = state.md
-    kT = jnp.asarray(units.BOLTZMANN * temperature, md.position.dtype)
+    md, dt = state.md, ensemble.timestep
+    dtype = md.position.dtype
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
     bath = thermostat.update_mass(md.thermostat, kT)
     piston = barostat.update_mass(md.barostat, kT)
     md = md.set(box_mass=_box_mass(state.species.shape[0], kT, ensemble))
-
     box_momentum, piston = barostat.half_step(md.box_momentum, piston, kT)
     momentum, bath = thermostat.half_step(md.momentum, bath, kT)
-    md = md.set(momentum=momentum, box_momentum=box_momentum)
-    state = _inner(state.replace(md=md), potential, ensemble)
-    md = state.md
-
-    bath = bath.set(kinetic_energy=_kinetic(md.momentum, md.mass))
-    piston = piston.set(kinetic_energy=0.5 * md.box_momentum**2 / md.box_mass)
-    momentum, bath = thermostat.half_step(md.momentum, bath, kT)
-    box_momentum, piston = barostat.half_step(md.box_momentum, piston, kT)
     md = md.set(momentum=momentum, box_momentum=box_momentum, thermostat=bath, barostat=piston)
-    return state.replace(md=md)
-
-
-def _inner(state: State, potential: EAM, ensemble: Ensemble) -> State:
-    """Velocity Verlet of atoms and cell between the half steps of the chains."""
-    md, dt = state.md, ensemble.timestep
-    alpha = 1.0 + 1.0 / state.species.shape[0]
-
-    def push_box(md, virial):
-        kinetic = 2.0 * _kinetic(md.momentum, md.mass)
-        work = alpha * kinetic - virial - 3.0 * ensemble.pressure * structures.volume(md.box)
-        return md.set(box_momentum=md.box_momentum + 0.5 * dt * work)
-
-    def push_atoms(md):
-        x = 0.5 * alpha * md.box_momentum / md.box_mass * dt
-        kick = 0.5 * dt * md.force * _sinhc(0.5 * x) * jnp.exp(-0.5 * x)
-        return md.set(momentum=md.momentum * jnp.exp(-x) + kick)
-
-    md = push_atoms(push_box(md, state.virial))
+    md = _push_atoms(_push_box(md, state.virial, ensemble), ensemble)
     rate = md.box_momentum / md.box_mass
     md = md.set(box_position=md.box_position + rate * dt)
     half = 0.5 * rate * dt
-    move = dt * md.momentum / md.mass * jnp.exp(half) * _sinhc(half)
-    fractional = structures.wrap(md.position + move @ structures.inverse(md.box).T)
-    md = md.set(position=fractional)
-    state = state.replace(md=md)
-    neighbors = lists.update(state.neighbors, state.structure)
-    force, virial = energetics.forces_and_trace(state.structure, potential, neighbors)
-    md = push_box(push_atoms(md.set(force=force)), virial)
-    return state.replace(md=md, virial=virial, neighbors=neighbors)
+    move = (dt * jnp.exp(half) * _sinhc(half)).astype(dtype) * md.momentum / md.mass
+    change = move @ structures.inverse(md.box).T.astype(dtype)
+    md = md.set(position=structures.wrap(md.position + change))
+    return state.replace(md=_like(md, dtype))
+
+
+def _finish(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
+    """Forces where the atoms are now, and the second half of the step."""
+    barostat, thermostat = _chains(ensemble)
+    dtype = state.md.position.dtype
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
+    force, virial = energetics.forces_and_trace(state.structure, potential, state.neighbors)
+    md = _push_atoms(state.md.set(force=force), ensemble)
+    md = _push_box(md, virial, ensemble)
+    bath = md.thermostat.set(kinetic_energy=_kinetic(md.momentum, md.mass))
+    piston = md.barostat.set(kinetic_energy=0.5 * md.box_momentum**2 / md.box_mass)
+    momentum, bath = thermostat.half_step(md.momentum, bath, kT)
+    box_momentum, piston = barostat.half_step(md.box_momentum, piston, kT)
+    md = md.set(momentum=momentum, box_momentum=box_momentum, thermostat=bath, barostat=piston)
+    return state.replace(md=_like(md, dtype), virial=virial)
+
+
+def _coupling(md: Any) -> float:
+    """1 + 1/N: how strongly the motion of the cell acts on that of the atoms."""
+    return 1.0 + 1.0 / md.position.shape[0]
+
+
+def _push_box(md: Any, virial: Array, ensemble: Ensemble) -> Any:
+    kinetic = 2.0 * _kinetic(md.momentum, md.mass)
+    work = _coupling(md) * kinetic - virial
+    work = work - 3.0 * ensemble.pressure * structures.volume(md.box)
+    return md.set(box_momentum=md.box_momentum + 0.5 * ensemble.timestep * work)
+
+
+def _push_atoms(md: Any, ensemble: Ensemble) -> Any:
+    dtype, dt = md.position.dtype, ensemble.timestep
+    x = 0.5 * _coupling(md) * md.box_momentum / md.box_mass * dt
+    kick = (0.5 * dt * _sinhc(0.5 * x) * jnp.exp(-0.5 * x)).astype(dtype) * md.force
+    return md.set(momentum=md.momentum * jnp.exp(-x).astype(dtype) + kick)
 
 
 def temperature(state: State) -> Array:
@@ -224,39 +245,58 @@ def invariant(state: State, potential: EAM, temperature: Array, ensemble: Ensemb
     return total
 
 
-@functools.partial(jax.jit, static_argnames="ensemble")
-def run(
-    state: State,
+@functools.partial(jax.jit, static_argnames=("ensemble", "width"))
+def run_many(
+    states: State,
     potential: EAM,
     num_steps: Array,
     start: Array,
     slope: Array,
     ensemble: Ensemble,
-) -> tuple[State, Array]:
-    """Advance by a number of steps while the temperature changes linearly.
+    width: int = 1,
+) -> State:
+    """Advance many specimens, each with its own cell, thermostat and neighbour list.
 
-    Stops where it is when the neighbour list overflows: the overflowing step is not taken.
+    All stop when the list of one overflows, see `stepping.advance`; `steps` says where each is.
+    The temperature of a step depends on its number alone, so a run in pieces is the whole run.
 
     Args:
-      state: where to begin.
-      potential: in the dtype of the state.
-      num_steps: steps to take; not static.
-      start: temperature of the first step [K].
+      states: B specimens, the leading axis of every array.
+      potential: in the dtype of the states.
+      num_steps: (B,) steps to take; not static.
+      start: temperature of step 0 [K].
       slope: change of the temperature per step [K].
       ensemble: constants of the run.
+      width: neighbour lists rebuilt at a time.
+    """
+
+    def temperature(state: State) -> Array:
+        return start + slope * state.steps.astype(jnp.float64)
+
+    def move(state: State) -> State:
+        return _move(state, temperature(state), ensemble)
+
+    def finish(state: State, potential: EAM) -> State:
+        return _finish(state, potential, temperature(state), ensemble)
+
+    return stepping.advance(states, potential, num_steps, move, finish, width)
+
+
+def run(
+    state: State,
+    potential: EAM,
+    num_steps: int,
+    start: float,
+    slope: float,
+    ensemble: Ensemble,
+) -> tuple[State, int]:
+    """Advance one specimen, see `run_many`.
 
     Returns:
       The state after the last good step, whose `neighbors.overflow` says whether it was cut
       short, and the steps taken.
     """
-
-    def going(carry):
-        state, taken = carry
-        return (taken < num_steps) & ~state.neighbors.overflow
-
-    def advance(carry):
-        state, taken = carry
-        after = step(state, potential, start + slope * taken, ensemble)
-        return lists.unless_overflowed(state, after), taken + ~after.neighbors.overflow
-
-    return jax.lax.while_loop(going, advance, (state, jnp.zeros((), jnp.int32)))
+    steps = jnp.asarray([num_steps], jnp.int32)
+    schedule = (jnp.asarray(x, jnp.float64) for x in (start, slope))
+    after = batches.first(run_many(batches.one(state), potential, steps, *schedule, ensemble))
+    return after, int(after.steps - state.steps)

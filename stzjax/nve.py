@@ -4,13 +4,14 @@ L. Verlet, Phys. Rev. 159, 98 (1967). For tests and benchmarks, and to watch a g
 melts and quenches need `npt`.
 """
 
+import functools
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stzjax import energetics, units
-from stzjax import neighbors as lists
+from stzjax import batches, energetics, stepping, units
 from stzjax import structure as structures
 from stzjax.neighbors import Neighbors
 from stzjax.potentials.eam import EAM
@@ -26,6 +27,7 @@ class State(flax.struct.PyTreeNode):
       force: (N, 3) [eV/Å].
       mass: (N, 1) [eV ps²/Å²].
       neighbors: list that is valid for the positions, unless it overflowed.
+      steps: time steps taken since `init`.
     """
 
     structure: Structure
@@ -33,6 +35,7 @@ class State(flax.struct.PyTreeNode):
     force: Array
     mass: Array
     neighbors: Neighbors
+    steps: Array
 
 
 def init(
@@ -54,50 +57,47 @@ def init(
     momentum = noise * jnp.sqrt(mass * units.BOLTZMANN * temperature)
     momentum = momentum - mass * (jnp.sum(momentum, axis=0) / jnp.sum(mass))
     force = energetics.forces(structure, potential, neighbors)
-    return State(structure, momentum.astype(dtype), force, mass, neighbors)
+    start = jnp.zeros((), jnp.int32)
+    return State(structure, momentum.astype(dtype), force, mass, neighbors, start)
 
 
-def step(state: State, potential: EAM, timestep: Array) -> State:
-    """One time step [ps]."""
-    momentum = state.momentum + 0.5 * timestep * state.force
-    move = timestep * momentum / state.mass
-    structure = structures.displace(state.structure, move)
-    neighbors = lists.update(state.neighbors, structure)
-    force = energetics.forces(structure, potential, neighbors)
-    return state.replace(
-        structure=structure,
-        momentum=momentum + 0.5 * timestep * force,
-        force=force,
-        neighbors=neighbors,
-    )
-
-
-@jax.jit
-def run(state: State, potential: EAM, num_steps: Array, timestep: Array) -> tuple[State, Array]:
-    """Advance by a number of steps; stops before a step whose neighbour list overflows.
+@functools.partial(jax.jit, static_argnames="width")
+def run_many(
+    states: State, potential: EAM, num_steps: Array, timestep: Array, width: int = 1
+) -> State:
+    """Advance many specimens; all stop when the list of one overflows, see `stepping.advance`.
 
     Args:
-      state: where to begin.
-      potential: in the dtype of the state.
-      num_steps: steps to take; not static.
+      states: B specimens, the leading axis of every array.
+      potential: in the dtype of the states.
+      num_steps: (B,) steps to take; not static.
       timestep: [ps].
+      width: neighbour lists rebuilt at a time.
+    """
+    timestep = jnp.asarray(timestep, states.momentum.dtype)
+
+    def move(state: State) -> State:
+        momentum = state.momentum + 0.5 * timestep * state.force
+        structure = structures.displace(state.structure, timestep * momentum / state.mass)
+        return state.replace(structure=structure, momentum=momentum)
+
+    def finish(state: State, potential: EAM) -> State:
+        force = energetics.forces(state.structure, potential, state.neighbors)
+        return state.replace(momentum=state.momentum + 0.5 * timestep * force, force=force)
+
+    return stepping.advance(states, potential, num_steps, move, finish, width)
+
+
+def run(state: State, potential: EAM, num_steps: int, timestep: float) -> tuple[State, int]:
+    """Advance one specimen, see `run_many`.
 
     Returns:
       The state after the last good step, whose `neighbors.overflow` says whether it was cut
       short, and the steps taken.
     """
-    timestep = jnp.asarray(timestep, state.momentum.dtype)
-
-    def going(carry):
-        state, taken = carry
-        return (taken < num_steps) & ~state.neighbors.overflow
-
-    def advance(carry):
-        state, taken = carry
-        after = step(state, potential, timestep)
-        return lists.unless_overflowed(state, after), taken + ~after.neighbors.overflow
-
-    return jax.lax.while_loop(going, advance, (state, jnp.zeros((), jnp.int32)))
+    steps = jnp.asarray([num_steps], jnp.int32)
+    after = batches.first(run_many(batches.one(state), potential, steps, timestep))
+    return after, int(after.steps - state.steps)
 
 
 def kinetic_energy(state: State) -> Array:

@@ -1,7 +1,7 @@
 """Melt and quench: a liquid at high temperature, snapshots of it, and glasses cooled from them."""
 
-import itertools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax import energetics, npt, relax, units
-from stzjax import neighbors as lists
+from stzjax import relax, units
 from stzjax import structure as structures
-from stzjax.neighbors import Neighbors
 from stzjax.npt import Ensemble
-from stzjax.potentials.compact import Compact, compact
 from stzjax.potentials.eam import EAM
+from stzjax.specimens import Saved, Schedule, Specimens, Trace
 from stzjax.structure import Structure
 
 
@@ -69,6 +67,10 @@ class QuenchConfig(NamedTuple):
             barostat_time=self.barostat_time,
         )
 
+    def schedule(self, slope: float) -> Schedule:
+        """That of a run which begins at the temperature of the melt and changes by K per step."""
+        return Schedule(self.melt_temperature, slope, self.ensemble, self.precision, self.skin)
+
     @property
     def num_snapshots(self) -> int:
         """Snapshots taken of the liquid."""
@@ -113,22 +115,6 @@ class QuenchConfig(NamedTuple):
             )
         if self.precision not in ("float32", "float64"):
             raise ValueError(f"precision must be float32 or float64, got {self.precision!r}")
-
-
-class Trace(NamedTuple):
-    """Thermodynamic record of a run, T entries.
-
-    Attributes:
-      temperature: thermostat temperature [K].
-      kinetic_temperature: instantaneous temperature of the atoms [K].
-      energy: potential energy [eV/atom].
-      density: [g/cm³].
-    """
-
-    temperature: np.ndarray
-    kinetic_temperature: np.ndarray
-    energy: np.ndarray
-    density: np.ndarray
 
 
 def random_liquid(
@@ -183,21 +169,21 @@ def melt(
     config.validate()
     start_key, velocity_key = jax.random.split(key)
     liquid = random_liquid(start_key, potential, config)
-    potential = _for_dynamics(potential, config)
-    state = _begin(velocity_key, liquid, potential, config)
-    temperature = config.melt_temperature
-    if config.equilibration_time:
-        steps = config.steps(config.equilibration_time)
-        state = _advance(state, potential, steps, temperature, 0.0, config)
-        _tell(on_steps, steps)
+    flight = Specimens(potential, config.schedule(0.0), on_steps)
+    flight.begin([velocity_key], [liquid])
+    equilibrated = config.steps(config.equilibration_time) if config.equilibration_time else 0
     snapshots, rows = [], []
-    steps = config.steps(config.snapshot_interval)
-    for _ in range(config.num_snapshots):
-        state = _advance(state, potential, steps, temperature, 0.0, config)
-        _tell(on_steps, steps)
-        snapshots.append(_finished(state))
-        rows.append(_observe(state, potential, temperature))
-    return snapshots, _trace(rows)
+    for count in range(config.num_snapshots):
+        target = equilibrated + (count + 1) * config.steps(config.snapshot_interval)
+        flight.advance(np.array([target]))
+        if flight.lost:
+            raise ValueError(
+                "the melt blew up (forces are not finite); use a shorter timestep or precision "
+                "float64"
+            )
+        snapshots.append(flight.structure(0))
+        rows.append(flight.observe(0))
+    return snapshots, Trace(*np.array(rows).T)
 
 
 def draw(key: Array, snapshots: Sequence[Structure], number: int) -> list[Structure]:
@@ -227,86 +213,74 @@ def quench(
     Returns:
       The configuration at the final temperature (not relaxed) and the trace.
     """
-    potential = _for_dynamics(potential, config)
-    state = _begin(key, structure, potential, config)
-    slope = (config.final_temperature - config.melt_temperature) / config.quench_steps
-    edges = np.linspace(0, config.quench_steps, num_records + 1).round().astype(int)
-    rows = []
-    for first, last in itertools.pairwise(edges):
-        start = config.melt_temperature + slope * first
-        state = _advance(state, potential, int(last - first), start, slope, config)
-        _tell(on_steps, int(last - first))
-        rows.append(_observe(state, potential, config.melt_temperature + slope * last))
-    return _finished(state), _trace(rows)
-
-
-def _cast(tree, precision: str):
-    def cast(leaf):
-        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(cast, tree)
-
-
-def _for_dynamics(potential: EAM, config: QuenchConfig) -> Compact:
-    return compact(potential, config.elements, config.precision)
-
-
-def _begin(key: Array, structure: Structure, potential: EAM, config: QuenchConfig) -> npt.State:
-    neighbors = _list(structure, potential, config, slack=1.08)
-    structure, neighbors = _cast((structure, neighbors), config.precision)
-    temperature = jnp.asarray(config.melt_temperature, config.precision)
-    return npt.init(key, structure, potential, neighbors, temperature, config.ensemble)
-
-
-def _list(structure: Structure, potential: EAM, config: QuenchConfig, slack: float) -> Neighbors:
-    return lists.allocate(
-        structure, potential.cutoff, config.skin, slack, inner=potential.density_cutoff
+    (_, glass, trace), *_ = quench_many(
+        [key], [structure], potential, config, on_steps, num_records
     )
+    return glass, trace
 
 
-def _advance(
-    state: npt.State, potential: EAM, steps: int, start: float, slope: float, config: QuenchConfig
-) -> npt.State:
-    """Take all the steps, with a longer neighbour list as often as it overflows."""
-    taken, slack = 0, 1.1
-    while True:
-        now, per_step = (jnp.asarray(x, config.precision) for x in (start + slope * taken, slope))
-        state, done = npt.run(state, potential, steps - taken, now, per_step, config.ensemble)
-        taken += int(done)
-        if not bool(jnp.isfinite(state.virial)):
-            raise ValueError(
-                f"the dynamics blew up at {start + slope * taken:.0f} K (forces are not finite); "
-                "use a shorter timestep or precision float64"
-            )
-        if taken >= steps:
-            return state
-        wide = _cast(state.structure, "float64")
-        neighbors = _list(wide, potential, config, slack)
-        state = state.replace(neighbors=_cast(neighbors, config.precision))
-        slack *= 1.1
+def quench_many(
+    keys: Sequence[Array],
+    structures: Sequence[Structure],
+    potential: EAM,
+    config: QuenchConfig,
+    on_steps: Callable[[int], None] | None = None,
+    num_records: int = 50,
+    saved: Sequence[Saved | None] | None = None,
+    save: Callable[[int, Saved], None] | None = None,
+    save_every: float = 120.0,
+) -> Iterator[tuple[int, Structure, Trace]]:
+    """Cool many liquids in one compiled loop, each with its own cell and thermostat.
 
+    A quench resumed from what `save` was given ends with the same bits as one that was never
+    interrupted, if it shares its loop with as many others on the same machine.
 
-def _finished(state: npt.State) -> Structure:
-    structure = state.structure
-    return structures.create(
-        structure.fractional, structure.cell, np.asarray(structure.species), structure.elements
-    )
+    Args:
+      keys: random keys of the initial momenta, B of them.
+      structures: B liquid configurations of one size.
+      potential: an embedded-atom potential.
+      config: settings.
+      on_steps: called with the steps just done by all specimens, for progress.
+      num_records: entries of each trace.
+      saved: for each specimen where to resume, or None to begin.
+      save: called now and then with the number of a specimen and its state.
+      save_every: time between saves [s].
 
+    Yields:
+      The number of a specimen, its configuration at the final temperature (not relaxed), its trace.
 
-def _observe(state: npt.State, potential: EAM, temperature: float) -> tuple[float, ...]:
-    energy = energetics.energy(state.structure, potential, state.neighbors)
-    return (
-        temperature,
-        float(npt.temperature(state)),
-        float(energy) / state.species.shape[0],
-        float(npt.density(state.structure)),
-    )
+    Raises:
+      ValueError: a saved state is not one of this specimen; or, when the others are done, the
+        dynamics of some blew up.
+    """
+    total = config.quench_steps
+    slope = (config.final_temperature - config.melt_temperature) / total
+    flight = Specimens(potential, config.schedule(slope), on_steps)
+    saved = list(saved or [None] * len(structures))
+    flight.begin(keys, structures, saved)
+    edges = np.linspace(0, total, num_records + 1).round().astype(int)[1:]
+    rows = [[] if s is None else np.asarray(s.arrays["trace"]).tolist() for s in saved]
+    written = time.monotonic()
 
+    def pause() -> None:
+        nonlocal written
+        if save is not None and time.monotonic() - written >= save_every:
+            for place in flight.going:
+                save(place, flight.saved(place, rows[place]))
+            written = time.monotonic()
 
-def _trace(rows: list[tuple[float, ...]]) -> Trace:
-    return Trace(*np.array(rows).T)
-
-
-def _tell(on_steps: Callable[[int], None] | None, steps: int) -> None:
-    if on_steps is not None:
-        on_steps(steps)
+    while len(flight.going) and np.any(flight.steps[flight.going] < total):
+        following = edges[np.minimum(np.searchsorted(edges, flight.steps, "right"), len(edges) - 1)]
+        behind = flight.steps < following
+        flight.advance(following, pause)
+        for place in flight.going:
+            if behind[place]:
+                rows[place].append(flight.observe(place))
+    for place in flight.going:
+        yield place, flight.structure(place), Trace(*np.array(rows[place]).T)
+    if flight.lost:
+        raise ValueError(
+            "the dynamics blew up (forces are not finite): "
+            + ", ".join(f"specimen {place} at {kelvin:.0f} K" for place, kelvin in flight.lost)
+            + "; use a shorter timestep or precision float64"
+        )

@@ -76,7 +76,9 @@ def test_tighter_tolerance_changes_no_label(glass, potential, plain):
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
 
 
-@pytest.mark.parametrize(("minimizer", "share"), [("fire", 0.6), ("lbfgs", 0.25)])
+@pytest.mark.parametrize(
+    ("minimizer", "share"), [("fire", 0.6), ("lbfgs", 0.25), ("anderson", 0.25)]
+)
 def test_tries_change_no_label_and_save_work(minimizer, share, glass, potential, plain):
     run = aqs.shear(glass, potential, "+xy", aqs.ShearConfig(minimizer=minimizer))
     event = plain.event_step(THRESHOLD)
@@ -136,7 +138,7 @@ def test_a_structure_that_does_not_relax(potential, glass):
         ("-xy", {"step": -1e-4}, "step must be positive"),
         ("-xy", {"final": 1e-5}, "less than one step"),
         ("-xy", {"d2min_reduction": "max"}, "sum or mean"),
-        ("-xy", {"minimizer": "cg"}, "fire or lbfgs"),
+        ("-xy", {"minimizer": "cg"}, "lbfgs, fire"),
         ("-xy", {"stop_threshold": 0.001}, "at least record_threshold"),
     ],
 )

@@ -8,11 +8,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stzjax"
 GROUPS = (
-    ("base", ("fusion", "units", "structure", "loading", "io")),
+    ("base", ("fusion", "batches", "units", "structure", "loading", "io")),
     ("potential", ("potentials",)),
     ("mechanics", ("neighbors", "kernels", "energetics")),
     ("labels", ("nonaffine", "labels")),
-    ("dynamics", ("nve", "npt", "lbfgs", "relax", "quench", "lanes", "aqs")),
+    ("dynamics", tuple("stepping nve npt quasinewton relax specimens quench lanes aqs".split())),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
     ("learning", ("models", "losses", "training")),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stzjax import io
+from stzjax.pipeline import stages
 from stzjax.pipeline.folder import Folder, identity, prepare
 from stzjax.pipeline.settings import PRESETS, STAGES, Settings
 
@@ -111,6 +112,37 @@ def test_other_settings_in_the_same_folder_stop(run):
         assert change[2:].split("=")[0] in stopped.stderr
         assert "choose another --out" in stopped.stderr
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
+def test_an_interrupted_quench_goes_on(run, tmp_path, monkeypatch):
+    """Stopped in the middle and started again: the same glasses as those never stopped."""
+    out, _ = run
+    settings = Settings(**{**dataclasses.asdict(PRESETS["smoke"])})
+    folder = prepare(tmp_path / "again", settings, "smoke")
+    folder.melt.write_bytes((out / "melt.npz").read_bytes())
+    saved = []
+    save = stages._save_quench
+
+    def stop(folder, number, state):
+        save(folder, number, state)
+        saved.append(state.steps)
+        if len(saved) == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_SAVE_EVERY", 0.0)
+        patch.setattr(stages, "_save_quench", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stages.quench_stage(folder, workers=1, lanes=1)
+    assert folder.unfinished(0).exists() or folder.specimen(0).exists()
+    stages.quench_stage(folder, workers=1, lanes=1)
+    assert not list(folder.unfinished(0).parent.iterdir())
+    for number in range(settings.num_specimens):
+        there, _ = io.load_archive(Folder(out, settings).specimen(number))
+        here, _ = io.load_archive(folder.specimen(number))
+        for name, values in there.items():
+            np.testing.assert_array_equal(here[name], values)
 
 
 @pytest.mark.slow

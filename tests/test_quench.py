@@ -1,10 +1,12 @@
 """Melt and quench end to end on few atoms, their determinism, and the settings that are refused."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
 
-from stzjax import potentials, quench, relax, units
+from stzjax import io, neighbors, potentials, quench, relax, specimens, units
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -61,6 +63,98 @@ def test_quench_cools(melt, potential):
 def test_same_key_same_bytes(melt, potential):
     again, _ = quench.melt(jax.random.key(3), potential, CONFIG)
     assert np.array_equal(again[1].fractional, melt[0][1].fractional)
+
+
+def states_of(melt, potential, **change):
+    """What `save` is given at every call of a quench of both snapshots."""
+    kept = {}
+
+    def save(place, state):
+        kept.setdefault(place, []).append(state)
+
+    keys = list(jax.random.split(jax.random.key(5)))
+    args = keys, melt[0], potential, CONFIG._replace(**change)
+    done = {place: rest for place, *rest in quench.quench_many(*args, save=save, save_every=0.0)}
+    return args, done, kept
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_resumed_is_uninterrupted(melt, potential, precision, tmp_path):
+    """Interrupted twice, through files: the same bits, and the same trace."""
+    args, done, kept = states_of(melt, potential, precision=precision)
+    moments = len(kept[0])
+    assert moments > 10
+    for moment in (moments // 3, moments - 1):
+        saved = []
+        for place in (0, 1):
+            state = kept[place][moment]
+            assert 0 < state.steps < CONFIG.quench_steps
+            path = tmp_path / f"{place}.npz"
+            io.save_archive(path, state.arrays, state.settings)
+            saved.append(specimens.Saved(*io.load_archive(path)))
+        steps = []
+        again = quench.quench_many(*args, on_steps=steps.append, saved=saved)
+        for place, structure, trace in again:
+            assert np.array_equal(structure.fractional, done[place][0].fractional)
+            assert np.array_equal(structure.cell, done[place][0].cell)
+            np.testing.assert_array_equal(trace, done[place][1])
+        assert sum(steps) == 2 * (CONFIG.quench_steps - saved[0].steps)
+
+
+def test_batched_is_one_by_one(melt, potential):
+    """Forty steps; chaos doubles the rounding of 1e-16 every few of them."""
+    config = CONFIG._replace(quench_rate=2.125e16)
+    assert config.quench_steps == 40
+    keys = list(jax.random.split(jax.random.key(5)))
+    both = quench.quench_many(keys, melt[0], potential, config)
+    for place, structure, trace in both:
+        alone, kept = quench.quench(keys[place], melt[0][place], potential, config)
+        gap = np.asarray(structure.fractional - alone.fractional)
+        np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
+        np.testing.assert_allclose(structure.cell, alone.cell, rtol=1e-11)
+        np.testing.assert_allclose(trace, kept, rtol=1e-8)
+
+
+def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
+    keys = list(jax.random.split(jax.random.key(5)))
+    config = CONFIG._replace(quench_rate=2.125e16)
+    first = melt[0][0]
+    broken = first.replace(fractional=first.fractional.at[0].set(np.nan))
+    alone, _ = quench.quench(keys[1], melt[0][1], potential, config)
+    quenched = quench.quench_many(keys, [broken, melt[0][1]], potential, config)
+    place, structure, _ = next(quenched)
+    assert place == 1
+    gap = np.asarray(structure.fractional - alone.fractional)
+    np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
+    with pytest.raises(ValueError, match="specimen 0 at"):
+        next(quenched)
+
+
+def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
+    """With no spare places at all the list overflows, and the path stays the same."""
+    args = jax.random.key(5), melt[0][0], potential, CONFIG._replace(quench_rate=8.5e15)
+    spacious, _ = quench.quench(*args)
+    widened = []
+    widen = specimens.Specimens._widen
+
+    def count(self):
+        widened.append(int(self.steps[0]))
+        widen(self)
+
+    monkeypatch.setattr(specimens, "_SLACK", 1.0)
+    monkeypatch.setattr(neighbors, "_round_up", lambda count, multiple: math.ceil(count))
+    monkeypatch.setattr(specimens.Specimens, "_widen", count)
+    narrow, _ = quench.quench(*args)
+    assert widened and widened[0] > 0
+    gap = np.asarray(narrow.fractional - spacious.fractional)
+    np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-7)
+
+
+def test_a_state_of_other_atoms_is_refused(melt, potential):
+    args, _, kept = states_of(melt, potential, quench_rate=2.125e16)
+    foreign = kept[0][0]._replace(arrays={**kept[0][0].arrays, "state.virial": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"does not fit this specimen \(state.virial\)"):
+        next(quench.quench_many(*args, saved=[foreign, None]))
 
 
 def test_draw_takes_different_snapshots(melt):

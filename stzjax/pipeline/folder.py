@@ -32,6 +32,10 @@ class Folder:
         """Relaxed, unsheared glass."""
         return self.path / "specimens" / f"{number:04d}.npz"
 
+    def unfinished(self, number: int) -> Path:
+        """A specimen in the middle of its quench; gone when it is done."""
+        return self.path / "unfinished" / f"{number:04d}.npz"
+
     def shear(self, number: int, direction: str) -> Path:
         """Shear run of a specimen."""
         return self.path / "shears" / f"{number:04d}_{direction}.npz"

@@ -19,8 +19,8 @@ def run(
     Args:
       folder: of the run.
       names: stages, in order.
-      workers: threads, each at a specimen or a flight of shear runs of its own.
-      lanes: shear runs in one flight.
+      workers: threads, each at specimens or shear runs of its own.
+      lanes: quenches or shear runs of one thread, in one compiled loop.
 
     `timings.json` accumulates the wall time of each stage over interrupted runs, so that it is
     the time the work took and not the time of the last, skipping, run.
@@ -29,7 +29,7 @@ def run(
     timings = io.read_json(path) if path.exists() else {}
     work = {
         "melt": lambda: stages.melt_stage(folder),
-        "quench": lambda: stages.quench_stage(folder, workers),
+        "quench": lambda: stages.quench_stage(folder, workers, lanes),
         "shear": lambda: stages.shear_stage(folder, workers, lanes),
         "describe": lambda: stages.describe_stage(folder, workers),
         "train": lambda: stages.train_stage(folder),

@@ -52,7 +52,7 @@ class Settings:
         True, "Start relaxations from the extrapolated non-affine displacement."
     )
     minimizer: str = _setting(
-        "lbfgs", "Of strain steps: lbfgs (events by fire all the same), or fire."
+        "lbfgs", "Of strain steps: lbfgs, anderson (events by fire all the same), or fire."
     )
 
     mode_fraction: float = _setting(0.01, "Share of the modes in the participation fraction.")

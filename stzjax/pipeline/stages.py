@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +16,13 @@ from stzjax import graphs as graphs_
 from stzjax.descriptors import table
 from stzjax.pipeline.folder import Folder
 from stzjax.potentials.eam import EAM
+from stzjax.specimens import Saved, Trace
 from stzjax.structure import Structure
 
 _MELT, _DRAW, _QUENCH, _SPLIT = range(4)
 PARTS = ("train", "validation", "test")
+_SAVE_EVERY = 120.0
+"""Time between saves of an unfinished quench [s]."""
 
 
 class Bar:
@@ -95,7 +98,7 @@ def melt_stage(folder: Folder) -> None:
     _save(folder, folder.melt, "melt", {**arrays, **_trace_arrays(trace)})
 
 
-def _trace_arrays(trace: quench.Trace) -> dict[str, np.ndarray]:
+def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
     return {f"trace_{name}": values for name, values in trace._asdict().items()}
 
 
@@ -105,8 +108,8 @@ def _liquid(folder: Folder, number: int) -> Structure:
     return io.structure_from({**picked, "elements": arrays["elements"]}, folder.melt)
 
 
-def quench_stage(folder: Folder, workers: int) -> None:
-    """Quench every drawn snapshot and relax the glass."""
+def quench_stage(folder: Folder, workers: int, lanes: int) -> None:
+    """Quench every drawn snapshot and relax the glass; some at a time in one compiled loop."""
     settings = folder.settings
     config = settings.melt_config()
     numbers = range(settings.num_specimens)
@@ -115,30 +118,51 @@ def quench_stage(folder: Folder, workers: int) -> None:
         return
     melt_stage(folder)
     potential = load_potential(folder)
-    total = len(missing) * config.quench_steps * config.num_atoms
-    with Bar("quench", total, "atom-step") as bar:
+    saved = {number: _saved_quench(folder, number) for number in missing}
+    steps = sum(config.quench_steps - (one.steps if one else 0) for one in saved.values())
+    with Bar("quench", steps * config.num_atoms, "atom-step") as bar:
 
-        def one(number: int) -> None:
-            key = jax.random.fold_in(_key(folder, _QUENCH), number)
-            glass, trace = quench.quench(
-                key,
-                _liquid(folder, number),
+        def together(numbers: Sequence[int]) -> None:
+            quenched = quench.quench_many(
+                [jax.random.fold_in(_key(folder, _QUENCH), number) for number in numbers],
+                [_liquid(folder, number) for number in numbers],
                 potential,
                 config,
                 lambda done: bar.add(done * config.num_atoms),
+                saved=[saved[number] for number in numbers],
+                save=lambda place, state: _save_quench(folder, numbers[place], state),
+                save_every=_SAVE_EVERY,
             )
-            relaxed = _inherent(folder, glass, potential)
-            arrays = {**io.structure_arrays(relaxed.structure), **_trace_arrays(trace)}
-            _save(
-                folder,
-                folder.specimen(number),
-                "quench",
-                arrays,
-                residual=float(relaxed.residual),
-                outcome=relax.OUTCOMES[int(relaxed.outcome)],
-            )
+            for place, glass, trace in quenched:
+                _save_glass(folder, numbers[place], _inherent(folder, glass, potential), trace)
 
-        each(one, missing, workers)
+        groups = [missing[first : first + lanes] for first in range(0, len(missing), lanes)]
+        each(together, groups, workers)
+
+
+def _save_quench(folder: Folder, number: int, state: Saved) -> None:
+    _save(folder, folder.unfinished(number), "quench", dict(state.arrays), saved=state.settings)
+
+
+def _saved_quench(folder: Folder, number: int) -> Saved | None:
+    """Where a quench was when it was interrupted."""
+    path = folder.unfinished(number)
+    if not folder.done(path, "quench"):
+        return None
+    arrays, settings = io.load_archive(path)
+    return Saved(arrays, settings["saved"])
+
+
+def _save_glass(folder: Folder, number: int, relaxed: relax.Relaxed, trace: Trace) -> None:
+    _save(
+        folder,
+        folder.specimen(number),
+        "quench",
+        {**io.structure_arrays(relaxed.structure), **_trace_arrays(trace)},
+        residual=float(relaxed.residual),
+        outcome=relax.OUTCOMES[int(relaxed.outcome)],
+    )
+    folder.unfinished(number).unlink(missing_ok=True)
 
 
 def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:

@@ -34,6 +34,11 @@ class EAM(flax.struct.PyTreeNode):
     core: float = flax.struct.field(pytree_node=False, kw_only=True, default=0.0)
     symmetric: bool = flax.struct.field(pytree_node=False, kw_only=True, default=False)
 
+    @property
+    def anchor(self) -> Array:
+        """A parameter, whose value the compiler does not know: for `fusion.apart`."""
+        return jax.tree.leaves(self)[0]
+
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] at distance r [Å] between two species.
 

@@ -1,0 +1,82 @@
+"""Loops over many systems of which only some need a piece of work at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Items = TypeVar("Items", bound=flax.struct.PyTreeNode)
+
+
+def mapped(function: Callable) -> Callable:
+    """`jax.vmap`, but for a batch of one the function itself, whose branches then stay branches."""
+
+    def call(*items):
+        if len(jax.tree.leaves(items)[0]) > 1:
+            return jax.vmap(function)(*items)
+        return one(function(*first(items)))
+
+    return call
+
+
+def one(item):
+    """A batch of one: a leading axis for every array."""
+    return jax.tree.map(lambda x: x[None], item)
+
+
+def first(items):
+    """The first of a batch."""
+    return jax.tree.map(lambda x: x[0], items)
+
+
+def stack(items: Sequence):
+    """A batch of like pytrees."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *items)
+
+
+def where(condition: Array, chosen, otherwise):
+    """`jnp.where` along the leading axis of all leaves of two like pytrees."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
+        chosen,
+        otherwise,
+    )
+
+
+def serve(items: Items, waiting: Array, work: Callable[[Items], dict], width: int) -> Items:
+    """Let the items that wait have some fields replaced, a few items at a time.
+
+    Args:
+      items: B of them, the leading axis of every array.
+      waiting: (B,) bool.
+      work: maps some items to the new values of the fields it changes.
+      width: items at a time.
+    """
+    count = len(waiting)
+    # Only what changes is carried through the loop: what else the items hold would be copied.
+    names = tuple(jax.eval_shape(work, items))
+    start = {name: getattr(items, name) for name in names}
+
+    def everyone(carry):
+        fields, waiting = carry
+        served = work(items.replace(**fields))
+        served = where(waiting, served, fields) if count > 1 else served
+        return served, jnp.zeros_like(waiting)
+
+    def some(carry):
+        fields, waiting = carry
+        chosen = jnp.nonzero(waiting, size=width, fill_value=0)[0]
+        real = jnp.arange(width) < jnp.sum(waiting)
+        served = work(jax.tree.map(lambda x: x[chosen], items.replace(**fields)))
+        # Places without an item repeat the first one.
+        served = where(real, served, one(first(served)))
+        chosen = jnp.where(real, chosen, chosen[0])
+        fields = jax.tree.map(lambda x, new: x.at[chosen].set(new), fields, served)
+        return fields, waiting.at[chosen].set(False)
+
+    step = everyone if count <= width else some
+    fields, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), step, (start, waiting))
+    return items.replace(**fields)

@@ -1,0 +1,289 @@
+"""Specimens under NPT dynamics: the host's side of the compiled loop.
+
+Advances a batch in calls of a few seconds, mends neighbour lists that overflow, follows each
+specimen's temperature, energy and density, saves and restores.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stzjax import batches, energetics, npt
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.neighbors import Grid, Neighbors, Spec
+from stzjax.npt import Ensemble
+from stzjax.potentials.compact import compact
+from stzjax.potentials.eam import EAM
+from stzjax.structure import Structure
+
+
+class Schedule(NamedTuple):
+    """How specimens are driven.
+
+    Attributes:
+      start: temperature of the first step [K].
+      slope: change of the temperature per step [K].
+      ensemble: constants of the dynamics.
+      precision: "float32" or "float64".
+      skin: of the neighbour lists [Å].
+    """
+
+    start: float
+    slope: float
+    ensemble: Ensemble
+    precision: str
+    skin: float
+
+
+class Trace(NamedTuple):
+    """Thermodynamic record of a run, T entries.
+
+    Attributes:
+      temperature: thermostat temperature [K].
+      kinetic_temperature: instantaneous temperature of the atoms [K].
+      energy: potential energy [eV/atom].
+      density: [g/cm³].
+    """
+
+    temperature: np.ndarray
+    kinetic_temperature: np.ndarray
+    energy: np.ndarray
+    density: np.ndarray
+
+
+class Saved(NamedTuple):
+    """A specimen in the middle of its quench.
+
+    Attributes:
+      arrays: name to array, for `io.save_archive`.
+      settings: plain values that go with them.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    settings: Mapping[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return int(self.arrays["state.steps"])
+
+
+_FIRST_CHUNK, _PATIENCE = 256, 10.0
+"""Steps of the first call of the compiled loop; calls get longer until they take so long [s]."""
+
+_SLACK, _LONGER, _LOOSEST = 1.08, 1.05, 4.0
+"""Spare places of the neighbour lists: at first, by how much more at a time, and at most."""
+
+
+class Specimens:
+    """Specimens of one size on one schedule.
+
+    Attributes:
+      potential: of the dynamics; prepared for them once `begin` knows the elements.
+      schedule: how they are driven.
+      states: B specimens, the leading axis of every array.
+      lost: number and temperature [K] of the specimens whose forces are not finite any more.
+    """
+
+    def __init__(
+        self, potential: EAM, schedule: Schedule, on_steps: Callable[[int], None] | None = None
+    ):
+        """Nothing yet; see `begin`."""
+        self.potential, self.schedule, self.on_steps = potential, schedule, on_steps
+        self.slack, self.chunk = _SLACK, _FIRST_CHUNK
+        self.states: Any = None
+        self.lost: list[tuple[int, float]] = []
+
+    def begin(
+        self,
+        keys: Sequence[Array],
+        structures: Sequence[Structure],
+        saved: Sequence[Saved | None] = (),
+    ) -> None:
+        """Put all specimens at their start, or where they were saved."""
+        schedule = self.schedule
+        self.potential = compact(self.potential, structures[0].elements, schedule.precision)
+        saved = saved or [None] * len(structures)
+        specs = [_spec(one.settings["list"]) for one in saved if one is not None]
+        if specs:
+            shape = _shaped(max(specs, key=lambda spec: spec.capacity), structures[0].num_atoms)
+        else:
+            shape = self._allocate(structures[0])
+        listed = [_cast(structure, schedule.precision) for structure in structures]
+        for place, old in enumerate(saved):
+            if old is not None:
+                listed[place] = _listed(listed[place], old)
+        found = self._lists(shape, listed, range(len(listed)))
+        temperature = jnp.asarray(schedule.start)
+        states = []
+        for key, structure, old, neighbors in zip(keys, structures, saved, found, strict=True):
+            inside = _cast(structure, schedule.precision)
+            args = key, inside, self.potential, neighbors, temperature, schedule.ensemble
+            state = npt.init(*args)
+            states.append(state if old is None else _restored(state, old))
+        self.states = batches.stack(states)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Steps each specimen has taken, (B,)."""
+        return np.asarray(self.states.steps)
+
+    @property
+    def going(self) -> list[int]:
+        """Numbers of the specimens whose forces are finite."""
+        lost = {place for place, _ in self.lost}
+        return [place for place in range(len(self.steps)) if place not in lost]
+
+    def advance(self, targets: np.ndarray, pause: Callable[[], None] | None = None) -> None:
+        """Bring the specimens to their target steps; longer lists as often as one overflows."""
+        while True:
+            before = self.steps
+            left = np.zeros_like(before)
+            left[self.going] = np.maximum(targets - before, 0)[self.going]
+            if not left.any():
+                return
+            if pause is not None:
+                pause()
+            began = time.monotonic()
+            self.states = npt.run_many(
+                self.states,
+                self.potential,
+                jnp.asarray(np.minimum(left, self.chunk), jnp.int32),
+                jnp.asarray(self.schedule.start),
+                jnp.asarray(self.schedule.slope),
+                self.schedule.ensemble,
+                max(1, len(before) // 8),
+            )
+            after = self.steps
+            if left.max() > self.chunk and time.monotonic() - began < 0.5 * _PATIENCE:
+                self.chunk *= 2
+            finite = np.isfinite(self.states.virial)
+            for place in self.going:
+                if not finite[place]:
+                    self.lost.append((place, self.temperature(place)))
+            if np.any(self.states.neighbors.overflow):
+                self._widen()
+            if self.on_steps is not None:
+                self.on_steps(int(np.sum(after - before)))
+
+    def temperature(self, place: int) -> float:
+        """That of the thermostat of a specimen [K]."""
+        return self.schedule.start + self.schedule.slope * float(self.steps[place])
+
+    def structure(self, place: int) -> Structure:
+        """Configuration of a specimen, in float64."""
+        now = self._one(place).structure
+        return structures.create(
+            now.fractional, self._one(place).md.box, np.asarray(now.species), now.elements
+        )
+
+    def observe(self, place: int) -> tuple[float, ...]:
+        """A row of the trace of a specimen."""
+        state = self._one(place)
+        energy = energetics.energy(state.structure, self.potential, state.neighbors)
+        return (
+            self.temperature(place),
+            float(npt.temperature(state)),
+            float(energy) / state.species.shape[0],
+            float(npt.density(state.structure)),
+        )
+
+    def saved(self, place: int, rows: list) -> Saved:
+        """State and trace of a specimen."""
+        state = self._one(place)
+        arrays = {f"state{name}": np.asarray(leaf) for name, leaf in _named(state)}
+        arrays["list_fractional"] = np.asarray(state.neighbors.fractional)
+        arrays["list_cell"] = np.asarray(state.neighbors.cell)
+        arrays["trace"] = np.array(rows).reshape(-1, len(Trace._fields))
+        spec = state.neighbors.spec
+        return Saved(arrays, {"list": {**spec._asdict(), "grid": spec.grid._asdict()}})
+
+    def _one(self, place: int) -> npt.State:
+        return jax.tree.map(lambda x: x[place], self.states)
+
+    def _allocate(self, structure: Structure) -> Neighbors:
+        inner = self.potential.density_cutoff
+        cutoff, skin = self.potential.cutoff, self.schedule.skin
+        return lists.allocate(_cast(structure, "float64"), cutoff, skin, self.slack, inner=inner)
+
+    def _widen(self) -> None:
+        """Longer lists for all specimens, until none overflows."""
+        now = [self._one(place).structure for place in range(len(self.steps))]
+        short = np.flatnonzero(np.asarray(self.states.neighbors.overflow))
+        worst = next((place for place in short.tolist() if place in self.going), 0)
+        self.slack *= _LONGER
+        found = self._lists(self._allocate(now[worst]), now, self.going)
+        self.states = self.states.replace(neighbors=batches.stack(found))
+
+    def _lists(
+        self, shape: Neighbors, configurations: Sequence[Structure], needed: Iterable[int]
+    ) -> list[Neighbors]:
+        """Lists of one shape, that given or a longer one, which do not overflow where needed."""
+        while True:
+            found = [lists.rebuild(shape, one) for one in configurations]
+            short = [place for place in needed if bool(found[place].overflow)]
+            if not short:
+                return [one.replace(overflow=jnp.zeros((), bool)) for one in found]
+            self.slack *= _LONGER
+            if self.slack > _LOOSEST:
+                raise ValueError("the neighbour lists overflow at any length: the atoms clump")
+            shape = self._allocate(configurations[short[0]])
+
+
+def _named(state: npt.State) -> list[tuple[str, Any]]:
+    """The leaves of a state and their names, those of its neighbour list left out."""
+    leaves = jax.tree_util.tree_leaves_with_path(state.replace(neighbors=None))
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _restored(state: npt.State, saved: Saved) -> npt.State:
+    """A state with the leaves that were saved."""
+    bare = state.replace(neighbors=None)
+    leaves = []
+    for name, leaf in _named(state):
+        kept = saved.arrays.get(f"state{name}")
+        if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
+            raise ValueError(
+                f"the saved quench does not fit this specimen (state{name}); delete the file and "
+                "quench again"
+            )
+        leaves.append(jnp.asarray(kept))
+    bare = jax.tree.unflatten(jax.tree.structure(bare), leaves)
+    return bare.replace(neighbors=state.neighbors)
+
+
+def _listed(structure: Structure, saved: Saved) -> Structure:
+    """The configuration of which the list of a saved specimen was made."""
+    return structure.replace(
+        fractional=jnp.asarray(saved.arrays["list_fractional"]),
+        cell=jnp.asarray(saved.arrays["list_cell"]),
+    )
+
+
+def _spec(stored: Mapping[str, Any]) -> Spec:
+    grid: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in stored["grid"].items()
+    }
+    return Spec(**{**stored, "grid": Grid(**grid)})
+
+
+def _shaped(spec: Spec, num_atoms: int) -> Neighbors:
+    """An empty list of a shape."""
+    idx = jnp.zeros((spec.capacity, num_atoms), jnp.int32)
+    field, cell = jnp.zeros((num_atoms, 3)), jnp.eye(3)
+    return Neighbors(idx, idx.astype(jnp.int8), field, cell, jnp.zeros((), bool), spec)
+
+
+def _cast(tree, precision: str):
+    """The same with all floating-point arrays in one precision."""
+
+    def cast(leaf):
+        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(cast, tree)
