@@ -33,7 +33,7 @@ def compare(folder: folders.Folder, workers: int) -> list[dict]:
         )
         run = aqs.shear(stages.glass(folder, lane[0]), potential, lane[1], paper)
         rows.append(row(lane, stored, run, folder.settings.threshold))
-        print(rows[-1], flush=True)
+        print(described(rows[-1]), flush=True)
 
     stages.each(again, stages.all_lanes(folder), workers)
     return sorted(rows, key=lambda found: (found["specimen"], found["direction"]))
@@ -55,6 +55,16 @@ def row(lane: tuple[int, str], stored: aqs.Run, paper: aqs.Run, threshold: float
         "same": same,
         "calls": [int(run.iterations.sum()) for run in (stored, paper)],
     }
+
+
+def described(found: dict) -> str:
+    """One line of a row: theirs is the paper's protocol."""
+    steps, atoms, calls = (found[name] for name in ("steps", "atoms", "calls"))
+    verdict = "same" if found["same"] else f"not the same: step {steps[1]}, {atoms[1]} atoms"
+    return (
+        f"{found['specimen']:4d} {found['direction']}  step {steps[0]}  {atoms[0]} atoms  "
+        f"{calls[0]} against {calls[1]} force evaluations: {verdict}"
+    )
 
 
 def main(argv) -> None:

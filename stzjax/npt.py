@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from stzjax import batches, energetics, stepping, units
-from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.neighbors import Neighbors
 from stzjax.potentials.eam import EAM
@@ -147,14 +146,6 @@ def _sinhc(x: Array) -> Array:
     """sinh(x) / x near zero."""
     square = x * x
     return 1.0 + square / 6.0 * (1.0 + square / 20.0 * (1.0 + square / 42.0))
-
-
-def step(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
-    """One time step of one specimen at a temperature [K] that may change from step to step."""
-    moved = _move(state, temperature, ensemble)
-    neighbors = lists.update(state.neighbors, moved.structure)
-    done = _finish(moved.replace(neighbors=neighbors), potential, temperature, ensemble)
-    return done.replace(steps=state.steps + 1)
 
 
 def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:

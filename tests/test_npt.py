@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stzjax import io, neighbors, npt, potentials, units
+from stzjax import batches, io, neighbors, npt, potentials, units
 
 TEMPERATURE = 2000.0
 
@@ -125,10 +125,10 @@ def test_batched_is_one_by_one(glass, potential):
     ensemble = npt.Ensemble()
     one = begin(glass, potential, ensemble, 900.0)
     other = begin(glass, potential, ensemble, 1500.0)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), one, other)
-    go = jax.vmap(lambda s: npt.step(s, potential, 900.0, ensemble))
-    both = go(stacked)
-    alone = npt.step(other, potential, 900.0, ensemble)
+    args = jnp.asarray(900.0), jnp.asarray(-0.5), ensemble
+    both = npt.run_many(batches.stack([one, other]), potential, jnp.array([2, 3]), *args)
+    assert both.steps.tolist() == [2, 3]
+    alone, _ = npt.run(other, potential, 3, *args)
     np.testing.assert_allclose(both.md.position[1], alone.md.position, atol=1e-13)
     np.testing.assert_allclose(both.md.momentum[1], alone.md.momentum, atol=1e-12)
 

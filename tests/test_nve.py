@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stzjax import energetics, io, neighbors, nve, potentials, units
+from stzjax import batches, energetics, io, neighbors, nve, potentials, units
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,19 @@ def test_a_run_is_its_parts(start, potential):
     half, _ = nve.run(start, potential, 15, 0.002)
     again, _ = nve.run(half, potential, 15, 0.002)
     assert np.array_equal(whole.structure.fractional, again.structure.fractional)
+
+
+def test_batched_is_one_by_one(start, potential):
+    """Two specimens with lists of their own, one of them hot; the same to rounding."""
+    hot = start.replace(momentum=2.0 * start.momentum)
+    both = nve.run_many(batches.stack([start, hot]), potential, jnp.array([40, 25]), 0.002)
+    assert both.steps.tolist() == [40, 25]
+    moved = both.neighbors.fractional[1] - start.neighbors.fractional
+    assert float(jnp.abs(moved).max()) > 0.0  # The hot one needed a new list on the way.
+    for place, (alone, steps) in enumerate(((start, 40), (hot, 25))):
+        single, _ = nve.run(alone, potential, steps, 0.002)
+        gap = np.asarray(both.structure.fractional[place] - single.structure.fractional)
+        np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
 
 
 def test_overflow_stops_before_a_wrong_force(start, potential):
