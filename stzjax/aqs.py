@@ -317,6 +317,10 @@ def shear_many(
     yield from _Flight(iter(jobs), potential, config, num_lanes).runs(on_step)
 
 
+_SLACK, _LOOSEST = 1.03, 4.0
+"""Spare places of the neighbour lists, at first and at most."""
+
+
 class _Flight:
     """The host's side of the compiled loop: fills lanes, collects steps, mends lists."""
 
@@ -325,7 +329,7 @@ class _Flight:
         self.protocol = config.protocol
         self.width = max(1, num_lanes // 8)
         self.base = potential
-        self.slack = 1.03
+        self.slack = _SLACK
         first = list(itertools.islice(jobs, num_lanes))
         if not first:
             self.logs: list[_Log | None] = []
@@ -408,17 +412,18 @@ class _Flight:
         now = [one.structure for one in lane]
         past = [_relaxed(one, self.config) for one in lane]
         short = int(np.flatnonzero(np.asarray(self.state.code) == lanes.OVERFLOW)[0])
-        while True:
+        while self.slack < _LOOSEST:
             self.slack *= 1.15
             shape, bonds = self._allocate(now[short])
             found = [lists.rebuild(shape, structure) for structure in now]
             near = [lists.rebuild(bonds, structure) for structure in past]
-            if not any(bool(one.overflow) for one in (*found, *near)):
-                break
-        running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
-        self.state = self.state.replace(
-            neighbors=batches.stack(found), bonds=batches.stack(near), code=running
-        )
+            if any(bool(one.overflow) for one in (*found, *near)):
+                continue
+            running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
+            longer = {"neighbors": batches.stack(found), "bonds": batches.stack(near)}
+            self.state = self.state.replace(code=running, **longer)
+            return
+        raise ValueError("the neighbour lists overflow at any length: the atoms clump")
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:
