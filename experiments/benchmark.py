@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from stzjax import aqs, io, loading, npt, nve, potentials, quench, relax
+from stzjax import aqs, batches, io, loading, npt, nve, potentials, quench, relax
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.potentials.eam import EAM
@@ -182,19 +182,12 @@ class Dynamics(NamedTuple):
     Attributes:
       state: where a timed run begins.
       advance: (state, steps) to (state, steps taken).
+      potential: prepared, in the precision of the run.
     """
 
     state: Any
     advance: Callable[[Any, int], tuple[Any, Any]]
-
-
-def cast(tree: Any, precision: str) -> Any:
-    """The same with all floating-point arrays in one precision."""
-
-    def one(leaf):
-        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(one, tree)
+    potential: EAM
 
 
 def begin(suite: str, structure: Structure, precision: str, plan: Plan) -> Dynamics:
@@ -206,12 +199,12 @@ def begin(suite: str, structure: Structure, precision: str, plan: Plan) -> Dynam
     potential = potentials.compact(plan.potential, structure.elements, precision)
     for slack in (1.02, 1.06, 1.1, 1.4, 2.0):
         neighbors = allocate(structure, potential, slack, _SKINS[suite])
-        atoms, neighbors = cast((structure, neighbors), precision)
+        atoms, neighbors = structures.cast((structure, neighbors), precision)
         state, advance = _ensemble(suite, atoms, potential, neighbors, precision)
         warm, _ = advance(state, _WARM_UP)
         _, taken = advance(warm, plan.steps)
         if int(taken) == plan.steps:
-            return Dynamics(warm, advance)
+            return Dynamics(warm, advance, potential)
     raise ValueError(f"the neighbour list of {structure.num_atoms} atoms overflows in {suite}")
 
 
@@ -293,25 +286,25 @@ def dynamics(suite: str, num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
 
 def on_gpu(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
     """Rows of md against the batch size, and their share of the bandwidth; none on a CPU."""
-    if jax.default_backend() != "gpu":
-        return []
+    return in_batches(name, run, plan) if jax.default_backend() == "gpu" else []
+
+
+def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
+    """The rows of `on_gpu`, on any device."""
     neighbors = run.state.neighbors
     num_atoms, limit = neighbors.idx.shape[-1], bandwidth()
-    together = jax.jit(jax.vmap(lambda state: run.advance(state, plan.steps)))
     rows = []
     for batch in plan.batch:
-        states = jax.tree.map(functools.partial(_copies, batch), run.state)
-        jax.block_until_ready(together(states))
-        spent = statistics.median(seconds(together, states) for _ in range(plan.repeats))
+        states = batches.stack([run.state] * batch)
+        steps, width = jnp.full(batch, plan.steps, jnp.int32), max(1, batch // 8)
+        args = states, run.potential, steps, _TIMESTEP, width
+        jax.block_until_ready(nve.run_many(*args))
+        spent = statistics.median(seconds(nve.run_many, *args) for _ in range(plan.repeats))
         rate = batch * num_atoms * plan.steps / spent
         share = 100.0 * rate * bytes_per_atom_step(neighbors) / limit
         rows.append(row(f"{name} batch {batch}", rate / 1e6, None, "M atom-step/s"))
         rows.append(row(f"{name} batch {batch} share of bandwidth", share, None, "%"))
     return rows
-
-
-def _copies(number: int, leaf: jax.Array) -> jax.Array:
-    return jnp.stack([leaf] * number)
 
 
 def bytes_per_atom_step(neighbors: lists.Neighbors) -> float:

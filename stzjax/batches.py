@@ -56,7 +56,7 @@ def serve(items: Items, waiting: Array, work: Callable[[Items], dict], width: in
       width: items at a time.
     """
     count = len(waiting)
-    # Only what changes is carried through the loop: what else the items hold would be copied.
+    # Only what changes is carried through the loop.
     names = tuple(jax.eval_shape(work, items))
     start = {name: getattr(items, name) for name in names}
 

@@ -103,27 +103,27 @@ class Specimens:
     def begin(
         self,
         keys: Sequence[Array],
-        structures: Sequence[Structure],
+        liquids: Sequence[Structure],
         saved: Sequence[Saved | None] = (),
     ) -> None:
         """Put all specimens at their start, or where they were saved."""
         schedule = self.schedule
-        self.potential = compact(self.potential, structures[0].elements, schedule.precision)
-        saved = saved or [None] * len(structures)
+        self.potential = compact(self.potential, liquids[0].elements, schedule.precision)
+        saved = saved or [None] * len(liquids)
         specs = [_spec(one.settings["list"]) for one in saved if one is not None]
         if specs:
-            shape = _shaped(max(specs, key=lambda spec: spec.capacity), structures[0].num_atoms)
+            shape = _shaped(max(specs, key=lambda spec: spec.capacity), liquids[0].num_atoms)
         else:
-            shape = self._allocate(structures[0])
-        listed = [_cast(structure, schedule.precision) for structure in structures]
+            shape = self._allocate(liquids[0])
+        listed = [structures.cast(structure, schedule.precision) for structure in liquids]
         for place, old in enumerate(saved):
             if old is not None:
                 listed[place] = _listed(listed[place], old)
         found = self._lists(shape, listed, range(len(listed)))
         temperature = jnp.asarray(schedule.start)
         states = []
-        for key, structure, old, neighbors in zip(keys, structures, saved, found, strict=True):
-            inside = _cast(structure, schedule.precision)
+        for key, structure, old, neighbors in zip(keys, liquids, saved, found, strict=True):
+            inside = structures.cast(structure, schedule.precision)
             args = key, inside, self.potential, neighbors, temperature, schedule.ensemble
             state = npt.init(*args)
             states.append(state if old is None else _restored(state, old))
@@ -178,10 +178,9 @@ class Specimens:
 
     def structure(self, place: int) -> Structure:
         """Configuration of a specimen, in float64."""
-        now = self._one(place).structure
-        return structures.create(
-            now.fractional, self._one(place).md.box, np.asarray(now.species), now.elements
-        )
+        now = self._one(place)
+        species = np.asarray(now.species)
+        return structures.create(now.md.position, now.md.box, species, now.elements)
 
     def observe(self, place: int) -> tuple[float, ...]:
         """A row of the trace of a specimen."""
@@ -210,7 +209,9 @@ class Specimens:
     def _allocate(self, structure: Structure) -> Neighbors:
         inner = self.potential.density_cutoff
         cutoff, skin = self.potential.cutoff, self.schedule.skin
-        return lists.allocate(_cast(structure, "float64"), cutoff, skin, self.slack, inner=inner)
+        return lists.allocate(
+            structures.cast(structure, "float64"), cutoff, skin, self.slack, inner=inner
+        )
 
     def _widen(self) -> None:
         """Longer lists for all specimens, until none overflows."""
@@ -278,12 +279,3 @@ def _shaped(spec: Spec, num_atoms: int) -> Neighbors:
     idx = jnp.zeros((spec.capacity, num_atoms), jnp.int32)
     field, cell = jnp.zeros((num_atoms, 3)), jnp.eye(3)
     return Neighbors(idx, idx.astype(jnp.int8), field, cell, jnp.zeros((), bool), spec)
-
-
-def _cast(tree, precision: str):
-    """The same with all floating-point arrays in one precision."""
-
-    def cast(leaf):
-        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(cast, tree)

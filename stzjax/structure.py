@@ -165,6 +165,13 @@ def bonds(structure: Structure, idx: Array) -> Array:
     return jnp.stack(cartesian(structure.cell, x, y, z))
 
 
+def cast(tree, precision: str):
+    """A pytree with all its floating-point arrays in one precision."""
+    return jax.tree.map(
+        lambda x: x.astype(precision) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
 def cartesian(cell: Array, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
     """Cartesian components of vectors given by fractional ones, in an upper triangular cell."""
     return (

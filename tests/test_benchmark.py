@@ -6,12 +6,14 @@ import os
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from stzjax import aqs, io, potentials
+from stzjax import aqs, io, nve, potentials
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -190,6 +192,21 @@ def test_ours_and_the_peer_take_turns(benchmark):
     assert order == ["ours", 0, "ours", 1, "ours", 2]
     assert (mine, other) == ([1.0] * 3, [0, 1, 2])
     assert benchmark.alternate(lambda: 1.0, None, 2) == ([1.0, 1.0], [])
+
+
+def test_rows_against_the_batch_size(benchmark, reference):
+    """The rows of a GPU, measured on whatever device is here."""
+    glass = io.structure_from(dict(np.load(reference / "glass.npz")))
+    potential = potentials.compact(potentials.mendelev2019(), glass.elements)
+    neighbors = benchmark.allocate(glass, potential)
+    start = nve.init(jax.random.key(0), glass, potential, neighbors, 300.0)
+    run = benchmark.Dynamics(start, None, potential)
+    plan = types.SimpleNamespace(batch=(1, 3), steps=4, repeats=1)
+    rows = benchmark.in_batches("md", run, plan)
+    names = [f"md batch {size}{what}" for size in (1, 3) for what in ("", " share of bandwidth")]
+    assert [entry["name"] for entry in rows] == names
+    assert all(entry["ours"] > 0.0 for entry in rows)
+    assert all(entry["ours"] < 100.0 for entry in rows if entry["unit"] == "%")
 
 
 def sheared(glass, event: int) -> aqs.Run:

@@ -5,16 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stzjax import batches, io, neighbors, npt, potentials, units
+from stzjax import batches, io, neighbors, npt, potentials, structure, units
 
 TEMPERATURE = 2000.0
-
-
-def cast(tree, dtype):
-    def one(leaf):
-        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(one, tree)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +22,15 @@ def glass(reference):
 
 def begin(glass, potential, ensemble, temperature=TEMPERATURE, dtype="float64"):
     bonds = neighbors.allocate(glass, potential.cutoff, skin=1.0)
-    glass, bonds = cast((glass, bonds), dtype)
+    glass, bonds = structure.cast((glass, bonds), dtype)
     temperature = jnp.asarray(temperature, dtype)
-    return npt.init(jax.random.key(0), glass, cast(potential, dtype), bonds, temperature, ensemble)
+    return npt.init(
+        jax.random.key(0), glass, structure.cast(potential, dtype), bonds, temperature, ensemble
+    )
 
 
 def advance(state, potential, steps, ensemble, temperature=TEMPERATURE):
-    potential = cast(potential, state.md.position.dtype)
+    potential = structure.cast(potential, state.md.position.dtype)
     state, done = npt.run(state, potential, steps, temperature, 0.0, ensemble)
     assert int(done) == steps
     return state
@@ -111,11 +106,11 @@ def test_single_precision_follows_double(glass, potential):
     """On the same tables, 50 steps in float32 stay within rounding of float64 (1e-4 Å)."""
     ensemble, tables = npt.Ensemble(), potentials.compact(potential)
     double = begin(glass, tables, ensemble, 300.0)
-    single = begin(glass, cast(tables, "float32"), ensemble, 300.0, "float32")
+    single = begin(glass, structure.cast(tables, "float32"), ensemble, 300.0, "float32")
     momentum = double.md.momentum.astype("float32")
     single = single.replace(md=single.md.set(momentum=momentum, thermostat=double.md.thermostat))
     double = advance(double, tables, 50, ensemble, 300.0)
-    single = advance(single, cast(tables, "float32"), 50, ensemble, 300.0)
+    single = advance(single, structure.cast(tables, "float32"), 50, ensemble, 300.0)
     assert single.md.position.dtype == jnp.float32
     gap = np.asarray(double.md.position) - np.asarray(single.md.position, np.float64)
     assert np.abs((gap - np.round(gap)) @ np.asarray(glass.cell)).max() < 1e-4
