@@ -1,6 +1,6 @@
-"""How fast: dynamics, shear and neighbour lists beside LAMMPS, in one run on one machine.
+"""How fast: dynamics, shear and neighbour lists beside LAMMPS, descriptors beside other tools.
 
-    python experiments/benchmark.py --suite=md,npt,aqs,neighbors
+    python experiments/benchmark.py --suite=md,npt,aqs,neighbors,descriptors
 
 Ours and the peer take turns, so that both see the same machine; medians are reported. A ratio
 above 1 always means that ours is better. Without LAMMPS ours is measured alone.
@@ -18,16 +18,17 @@ import shlex
 import statistics
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import descriptor_suite
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from timings import alternate, row, seconds, table
 
 from stzjax import aqs, batches, io, loading, npt, nve, potentials, quench, relax
 from stzjax import neighbors as lists
@@ -38,7 +39,7 @@ from stzjax.structure import Structure
 import lammps_peer
 
 PRECISIONS = ("float64", "float32")
-_SUITE = flags.DEFINE_list("suite", ["md"], "Which of md, npt, aqs, neighbors.")
+_SUITE = flags.DEFINE_list("suite", ["md"], "Which of md, npt, aqs, neighbors, descriptors.")
 _SIZES = flags.DEFINE_list("sizes", ["10000"], "Atom counts.")
 _PRECISION = flags.DEFINE_list("precision", list(PRECISIONS), "Of ours; aqs is always float64.")
 _POTENTIAL = flags.DEFINE_string("potential", "mendelev2019", "Built-in name or setfl file.")
@@ -107,39 +108,6 @@ class Plan(NamedTuple):
     lammps_timestep: float
     table_points: int
     batch: tuple[int, ...]
-
-
-def row(name: str, ours: float, peer: float | None, unit: str, better: str = "") -> dict[str, Any]:
-    """One line of the result.
-
-    Args:
-      name: what was measured.
-      ours: our number.
-      peer: the peer's, or None.
-      unit: of both.
-      better: "less" or "more", whichever is better; empty where neither is and no ratio is due.
-    """
-    ratio = None
-    if better and peer is not None:
-        above, below = (peer, ours) if better == "less" else (ours, peer)
-        ratio = above / below if below else None
-    return {"name": name, "ours": ours, "peer": peer, "ratio": ratio, "unit": unit}
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text with aligned columns."""
-
-    def shown(value: Any) -> str:
-        return value if isinstance(value, str) else "-" if value is None else f"{value:.4g}"
-
-    names = ("name", "ours", "peer", "ratio", "unit")
-    cells = [names, *(tuple(shown(entry[name]) for name in names) for entry in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for name, *numbers, unit in cells:
-        right = (n.rjust(w) for n, w in zip(numbers, widths[1:4], strict=True))
-        lines.append("  ".join((name.ljust(widths[0]), *right, unit)))
-    return "\n".join(lines)
 
 
 def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
@@ -226,23 +194,6 @@ def allocate(
     return lists.allocate(structure, potential.cutoff, skin, slack, potential.density_cutoff)
 
 
-def seconds(function: Callable[..., Any], *args: Any) -> float:
-    """Wall time of a call, to the end of the computation it started [s]."""
-    start = time.perf_counter()
-    jax.block_until_ready(function(*args))
-    return time.perf_counter() - start
-
-
-def alternate(ours: Callable[[], Any], peer: Callable[[int], Any] | None, repeats: int):
-    """Results of ours and of the peer, which take turns; the peer is told the repeat."""
-    results: list[tuple[Any, Any]] = []
-    for repeat in range(repeats):
-        mine = ours()
-        results.append((mine, peer(repeat) if peer else None))
-    mine, other = zip(*results, strict=True)
-    return list(mine), list(other) if peer else []
-
-
 def lammps_dynamics(integrator: str, structure: Structure, temperature: float, plan: Plan):
     """A function of the repeat that runs LAMMPS and returns its timed loop; None without it."""
     peer = plan.peer
@@ -292,7 +243,7 @@ def on_gpu(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
 def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
     """The rows of `on_gpu`, on any device."""
     neighbors = run.state.neighbors
-    num_atoms, limit = neighbors.idx.shape[-1], bandwidth()
+    num_atoms, limit = len(run.state.force), bandwidth()
     rows = []
     for batch in plan.batch:
         states = batches.stack([run.state] * batch)
@@ -310,14 +261,15 @@ def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
 def bytes_per_atom_step(neighbors: lists.Neighbors) -> float:
     """Least traffic with the device's memory for one time step of one atom [bytes].
 
-    (4 + s) (K_in + K) + 21 w: the density reads the K_in inner rows of the list and the forces all
-    K, 4 bytes for the neighbour and s for its species, padding too; of w bytes are position,
-    momentum and force (each read and written, 18), density (written), and the slope of the
-    embedding energy (written and read). Neighbours' positions are taken to come from the cache.
+    (4 + s) (2 n + f) + 21 w: densities and forces each read the n places of the near zone of the
+    list and forces alone the f of the far zone, 4 bytes for the neighbour and s for its species,
+    padding too; of w bytes are position, momentum and force (each read and written, 18), density
+    (written), and the slope of the embedding energy (written and read). Neighbours' positions are
+    taken to come from the cache.
     """
-    spec, width = neighbors.spec, neighbors.fractional.dtype.itemsize
-    entry = neighbors.idx.dtype.itemsize + neighbors.other.dtype.itemsize
-    return float(entry * (spec.inner_capacity + spec.capacity) + 21 * width)
+    width = neighbors.fractional.dtype.itemsize
+    near, *far = (sum(b.idx.nbytes + b.other.nbytes for b in z.blocks) for z in neighbors.zones)
+    return (2 * near + sum(far)) / len(neighbors.fractional) + 21 * width
 
 
 def bandwidth(size: int = 2**28) -> float:
@@ -465,11 +417,18 @@ def other_lists(name: str, own: float, structure: Structure, plan: Plan) -> list
     return rows
 
 
+def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of descriptors of a glass, beside the tools of the field."""
+    glass = specimen("glass", num_atoms, plan)
+    return descriptor_suite.rows(glass, plan.potential, plan.repeats)
+
+
 SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {
     "md": functools.partial(dynamics, "md"),
     "npt": functools.partial(dynamics, "npt"),
     "aqs": shear,
     "neighbors": neighbor_lists,
+    "descriptors": descriptors,
 }
 
 

@@ -1,4 +1,4 @@
-"""Compute the 19 features of the glasses of a run.
+"""Compute the features of the glasses of a run.
 
     python experiments/describe.py --out=runs/quickstart
 

@@ -89,10 +89,11 @@ def settings() -> tuple[str, Settings]:
             base[field.name] = value
         if isinstance(field.default, tuple):
             base[field.name] = tuple(base[field.name])
-    try:
-        base["dense"] = tuple(int(width) for width in base["dense"])
-    except ValueError as error:
-        raise ValueError(f"--dense takes whole numbers, got {base['dense']}") from error
+    for name, kind, numbers in (("dense", int, "whole numbers"), ("radii", float, "numbers")):
+        try:
+            base[name] = tuple(kind(value) for value in base[name])
+        except ValueError as error:
+            raise ValueError(f"--{name} takes {numbers}, got {base[name]}") from error
     return preset, Settings(**base)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from stzjax import batches, labels, lanes, loading, nonaffine, relax
 from stzjax import neighbors as lists
 from stzjax.lanes import Lane, Protocol
-from stzjax.neighbors import Neighbors
+from stzjax.neighbors import Neighbors, Spec
 from stzjax.potentials.compact import compact
 from stzjax.potentials.eam import EAM
 from stzjax.relax import RelaxConfig
@@ -317,8 +317,8 @@ def shear_many(
     yield from _Flight(iter(jobs), potential, config, num_lanes).runs(on_step)
 
 
-_SLACK, _LOOSEST = 1.03, 4.0
-"""Spare places of the neighbour lists, at first and at most."""
+_SLACK = 1.03
+"""Spare places of the neighbour lists, at first."""
 
 
 class _Flight:
@@ -329,27 +329,26 @@ class _Flight:
         self.protocol = config.protocol
         self.width = max(1, num_lanes // 8)
         self.base = potential
-        self.slack = _SLACK
         first = list(itertools.islice(jobs, num_lanes))
         if not first:
             self.logs: list[_Log | None] = []
             return
         self.potential = compact(potential, first[0].structure.elements)
         self.logs = [_Log(self._checked(job)) for job in first]
-        shapes = self._allocate(first[0].structure)
-        self.state = batches.stack([self._lane(job, *shapes) for job in first])
+        specs = self._shapes(first[0].structure)
+        self.state = batches.stack([self._lane(job, *specs) for job in first])
 
     def _checked(self, job: Job) -> Job:
         return job._replace(direction=loading.canonical(job.direction))
 
-    def _allocate(self, structure: Structure) -> tuple[Neighbors, Neighbors]:
-        """Lists for forces and for D²min."""
-        make = functools.partial(lists.allocate, structure, skin=self.config.skin, slack=self.slack)
-        inner = self.base.density_cutoff
-        return make(self.base.cutoff, inner=inner), make(self.config.d2min_cutoff)
+    def _shapes(self, structure: Structure) -> tuple[Spec, Spec]:
+        """Of lists for forces and for D²min."""
+        make = functools.partial(lists.allocate, structure, skin=self.config.skin, slack=_SLACK)
+        forces = make(self.base.cutoff, inner=self.base.density_cutoff)
+        return forces.spec, make(self.config.d2min_cutoff).spec
 
-    def _lane(self, job: Job, shape: Neighbors, bonds: Neighbors) -> Lane:
-        found, near = (lists.rebuild(one, job.structure) for one in (shape, bonds))
+    def _lane(self, job: Job, spec: Spec, spec_near: Spec) -> Lane:
+        found, near = (lists.make(one, job.structure) for one in (spec, spec_near))
         tilt = jnp.asarray(loading.generator(job.direction))
         lane = lanes.begin(job.structure, tilt, found, near, self.protocol)
         short = found.overflow | near.overflow
@@ -398,11 +397,7 @@ class _Flight:
             self._set(place, code=lanes.IDLE)
             return
         self.logs[place] = _Log(self._checked(job))
-        shapes = (
-            jax.tree.map(lambda x: x[place], one).replace(overflow=jnp.zeros((), bool))
-            for one in (self.state.neighbors, self.state.bonds)
-        )
-        lane = self._lane(job, *shapes)
+        lane = self._lane(job, self.state.neighbors.spec, self.state.bonds.spec)
         self.state = jax.tree.map(lambda x, new: x.at[place].set(new), self.state, lane)
 
     def _widen(self) -> None:
@@ -412,24 +407,19 @@ class _Flight:
         now = [one.structure for one in lane]
         past = [_relaxed(one, self.config) for one in lane]
         short = int(np.flatnonzero(np.asarray(self.state.code) == lanes.OVERFLOW)[0])
-        while self.slack < _LOOSEST:
-            self.slack *= 1.15
-            shape, bonds = self._allocate(now[short])
-            found = [lists.rebuild(shape, structure) for structure in now]
-            near = [lists.rebuild(bonds, structure) for structure in past]
-            if any(bool(one.overflow) for one in (*found, *near)):
-                continue
-            running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
-            longer = {"neighbors": batches.stack(found), "bonds": batches.stack(near)}
-            self.state = self.state.replace(code=running, **longer)
-            return
-        raise ValueError("the neighbour lists overflow at any length: the atoms clump")
+        longer = []
+        for old, glasses in ((self.state.neighbors, now), (self.state.bonds, past)):
+            spec = lists.longer(old.spec, glasses[short])
+            longer.append(batches.stack(lists.fitted(spec, glasses)))
+        found, near = longer
+        running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
+        self.state = self.state.replace(code=running, neighbors=found, bonds=near)
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:
     """Pairs (P, 2) closer than the cut-off, each once."""
     near = np.asarray(nonaffine.near(structure, neighbors, cutoff))
-    idx = np.asarray(neighbors.idx)
+    idx = np.asarray(lists.table(neighbors))
     atom = np.broadcast_to(np.arange(idx.shape[1]), idx.shape)
     pairs = np.stack([atom[near], idx[near]], axis=1)
     return pairs[pairs[:, 0] < pairs[:, 1]]

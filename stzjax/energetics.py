@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from stzjax import kernels
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.neighbors import Neighbors
+from stzjax.neighbors import Neighbors, Zone
 from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
 
@@ -24,12 +24,14 @@ class Bonds(NamedTuple):
     """The bonds of a neighbour list, one column per atom.
 
     Attributes:
+      idx: (K, N) neighbours; N where there is none.
       vectors: (3, K, N) from the atom to its neighbour [Å]; padding holds arbitrary vectors.
       r: (K, N) lengths [Å]; padding and nothing else is put at the cut-off.
       own: (1, N) species of the atom, in the potential's order.
       other: (K, N) species of the neighbour, in the potential's order.
     """
 
+    idx: Array
     vectors: Array
     r: Array
     own: Array
@@ -61,9 +63,10 @@ def _renumber(species: Array, elements: tuple[str, ...], potential: EAM) -> Arra
 def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     """Bond vectors, lengths and species of a structure under a neighbour list."""
     species = species_in(structure, potential)
-    other = jnp.take(species, neighbors.idx, mode="clip")
-    r = kernels.lengths(structure.fractional, structure.cell, neighbors.idx, potential.cutoff)
-    return Bonds(structures.bonds(structure, neighbors.idx), r, species[None], other)
+    idx = lists.table(neighbors)
+    other = jnp.take(species, idx, mode="clip")
+    r = kernels.lengths(structure.fractional, structure.cell, idx, potential.cutoff)
+    return Bonds(idx, structures.bonds(structure, idx), r, species[None], other)
 
 
 @jax.custom_jvp
@@ -112,13 +115,17 @@ def _materialise(primal: Array, tangent) -> Array:
 def _arguments(structure: Structure, potential: EAM, neighbors: Neighbors | None):
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     species = species_in(structure, potential)
-    rows = lists.inner_rows(neighbors, potential.density_cutoff)
-    other = _renumber(neighbors.other, structure.elements, potential)
-    zones = kernels.Zones(
-        kernels.Zone(neighbors.idx[:rows], other[:rows]),
-        kernels.Zone(neighbors.idx[rows:], other[rows:]),
+    zones = tuple(_renumbered(zone, structure.elements, potential) for zone in neighbors.zones)
+    split = 1 if potential.density_cutoff <= neighbors.spec.inner else len(zones)
+    near_far = kernels.Zones(zones[:split], zones[split:])
+    return structure.fractional, structure.cell, potential, species, near_far
+
+
+def _renumbered(zone: Zone, elements: tuple[str, ...], potential: EAM) -> Zone:
+    blocks = (
+        block.replace(other=_renumber(block.other, elements, potential)) for block in zone.blocks
     )
-    return structure.fractional, structure.cell, potential, species, zones
+    return zone.replace(blocks=tuple(blocks))
 
 
 def energy(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:

@@ -1,6 +1,6 @@
 """The passes over a neighbour list behind `energetics`: pure array code, without scatter.
 
-The hot path is four passes over a (K, N) table of bonds: lengths, densities, bond weights, and
+The hot path is four passes over the tables of bonds: lengths, densities, bond weights, and
 the weighted sums. XLA's CPU backend would fuse them into one loop that evaluates the potential
 again for each force component, so each pass is given a computation of its own (`fusion.apart`).
 The sums run over fractional bond components: one gather each, and the cell acts on the result.
@@ -9,7 +9,9 @@ Every function takes (fractional (N, 3), cell (3, 3) [Å], potential, species (N
 order, zones) and can be differentiated by forward mode, and to the potential's parameters.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -18,37 +20,31 @@ from jax import Array
 
 from stzjax import structure as structures
 from stzjax.fusion import apart
+from stzjax.neighbors import Zone
 from stzjax.potentials.eam import EAM, slope
 
 
-class Zone(NamedTuple):
-    """Rows of a neighbour list.
-
-    Attributes:
-      idx: (K, N) neighbours; N where there is none.
-      other: (K, N) their species, in the potential's order; arbitrary where there is none.
-    """
-
-    idx: Array
-    other: Array
-
-
 class Zones(NamedTuple):
-    """A list in two parts: the pairs that densities reach, and those that only φ does.
+    """A list in two parts; the species in it are in the potential's order.
 
     Attributes:
-      near: first rows of the list.
-      far: the rest, every pair of which is beyond the potential's `density_cutoff`.
+      near: zones with the pairs that densities reach, and perhaps others.
+      far: zones every pair of which is beyond the potential's `density_cutoff`.
     """
 
-    near: Zone
-    far: Zone
+    near: tuple[Zone, ...]
+    far: tuple[Zone, ...]
 
 
-def _component(column: Array, idx: Array) -> Array:
-    """One fractional component of the bonds, (K, N); arbitrary for padding."""
+def _blocks(zone: Zone, *values: Array) -> Iterator[tuple]:
+    """Each table of a zone, and its part of values of the atoms (N,)."""
+    return zip(zone.blocks, *map(zone.split, values), strict=True)
+
+
+def _component(column: Array, own: Array, idx: Array) -> Array:
+    """One fractional component of the bonds of a table, (K, n); arbitrary for padding."""
     # Padding (idx = N) is clipped to the last atom; whoever uses the bond masks it by its length.
-    return structures.minimum_image(jnp.take(column, idx, mode="clip") - column)
+    return structures.minimum_image(jnp.take(column, idx, mode="clip") - own)
 
 
 def _columns(fractional: Array) -> tuple[Array, Array, Array]:
@@ -57,38 +53,57 @@ def _columns(fractional: Array) -> tuple[Array, Array, Array]:
 
 
 def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
-    """Bond lengths (K, N) [Å]; padding is put at the cut-off, where everything is zero."""
-    return _lengths(_columns(fractional), cell, idx, cutoff)
+    """Bond lengths (K, N) [Å] of a whole table; padding is put at the cut-off."""
+    columns = _columns(fractional)
+    return _lengths(columns, columns, cell, idx, cutoff)
 
 
-def _lengths(columns, cell: Array, idx: Array, cutoff: float) -> Array:
-    x, y, z = structures.cartesian(cell, *(_component(column, idx) for column in columns))
+def _lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
+    """Bond lengths (K, n) [Å]; padding is put at the cut-off, where everything is zero."""
+    parts = (_component(c, mine, idx) for c, mine in zip(columns, own, strict=True))
+    x, y, z = structures.cartesian(cell, *parts)
     square = x * x + y * y + z * z
-    return jnp.sqrt(jnp.where(idx < idx.shape[1], square, cutoff * cutoff))
+    return jnp.sqrt(jnp.where(idx < len(columns[0]), square, cutoff * cutoff))
 
 
 class _Bonds(NamedTuple):
-    """Lengths of the bonds (K, N) by zone [Å], and densities of the atoms (N,)."""
+    """Lengths of the bonds of a zone, a table (K, n) for each of its blocks [Å]."""
 
-    near: Array
-    far: Array
-    density: Array
+    zone: Zone
+    lengths: list[Array]
 
 
-def _bonds(columns, cell, potential: EAM, species, zones: Zones) -> _Bonds:
-    anchor = potential.anchor
+def _measured(columns, cell: Array, potential: EAM, zones: tuple[Zone, ...]) -> list[_Bonds]:
 
-    def measure(columns, cell, idx):
-        return _lengths(columns, cell, idx, potential.cutoff)
+    def measure(columns, own, cell, idx):
+        return _lengths(columns, own, cell, idx, potential.cutoff)
 
-    def density(r, other, potential):
-        return jnp.sum(potential.density(r, species[None], other), axis=0)
+    def of(zone: Zone) -> list[Array]:
+        return [
+            apart(measure, potential.anchor, columns, tuple(own), cell, block.idx)
+            for block, *own in _blocks(zone, *columns)
+        ]
 
-    near = apart(measure, anchor, columns, cell, zones.near.idx)
-    far = near[:0]
-    if len(zones.far.idx):
-        far = apart(measure, anchor, columns, cell, zones.far.idx)
-    return _Bonds(near, far, apart(density, anchor, near, zones.near.other, potential))
+    return [_Bonds(zone, of(zone)) for zone in zones]
+
+
+def _density(near: list[_Bonds], potential: EAM, species) -> Array:
+    """Densities of the atoms, (N,)."""
+
+    def density(r, own, other, potential):
+        return jnp.sum(potential.density(r, own[None], other), axis=0)
+
+    def of(zone: Zone, lengths: list[Array]) -> list[Array]:
+        return [
+            apart(density, potential.anchor, r, own, block.other, potential)
+            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
+        ]
+
+    return _total(zone.join(of(zone, lengths)) for zone, lengths in near)
+
+
+def _total(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _by_core(function: Callable, r: Array, potential: EAM, *args):
@@ -115,87 +130,117 @@ def _beyond(function: Callable, r: Array, potential: EAM, *args):
     )
 
 
+class _Measured(NamedTuple):
+    """Bonds of the near and of the far zones, and densities of the atoms (N,)."""
+
+    near: list[_Bonds]
+    far: list[_Bonds]
+    density: Array
+
+
+def _measure(columns, cell, potential: EAM, species, zones: Zones) -> _Measured:
+    near, far = (_measured(columns, cell, potential, some) for some in zones)
+    return _Measured(near, far, _density(near, potential, species))
+
+
 def atomic_energy(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Energies of the atoms, (N,) [eV]."""
-    bonds = _bonds(_columns(fractional), cell, potential, species, zones)
-    return _energies(bonds, potential, species, zones)
+    bonds = _measure(_columns(fractional), cell, potential, species, zones)
+    return _energies(bonds, potential, species)
 
 
-def _energies(bonds: _Bonds, potential: EAM, species, zones: Zones) -> Array:
+def _energies(bonds: _Measured, potential: EAM, species) -> Array:
 
-    def pairs(r, closest, other, potential):
-        return 0.5 * jnp.sum(potential.pair(r, species[None], other, closest), axis=0)
+    def pairs(r, closest, own, other, potential):
+        return 0.5 * jnp.sum(potential.pair(r, own[None], other, closest), axis=0)
 
-    total = _by_core(pairs, bonds.near, potential, zones.near.other, potential)
-    if len(zones.far.idx):
-        total = total + _beyond(pairs, bonds.far, potential, zones.far.other, potential)
-    return total + potential.embedding(bonds.density, species)
+    def of(zone: Zone, lengths: list[Array], evaluate: Callable) -> Array:
+        parts = [
+            evaluate(pairs, r, potential, own, block.other, potential)
+            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
+        ]
+        return zone.join(parts)
 
-
-def _weights(bonds: _Bonds, potential: EAM, species, zones: Zones) -> list[Array]:
-    """(dE/dr) / r of every bond, (K, N) for each zone [eV/Å²]; zero for padding."""
-    own = species[None]
-    rise = slope(lambda d: potential.embedding(d, species), bonds.density)
-
-    def near(r, closest, idx, other, rise, potential):
-        there = jnp.take(rise, idx, mode="clip")
-        return potential.bond_weight(r, own, other, rise[None], there, closest)
-
-    def far(r, closest, other, potential):
-        return potential.pair_weight(r, own, other, closest)
-
-    args = zones.near.idx, zones.near.other, rise, potential
-    weights = [_by_core(near, bonds.near, potential, *args)]
-    if len(zones.far.idx):
-        weights.append(_beyond(far, bonds.far, potential, zones.far.other, potential))
-    return weights
+    parts = [of(*some, _by_core) for some in bonds.near] + [
+        of(*some, _beyond) for some in bonds.far
+    ]
+    return _total(parts) + potential.embedding(bonds.density, species)
 
 
 class _Pulls(NamedTuple):
-    """One zone: its list (K, N), weights (K, N) [eV/Å²] and lengths (K, N) [Å] of the bonds."""
+    """A zone with weights [eV/Å²] and lengths [Å] of its bonds, a table (K, n) for each block."""
 
-    idx: Array
-    weight: Array
-    r: Array
-
-
-def _pulls(columns, cell, potential: EAM, species, zones: Zones) -> list[_Pulls]:
-    bonds = _bonds(columns, cell, potential, species, zones)
-    return _pulls_of(bonds, potential, species, zones)
+    zone: Zone
+    weights: list[Array]
+    lengths: list[Array]
 
 
-def _pulls_of(bonds: _Bonds, potential: EAM, species, zones: Zones) -> list[_Pulls]:
-    weights = _weights(bonds, potential, species, zones)
-    used = (zones.near.idx, bonds.near), (zones.far.idx, bonds.far)
-    return [
-        _Pulls(idx, weight, r)
-        for (idx, r), weight in zip(used[: len(weights)], weights, strict=True)
+def _pulls(bonds: _Measured, potential: EAM, species) -> list[_Pulls]:
+    """Weights (dE/dr) / r of all bonds; zero for padding."""
+    rise = slope(lambda d: potential.embedding(d, species), bonds.density)
+
+    def near(r, closest, idx, other, own, mine, rise, potential):
+        there = jnp.take(rise, idx, mode="clip")
+        return potential.bond_weight(r, own[None], other, mine[None], there, closest)
+
+    def far(r, closest, other, own, potential):
+        return potential.pair_weight(r, own[None], other, closest)
+
+    def of_near(zone: Zone, lengths: list[Array]) -> list[Array]:
+        return [
+            _by_core(near, r, potential, block.idx, block.other, *own, rise, potential)
+            for r, (block, *own) in zip(lengths, _blocks(zone, species, rise), strict=True)
+        ]
+
+    def of_far(zone: Zone, lengths: list[Array]) -> list[Array]:
+        return [
+            _beyond(far, r, potential, block.other, own, potential)
+            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
+        ]
+
+    return [_Pulls(zone, of_near(zone, r), r) for zone, r in bonds.near] + [
+        _Pulls(zone, of_far(zone, r), r) for zone, r in bonds.far
     ]
+
+
+def _all_pulls(columns, cell, potential: EAM, species, zones: Zones) -> list[_Pulls]:
+    return _pulls(_measure(columns, cell, potential, species, zones), potential, species)
 
 
 def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Σ_j w r_ij, (N, 3) [eV/Å]."""
 
-    def total(column, idx, weight):
-        return jnp.sum(weight * _component(column, idx), axis=0)
+    def total(column, own, idx, weight):
+        return jnp.sum(weight * _component(column, own, idx), axis=0)
+
+    def of(zone: Zone, weights: list[Array], column: Array) -> Array:
+        parts = [
+            apart(total, potential.anchor, column, own, block.idx, weight)
+            for weight, (block, own) in zip(weights, _blocks(zone, column), strict=True)
+        ]
+        return zone.join(parts)
 
     # One component at a time: the three sums in one loop are slower by half.
-    parts = (
-        sum(apart(total, potential.anchor, column, p.idx, p.weight) for p in pulls)
-        for column in columns
-    )
+    parts = (_total(of(p.zone, p.weights, column) for p in pulls) for column in columns)
     return jnp.stack(structures.cartesian(cell, *parts), axis=-1)
 
 
 def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
 
-    def total(first, second, idx, weight):
-        return jnp.sum(weight * _component(first, idx) * _component(second, idx), axis=0)
+    def total(first, second, one, two, idx, weight):
+        product = _component(first, one, idx) * _component(second, two, idx)
+        return jnp.sum(weight * product, axis=0)
+
+    def of(zone: Zone, weights: list[Array], first: Array, second: Array) -> Array:
+        parts = [
+            apart(total, potential.anchor, first, second, *own, block.idx, weight)
+            for weight, (block, *own) in zip(weights, _blocks(zone, first, second), strict=True)
+        ]
+        return zone.join(parts)
 
     def moment(a: int, b: int) -> Array:
-        first, second = columns[a], columns[b]
-        return sum(apart(total, potential.anchor, first, second, p.idx, p.weight) for p in pulls)
+        return _total(of(p.zone, p.weights, columns[a], columns[b]) for p in pulls)
 
     # As in `_sum_forces`, one sum at a time; the tensor is symmetric.
     moments = {(a, b): moment(a, b) for a in range(3) for b in range(a, 3)}
@@ -215,22 +260,25 @@ def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
     def total(weight, r):
         return jnp.sum(weight * r * r, axis=0)
 
-    parts = [apart(total, potential.anchor, p.weight, p.r) for p in pulls]
     # A small difference of large numbers: in float64 whatever the dtype of the run.
-    return 0.5 * jnp.sum(sum(parts[1:], parts[0]), dtype=jnp.float64)
+    return 0.5 * _total(
+        jnp.sum(apart(total, potential.anchor, weight, r), dtype=jnp.float64)
+        for p in pulls
+        for weight, r in zip(p.weights, p.lengths, strict=True)
+    )
 
 
 def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
     columns = _columns(fractional)
-    pulls = _pulls(columns, cell, potential, species, zones)
+    pulls = _all_pulls(columns, cell, potential, species, zones)
     return _sum_forces(columns, cell, potential, pulls)
 
 
 def atomic_virial(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Virials of the atoms, (N, 3, 3) [eV]."""
     columns = _columns(fractional)
-    pulls = _pulls(columns, cell, potential, species, zones)
+    pulls = _all_pulls(columns, cell, potential, species, zones)
     return jnp.moveaxis(_sum_virials(columns, cell, potential, pulls), -1, 0)
 
 
@@ -239,7 +287,7 @@ def forces_and_virial(
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
     columns = _columns(fractional)
-    pulls = _pulls(columns, cell, potential, species, zones)
+    pulls = _all_pulls(columns, cell, potential, species, zones)
     virial = _total_virial(columns, cell, potential, pulls)
     return _sum_forces(columns, cell, potential, pulls), virial
 
@@ -249,7 +297,7 @@ def forces_and_trace(
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
     columns = _columns(fractional)
-    pulls = _pulls(columns, cell, potential, species, zones)
+    pulls = _all_pulls(columns, cell, potential, species, zones)
     return _sum_forces(columns, cell, potential, pulls), _sum_trace(potential, pulls)
 
 
@@ -258,7 +306,7 @@ def energy_and_virial(
 ) -> tuple[Array, Array]:
     """Energy [eV] and virial (3, 3) [eV] of all atoms."""
     columns = _columns(fractional)
-    bonds = _bonds(columns, cell, potential, species, zones)
-    energy = jnp.sum(_energies(bonds, potential, species, zones))
-    pulls = _pulls_of(bonds, potential, species, zones)
+    bonds = _measure(columns, cell, potential, species, zones)
+    energy = jnp.sum(_energies(bonds, potential, species))
+    pulls = _pulls(bonds, potential, species)
     return energy, _total_virial(columns, cell, potential, pulls)

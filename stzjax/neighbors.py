@@ -1,16 +1,15 @@
 """Neighbour lists that are strain-aware, batched and never silently short.
 
-A list is a (K, N) table, one column per atom, so that sums over neighbours run along the slow
-axis and vectorise over atoms. Empty places carry N. On request the first rows hold every pair
-within a shorter, inner cut-off, so that what needs those alone need not look at the rest.
-
-The search is array code without scatter, sort or atomics per pair: atoms are sorted into cells;
-each atom checks the runs of atoms in the columns of cells around it; the answers are packed into
-bits, and the k-th neighbour is the k-th bit that is set. BUILD_NOTES.md compares it with others.
+A list is made of tables (K, n), one column per atom, so that sums over neighbours run along the
+slow axis and vectorise over atoms; empty places carry N. Atoms are ranked by how many neighbours
+they have and share a table with their like, or all would be as long as the longest; `table` puts
+one together for whoever wants it whole. On request pairs within a shorter, inner cut-off come in
+tables of their own, so that what needs those alone need not look at the rest.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.struct
@@ -19,37 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from stzjax import cells
 from stzjax import structure as structures
+from stzjax.cells import FAR, NEAR, Grid, Runs
 from stzjax.fusion import apart
 from stzjax.structure import Structure
 
-_MARGIN = 1e-3
-"""Pairs are searched in float32; so much further, that rounding loses none [Å]."""
+_SHARES = (0.7, 1.0)
+"""Shares of the atoms, those with fewest neighbours first, at which one table ends."""
 
-_WORD = 32
-_NEAR, _FAR = 1, 2
+_RANKED_FROM = 2000
+"""Fewer atoms share one table: there the passes over short tables cost more than empty places."""
 
-
-class Grid(NamedTuple):
-    """Cells of the search; static.
-
-    Attributes:
-      cells: number along each cell vector; one where the cell is not divided.
-      reach: cells on either side to look into, along each cell vector.
-      words: bit words of each column of cells.
-      width: bits used of a word; a column has room for words × width atoms.
-    """
-
-    cells: tuple[int, int, int]
-    reach: tuple[int, int, int]
-    words: int
-    width: int
-
-    @property
-    def columns(self) -> list[tuple[int, int]]:
-        """Offsets along the first two cell vectors of the columns around an atom."""
-        a, b = (range(-m, m + 1) for m in self.reach[:2])
-        return [(i, j) for i in a for j in b]
+_LONGER, _LOOSEST = 1.05, 4.0
+"""By how much the spare places grow at a time, and at most."""
 
 
 class Spec(NamedTuple):
@@ -57,35 +39,79 @@ class Spec(NamedTuple):
 
     Attributes:
       cutoff: every pair closer than this is in the list while it is valid [Å].
-      inner: every pair closer than this is in the first `inner_capacity` rows [Å].
+      inner: every pair closer than this is in the first zone [Å].
       skin: extra distance of the search [Å].
-      capacity: places per atom, K.
-      inner_capacity: rows for the inner pairs; K where `inner` is the cut-off itself.
+      near: places per atom in each table of the first zone, the shortest first.
+      far: the same of the second zone; empty where `inner` is the cut-off itself.
       grid: cells of the search.
     """
 
     cutoff: float
     inner: float
     skin: float
-    capacity: int
-    inner_capacity: int
+    near: tuple[int, ...]
+    far: tuple[int, ...]
     grid: Grid
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the whole table, K."""
+        return sum(max(rows) for rows in (self.near, self.far) if rows)
+
+
+class Block(flax.struct.PyTreeNode):
+    """Neighbours of some atoms.
+
+    Attributes:
+      idx: (K, n) neighbours of each atom; N where there is none.
+      other: (K, n) their species, as in the structure; arbitrary where there is none.
+    """
+
+    idx: Array
+    other: Array
+
+
+class Zone(flax.struct.PyTreeNode):
+    """Neighbours of all atoms within a range of distances, in tables for a part of them each.
+
+    Attributes:
+      blocks: the tables; a single one holds the atoms in their own order.
+      order: (N,) the atoms as they follow each other in the tables.
+      place: (N,) where each atom stands in that order.
+    """
+
+    blocks: tuple[Block, ...]
+    order: Array
+    place: Array
+
+    def split(self, values: Array) -> list[Array]:
+        """Values of the atoms (N,), table by table."""
+        if len(self.blocks) == 1:
+            return [values]
+        ranked = jnp.take(values, self.order, mode="clip")
+        sizes = [block.idx.shape[-1] for block in self.blocks]
+        return jnp.split(ranked, np.cumsum(sizes)[:-1])
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Values of the atoms (..., N) from what was computed for each table (..., n)."""
+        if len(self.blocks) == 1:
+            return parts[0]
+        return jnp.take(jnp.concatenate(parts, axis=-1), self.place, axis=-1, mode="clip")
 
 
 class Neighbors(flax.struct.PyTreeNode):
     """A neighbour list and the configuration it was made for.
 
     Attributes:
-      idx: (K, N) neighbours of each atom; N where there is none.
-      other: (K, N) species of the neighbours, as in the structure; arbitrary where there is none.
+      zones: the pairs within the inner cut-off and the others; all in one zone if that is the
+        cut-off itself.
       fractional: (N, 3) positions when the list was made.
       cell: (3, 3) cell when the list was made [Å].
       overflow: True once a search found more pairs than fit; the list must be allocated anew.
       spec: static shape.
     """
 
-    idx: Array
-    other: Array
+    zones: tuple[Zone, ...]
     fractional: Array
     cell: Array
     overflow: Array
@@ -119,258 +145,166 @@ def allocate(
         )
     skin = min(skin, math.floor(1e3 * (float(heights.min()) / 2.0 - cutoff)) / 1e3)
     inner = cutoff if inner is None else min(inner, cutoff)
-    grid = _grid(structure, cutoff + skin, heights, slack)
-    rows = _places(structure, grid, inner + skin, cutoff + skin, slack)
+    grid = cells.divide(structure, cutoff + skin, heights, slack)
+    near, far = _places(structure, grid, inner + skin, cutoff + skin, slack)
     if inner == cutoff:
-        rows[1] = 0  # All pairs are near.
-    spec = Spec(float(cutoff), float(inner), skin, sum(rows), rows[0], grid)
-    empty = jnp.zeros((spec.capacity, structure.num_atoms), jnp.int32)
-    blank = Neighbors(
-        idx=empty,
-        other=empty.astype(jnp.int8),
-        fractional=structure.fractional,
-        cell=structure.cell,
-        overflow=jnp.zeros((), bool),
-        spec=spec,
-    )
-    return rebuild(blank, structure)
+        far = ()  # All pairs are near.
+    spec = Spec(float(cutoff), float(inner), skin, near, far, grid)
+    return make(spec, structure)
 
 
-def _round_up(count: float, multiple: int) -> int:
-    return multiple * math.ceil(count / multiple)
+def _ends(num_atoms: int, num_tables: int) -> list[int]:
+    """Where the tables end in the ranking of the atoms."""
+    if num_tables == 1:
+        return [num_atoms]
+    return [round(share * num_atoms) for share in _SHARES]
 
 
-def _grid(structure: Structure, distance: float, heights: np.ndarray, slack: float) -> Grid:
-    """The division of the cell that leaves the fewest candidates, from the occupancy found."""
-    best: tuple[float, Grid] | None = None
-    for across in (1, 2, 3):
-        for along in (1, 2, 3):
-            divided = [
-                _divide(height, reach, distance)
-                for height, reach in zip(heights, (across, across, along), strict=True)
-            ]
-            cells, reach = zip(*divided, strict=True)
-            longest = _longest_run(structure, cells, reach)
-            room = min(_round_up(longest * slack, 4), _round_up(structure.num_atoms, 4))
-            words = math.ceil(room / _WORD)
-            grid = Grid(cells, reach, words, math.ceil(room / words))
-            cost = len(grid.columns) * (words * grid.width + 8)
-            if best is None or cost < best[0]:
-                best = cost, grid
-    assert best is not None
-    return best[1]
-
-
-def _divide(height: float, reach: int, distance: float) -> tuple[int, int]:
-    """Cells along one cell vector and how many to look into; no division if that is nearly all."""
-    # A little spare, so that a cell that shrinks or shears a little keeps its grid.
-    cells = int(0.97 * reach * height / (distance + _MARGIN))
-    return (cells, reach) if cells > 2 * reach + 1 else (1, 0)
-
-
-def _longest_run(structure: Structure, cells, reach) -> int:
-    """Most atoms in the stretch of a column that one atom looks at."""
-    # What is not finite shows in the forces, whatever its neighbours.
-    finite = np.nan_to_num(structures.wrap(np.asarray(structure.fractional)))
-    at = np.floor(finite * cells).astype(int)
-    counts = np.zeros(cells, int)
-    np.add.at(counts, tuple(np.minimum(at, np.array(cells) - 1).T), 1)
-    runs = sum(np.roll(counts, shift, axis=2) for shift in range(-reach[2], reach[2] + 1))
-    return int(np.max(runs))
-
-
-def _places(structure: Structure, grid: Grid, near: float, far: float, slack: float) -> list[int]:
-    """Rows for the pairs within `near` and for those between `near` and `far`."""
+def _places(
+    structure: Structure, grid: Grid, near: float, far: float, slack: float
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows of the tables for pairs within `near` and between `near` and `far` [Å]."""
+    num_atoms = structure.num_atoms
     wrapped = structures.wrap(structure.fractional)
     zone = _jit_zones(structure.cell, _jit_runs(wrapped, grid), grid, near, far)
-    occupancy = [int(jnp.max(jnp.sum(zone == kind, axis=(1, 2)))) for kind in (_NEAR, _FAR)]
-    most = max(structure.num_atoms - 1, 1)
+    num_tables = len(_SHARES) if num_atoms >= _RANKED_FROM else 1
+    last = np.array(_ends(num_atoms, num_tables)) - 1
     # Coarse steps, so that lists of like structures share one shape and one compiled loop.
-    return [min(_round_up(max(count, 1) * slack, 8), _round_up(most, 8)) for count in occupancy]
+    step = 8 if num_tables == 1 else 2
+    most = cells.round_up(max(num_atoms - 1, 1), step)
+
+    def rows(kind: int) -> tuple[int, ...]:
+        counts = np.sort(np.asarray(jnp.sum(zone == kind, axis=(1, 2))))
+        return tuple(min(cells.round_up(max(int(n), 1) * slack, step), most) for n in counts[last])
+
+    return rows(NEAR), rows(FAR)
 
 
-class _Runs(NamedTuple):
-    """Stretches of cell-sorted atoms that each atom looks at.
-
-    Attributes:
-      order: (E,) atoms sorted by cell; each column twice in a row, so that no stretch wraps.
-      start: (W, N) where the stretch of each column begins in `order`.
-      length: (W, N) atoms in it.
-      itself: (2, N) where the atom itself stands in `order`.
-      columns: (3, E) fractional positions in `order`, float32.
-      own: (3, N) the same of each atom.
-    """
-
-    order: Array
-    start: Array
-    length: Array
-    itself: Array
-    columns: Array
-    own: Array
-
-
-def _runs(wrapped: Array, grid: Grid) -> _Runs:
-    num_atoms = wrapped.shape[0]
-    atoms = jnp.arange(num_atoms, dtype=jnp.int32)
-    own = wrapped.T.astype(jnp.float32)
-    if grid.cells == (1, 1, 1):
-        everyone = jnp.full((1, num_atoms), num_atoms, jnp.int32)
-        start = jnp.zeros_like(everyone)
-        return _Runs(atoms, start, everyone, jnp.stack([atoms, atoms]), own, own)
-    gx, gy, gz = grid.cells
-    at = jnp.minimum((wrapped * jnp.array(grid.cells)).astype(jnp.int32), jnp.array(grid.cells) - 1)
-    x, y, z = at.T.astype(jnp.int32)
-    flat = (x * gy + y) * gz + z
-    # Cell and atom in one number: several times faster to sort than a pair of arrays.
-    keys = jnp.sort(flat.astype(jnp.int64) * num_atoms + atoms)
-    order = (keys % num_atoms).astype(jnp.int32)
-    sizes = jnp.zeros(gx * gy * gz + 1, jnp.int32).at[flat + 1].add(1)
-    count = jnp.cumsum(sizes, dtype=jnp.int32)
-    # Each column's atoms stand twice in a row: a stretch that leaves at the top goes on below.
-    column = (x * gy + y)[order]
-    bottom, top = count[column * gz], count[(column + 1) * gz]
-    first = atoms + bottom
-    second = first + (top - bottom)
-    doubled = jnp.zeros(2 * num_atoms, jnp.int32).at[first].set(order).at[second].set(order)
-    itself = jnp.zeros((2, num_atoms), jnp.int32).at[:, order].set(jnp.stack([first, second]))
-    depth = 2 * grid.reach[2] + 1
-    lowest = jnp.where(z < grid.reach[2], z + gz, z) - grid.reach[2]
-    i, j = (jnp.array(side, jnp.int32)[:, None] for side in zip(*grid.columns, strict=True))
-    base = ((x + i) % gx * gy + (y + j) % gy) * gz
-    bottom, top = count[base], count[base + gz]
-    begin = count[base + lowest]
-    beyond = lowest + depth - gz
-    wraps = beyond > 0
-    end = count[base + jnp.where(wraps, beyond, lowest + depth)]
-    end = jnp.where(wraps, end + (top - bottom), end)
-    columns = jnp.take(own, doubled, axis=1, mode="clip")
-    return _Runs(doubled, begin + bottom, end - begin, itself, columns, own)
-
-
-def _zones(cell: Array, runs: _Runs, grid: Grid, near: float, far: float) -> Array:
-    """Which candidates are neighbours, (N, W, P): 0 none, 1 within `near`, 2 within `far` [Å]."""
-    places = grid.words * grid.width
-    cell = cell.astype(jnp.float32)
-    start, length = runs.start.T, runs.length.T
-
-    def component(column: Array, own: Array) -> Array:
-        # Slices, not single elements: the loop along a stretch then loads whole vectors.
-        padded = jnp.pad(column, (0, places))
-        there = jax.vmap(jax.vmap(lambda at: jax.lax.dynamic_slice(padded, (at,), (places,))))
-        return structures.minimum_image(there(start) - own[:, None, None])
-
-    x, y, z = (component(runs.columns[a], runs.own[a]) for a in range(3))
-    x, y, z = structures.cartesian(cell, x, y, z)
-    square = x * x + y * y + z * z
-    rank = jnp.arange(places, dtype=jnp.int32)
-    place = start[..., None] + rank
-    itself = runs.itself[:, :, None, None]
-    real = (rank < length[..., None]) & (place != itself[0]) & (place != itself[1])
-    zone = jnp.where(square < (near + _MARGIN) ** 2, _NEAR, _FAR)
-    # Not bytes: XLA's CPU backend vectorises this loop for words only, three times faster.
-    return jnp.where(real & (square < (far + _MARGIN) ** 2), zone, 0).astype(jnp.int32)
-
-
-def _pack(zone: Array, kind: int, grid: Grid) -> Array:
-    """One bit for each candidate (N, W, P) of a kind, in words (W × words, N)."""
-    bits = zone.reshape(len(zone), -1, grid.width) == kind
-    place = jnp.arange(grid.width, dtype=jnp.uint32)
-    return jnp.sum(bits.astype(jnp.uint32) << place, axis=-1, dtype=jnp.uint32).T
-
-
-def _running_count(words: Array) -> Array:
-    """Bits set in the words before each and in all, (words + 1, N); unrolled to vectorise."""
-    rows = [jnp.zeros(words.shape[1:], jnp.int32)]
-    for row in jax.lax.population_count(words).astype(jnp.int32):
-        rows.append(rows[-1] + row)
-    return jnp.stack(rows)
-
-
-def _word_of(before: Array, capacity: int) -> Array:
-    """The word that holds the set bit of each rank, (capacity, N); the number of words if none."""
-    rank = jnp.arange(capacity, dtype=jnp.int32)[:, None]
-    word = jnp.zeros((capacity, before.shape[1]), jnp.int32)
-    for upto in before[1:]:
-        word = word + (upto <= rank).astype(jnp.int32)
-    return word
-
-
-def _atom_of(word: Array, words: Array, before: Array, runs: _Runs, grid: Grid) -> Array:
-    """The atom behind the set bit of each rank, given the word that holds it; N if none."""
-    num_words, num_atoms = words.shape
-    rank = jnp.arange(len(word), dtype=jnp.int32)[:, None]
-    column = jnp.arange(num_atoms, dtype=jnp.int32)
-    there = jnp.minimum(word, num_words - 1)
-    bits = jnp.take(words.reshape(-1), there * num_atoms + column, mode="clip")
-    passed = jnp.take(before.reshape(-1), there * num_atoms + column, mode="clip")
-    start = jnp.take(runs.start.reshape(-1), there // grid.words * num_atoms + column, mode="clip")
-    place = start + there % grid.words * grid.width + _place_of(bits, rank - passed)
-    return jnp.where(word < num_words, jnp.take(runs.order, place, mode="clip"), num_atoms)
-
-
-def _list(
-    words: Array, runs: _Runs, grid: Grid, capacity: int, anchor: Array
-) -> tuple[Array, Array]:
-    """The atoms whose bits are set, (capacity, N) padded with N; and whether they are too many."""
-    before = apart(_running_count, anchor, words)
-    word = apart(lambda before: _word_of(before, capacity), anchor, before)
-    args = word, words, before, runs
-    idx = apart(functools.partial(_atom_of, grid=grid), anchor, *args)
-    return idx, jnp.any(before[-1] > capacity)
-
-
-def _place_of(bits: Array, rank: Array) -> Array:
-    """Place of the set bit with a rank, counted from the lowest; by halving."""
-    place = jnp.zeros_like(rank)
-    for half in (16, 8, 4, 2, 1):
-        low = jax.lax.population_count(bits & jnp.uint32((1 << half) - 1)).astype(jnp.int32)
-        above = rank >= low
-        rank = jnp.where(above, rank - low, rank)
-        bits = jnp.where(above, bits >> half, bits)
-        place = place + jnp.where(above, half, 0)
-    return place
-
-
-@jax.jit
-def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
-    """Search again for the pairs of `structure`, with the static shape of `neighbors`.
-
-    Pure; under `vmap` too. `overflow` stays up once it is.
+def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
+    """A shape with more places than another, enough for a structure, on the host.
 
     Args:
-      neighbors: a list of the shape that is wanted.
+      spec: shape that was too small, for this structure or one like it.
+      structure: N atoms.
+      slack: factor of spare places.
+
+    Raises:
+      ValueError: there is none, or the cell is too small.
+    """
+    while slack <= _LOOSEST:
+        new = allocate(structure, spec.cutoff, spec.skin, slack, spec.inner).spec
+        larger = _larger(spec, new)
+        # Another grid alone is no progress: it may have less room.
+        if larger._replace(grid=spec.grid) != spec:
+            return larger
+        slack *= _LONGER
+    raise ValueError("the neighbour lists overflow at any length: the atoms clump")
+
+
+def fitted(
+    spec: Spec, configurations: Sequence[Structure], needed: Sequence[int] | None = None
+) -> list[Neighbors]:
+    """Lists of one shape for structures of one size, on the host; none of them overflows.
+
+    Args:
+      spec: shape to begin with; a larger one is taken if it is too small.
+      configurations: B structures.
+      needed: numbers of the structures whose lists must not overflow; all by default.
+
+    Raises:
+      ValueError: no list is long enough, or a cell is too small.
+    """
+    needed = range(len(configurations)) if needed is None else needed
+    while True:
+        found = [make(spec, one) for one in configurations]
+        short = [place for place in needed if bool(found[place].overflow)]
+        if not short:
+            return [one.replace(overflow=jnp.zeros((), bool)) for one in found]
+        spec = longer(spec, configurations[short[0]])
+
+
+def _larger(old: Spec, new: Spec) -> Spec:
+    """The new shape with as many places as the old one had, so that what did fit still does."""
+    near, far = (
+        tuple(max(pair) for pair in zip(*rows, strict=True))
+        for rows in ((old.near, new.near), (old.far, new.far))
+    )
+    alike = old.grid._replace(words=0, width=0) == new.grid._replace(words=0, width=0)
+    grid = max(old.grid, new.grid, key=lambda g: g.words * g.width) if alike else new.grid
+    return new._replace(near=near, far=far, grid=grid)
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neighbors:
+    """Search for the pairs of a structure. Pure; under `vmap` too.
+
+    Args:
+      spec: static shape; where it is too small, `overflow` is True and pairs are missing.
       structure: N atoms.
       anchor: see `fusion.apart`; for batches, a number that is not batched.
     """
-    spec = neighbors.spec
     grid, reach = spec.grid, spec.cutoff + spec.skin
     anchor = structure.cell if anchor is None else anchor
     wrapped = structures.wrap(structure.fractional)
-    runs = apart(lambda w: _runs(w, grid), anchor, wrapped)
+    runs = apart(lambda w: cells.runs(w, grid), anchor, wrapped)
     inside = spec.inner + spec.skin if spec.inner < spec.cutoff else reach
-    zone = apart(
-        lambda cell, runs: _zones(cell, runs, grid, inside, reach),
+    marks = apart(
+        lambda cell, runs: cells.zones(cell, runs, grid, inside, reach),
         anchor,
         structure.cell,
         runs,
     )
     short = _too_thin(structure.cell, spec) | jnp.any(runs.length > grid.words * grid.width)
-    rows = [(_NEAR, spec.inner_capacity), (_FAR, spec.capacity - spec.inner_capacity)]
-    parts = []
-    for kind, capacity in rows:
-        if capacity:
-            words = apart(lambda z, kind=kind: _pack(z, kind, grid), anchor, zone)
-            found, full = _list(words, runs, grid, capacity, anchor)
-            parts.append(found)
+    species = structure.species.astype(jnp.int8)
+    zones = []
+    for kind, rows in ((NEAR, spec.near), (FAR, spec.far)):
+        if rows:
+            words = apart(lambda z, kind=kind: cells.pack(z, kind, grid), anchor, marks)
+            zone, full = _zone(words, runs, grid, rows, species, anchor)
+            zones.append(zone)
             short = short | full
-    idx = jnp.concatenate(parts)
-    return neighbors.replace(
-        idx=idx,
-        other=jnp.take(structure.species.astype(jnp.int8), idx, mode="clip"),
-        fractional=structure.fractional,
-        cell=structure.cell,
-        overflow=neighbors.overflow | short,
-    )
+    return Neighbors(tuple(zones), structure.fractional, structure.cell, short, spec)
+
+
+def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
+    """A list in the shape of another, see `make`; `overflow` stays up once it is."""
+    found = make(neighbors.spec, structure, anchor)
+    return found.replace(overflow=neighbors.overflow | found.overflow)
+
+
+def _zone(
+    words: Array, runs: Runs, grid: Grid, rows: tuple[int, ...], species: Array, anchor: Array
+) -> tuple[Zone, Array]:
+    """The atoms whose bits are set, and whether they are too many."""
+    num_atoms = words.shape[1]
+    before = apart(cells.running_count, anchor, words)
+    counts, atoms = before[-1], jnp.arange(num_atoms, dtype=jnp.int32)
+    order = place = atoms
+    if len(rows) > 1:
+        order = (jnp.sort(counts.astype(jnp.int64) * num_atoms + atoms) % num_atoms).astype("int32")
+        place = jnp.zeros_like(atoms).at[order].set(atoms)
+    ends = _ends(num_atoms, len(rows))
+    blocks, full = [], jnp.zeros((), bool)
+    for begin, end, capacity in zip([0, *ends[:-1]], ends, rows, strict=True):
+        some = order[begin:end]
+        idx = cells.pick(words, before, runs, grid, some, capacity, anchor)
+        blocks.append(Block(idx, jnp.take(species, idx, mode="clip")))
+        full = full | jnp.any(counts[some] > capacity)
+    return Zone(tuple(blocks), order, place), full
+
+
+def table(neighbors: Neighbors) -> Array:
+    """The whole list, (K, N): neighbours of each atom, N where there is none; inner pairs first."""
+    num_atoms = neighbors.fractional.shape[-2]
+    whole = []
+    for zone in neighbors.zones:
+        rows = max(len(block.idx) for block in zone.blocks)
+        padded = [
+            jnp.pad(b.idx, ((0, rows - len(b.idx)), (0, 0)), constant_values=num_atoms)
+            for b in zone.blocks
+        ]
+        whole.append(zone.join(padded))
+    return jnp.concatenate(whole)
 
 
 def _too_thin(cell: Array, spec: Spec) -> Array:
@@ -381,11 +315,11 @@ def _too_thin(cell: Array, spec: Spec) -> Array:
     thin = jnp.any(heights < 2.0 * reach * (1.0 - 1e-6))
     sides = [(m, g) for m, g in zip(spec.grid.reach, spec.grid.cells, strict=True)]
     covered = jnp.array([m / g if m else jnp.inf for m, g in sides])
-    return thin | jnp.any(heights * covered < reach + _MARGIN)
+    return thin | jnp.any(heights * covered < reach + cells.MARGIN)
 
 
-_jit_zones = jax.jit(_zones, static_argnames=("grid", "near", "far"))
-_jit_runs = jax.jit(_runs, static_argnames="grid")
+_jit_zones = jax.jit(cells.zones, static_argnames=("grid", "near", "far"))
+_jit_runs = jax.jit(cells.runs, static_argnames="grid")
 
 
 @jax.jit
@@ -411,12 +345,6 @@ def update(neighbors: Neighbors, structure: Structure) -> Neighbors:
     return jax.lax.cond(
         is_stale(neighbors, structure), lambda: rebuild(neighbors, structure), lambda: neighbors
     )
-
-
-def inner_rows(neighbors: Neighbors, distance: float) -> int:
-    """Rows that hold every pair closer than a distance while the list is valid; static."""
-    spec = neighbors.spec
-    return spec.inner_capacity if distance <= spec.inner else spec.capacity
 
 
 def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> Neighbors:

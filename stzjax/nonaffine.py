@@ -6,6 +6,7 @@ M. L. Falk and J. S. Langer, Phys. Rev. E 57, 7192 (1998), eqs. 2.11-2.14.
 import jax.numpy as jnp
 from jax import Array
 
+from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.neighbors import Neighbors
 from stzjax.structure import Structure
@@ -109,6 +110,7 @@ def near(structure: Structure, neighbors: Neighbors, cutoff: float = 3.8) -> Arr
 
 def _bonds(structure: Structure, neighbors: Neighbors, cutoff: float) -> tuple[Array, Array]:
     """Bond vectors (3, K, N) [Å], and which places of the list are bonds (K, N)."""
-    vectors = structures.bonds(structure, neighbors.idx)
+    idx = lists.table(neighbors)
+    vectors = structures.bonds(structure, idx)
     near = jnp.sum(vectors * vectors, axis=0) < cutoff * cutoff
-    return vectors, near & (neighbors.idx < structure.num_atoms)
+    return vectors, near & (idx < structure.num_atoms)

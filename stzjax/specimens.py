@@ -5,7 +5,7 @@ specimen's temperature, energy and density, saves and restores.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,8 @@ from jax import Array
 from stzjax import batches, energetics, npt
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.neighbors import Grid, Neighbors, Spec
+from stzjax.cells import Grid
+from stzjax.neighbors import Spec
 from stzjax.npt import Ensemble
 from stzjax.potentials.compact import compact
 from stzjax.potentials.eam import EAM
@@ -77,8 +78,8 @@ class Saved(NamedTuple):
 _FIRST_CHUNK, _PATIENCE = 256, 10.0
 """Steps of the first call of the compiled loop; calls get longer until they take so long [s]."""
 
-_SLACK, _LONGER, _LOOSEST = 1.08, 1.05, 4.0
-"""Spare places of the neighbour lists: at first, by how much more at a time, and at most."""
+_SLACK = 1.08
+"""Spare places of the neighbour lists, at first."""
 
 
 class Specimens:
@@ -96,7 +97,7 @@ class Specimens:
     ):
         """Nothing yet; see `begin`."""
         self.potential, self.schedule, self.on_steps = potential, schedule, on_steps
-        self.slack, self.chunk = _SLACK, _FIRST_CHUNK
+        self.chunk = _FIRST_CHUNK
         self.states: Any = None
         self.lost: list[tuple[int, float]] = []
 
@@ -111,15 +112,13 @@ class Specimens:
         self.potential = compact(self.potential, liquids[0].elements, schedule.precision)
         saved = saved or [None] * len(liquids)
         specs = [_spec(one.settings["list"]) for one in saved if one is not None]
-        if specs:
-            shape = _shaped(max(specs, key=lambda spec: spec.capacity), liquids[0].num_atoms)
-        else:
-            shape = self._allocate(liquids[0])
+        longest = max(specs, key=lambda spec: spec.capacity) if specs else None
+        spec = longest or self._shape(liquids[0])
         listed = [structures.cast(structure, schedule.precision) for structure in liquids]
         for place, old in enumerate(saved):
             if old is not None:
                 listed[place] = _listed(listed[place], old)
-        found = self._lists(shape, listed, range(len(listed)))
+        found = lists.fitted(spec, listed)
         temperature = jnp.asarray(schedule.start)
         states = []
         for key, structure, old, neighbors in zip(keys, liquids, saved, found, strict=True):
@@ -206,35 +205,20 @@ class Specimens:
     def _one(self, place: int) -> npt.State:
         return jax.tree.map(lambda x: x[place], self.states)
 
-    def _allocate(self, structure: Structure) -> Neighbors:
+    def _shape(self, structure: Structure) -> Spec:
+        """Of a list for a specimen."""
         inner = self.potential.density_cutoff
-        cutoff, skin = self.potential.cutoff, self.schedule.skin
-        return lists.allocate(
-            structures.cast(structure, "float64"), cutoff, skin, self.slack, inner=inner
-        )
+        args = self.potential.cutoff, self.schedule.skin, _SLACK, inner
+        return lists.allocate(structures.cast(structure, "float64"), *args).spec
 
     def _widen(self) -> None:
         """Longer lists for all specimens, until none overflows."""
         now = [self._one(place).structure for place in range(len(self.steps))]
         short = np.flatnonzero(np.asarray(self.states.neighbors.overflow))
         worst = next((place for place in short.tolist() if place in self.going), 0)
-        self.slack *= _LONGER
-        found = self._lists(self._allocate(now[worst]), now, self.going)
+        spec = lists.longer(self.states.neighbors.spec, now[worst])
+        found = lists.fitted(spec, now, self.going)
         self.states = self.states.replace(neighbors=batches.stack(found))
-
-    def _lists(
-        self, shape: Neighbors, configurations: Sequence[Structure], needed: Iterable[int]
-    ) -> list[Neighbors]:
-        """Lists of one shape, that given or a longer one, which do not overflow where needed."""
-        while True:
-            found = [lists.rebuild(shape, one) for one in configurations]
-            short = [place for place in needed if bool(found[place].overflow)]
-            if not short:
-                return [one.replace(overflow=jnp.zeros((), bool)) for one in found]
-            self.slack *= _LONGER
-            if self.slack > _LOOSEST:
-                raise ValueError("the neighbour lists overflow at any length: the atoms clump")
-            shape = self._allocate(configurations[short[0]])
 
 
 def _named(state: npt.State) -> list[tuple[str, Any]]:
@@ -268,14 +252,8 @@ def _listed(structure: Structure, saved: Saved) -> Structure:
 
 
 def _spec(stored: Mapping[str, Any]) -> Spec:
-    grid: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in stored["grid"].items()
-    }
-    return Spec(**{**stored, "grid": Grid(**grid)})
 
+    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
-def _shaped(spec: Spec, num_atoms: int) -> Neighbors:
-    """An empty list of a shape."""
-    idx = jnp.zeros((spec.capacity, num_atoms), jnp.int32)
-    field, cell = jnp.zeros((num_atoms, 3)), jnp.eye(3)
-    return Neighbors(idx, idx.astype(jnp.int8), field, cell, jnp.zeros((), bool), spec)
+    return Spec(**{**plain(stored), "grid": Grid(**plain(stored["grid"]))})

@@ -16,6 +16,21 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs a GPU, JAX sees none"))
 
 
+_MOST_MAPS = 15_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_maps():
+    """Drop compiled code between modules before the kernel's limit of memory maps ends the process.
+
+    Every compiled function keeps several maps; Linux allows 65,530 by default, and XLA dies of it.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_text().splitlines()) > _MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """Folder of the reference numbers."""

@@ -187,11 +187,9 @@ def test_a_list_that_overflows_in_flight_is_made_longer(glass, potential, monkey
         if len(seen) > 1:
             return made
         # As many rows as the first glass needs, and not one more.
-        used = int(np.sum(np.asarray(made.idx) < 500, axis=0).max())
-        narrow = made.spec._replace(capacity=used, inner_capacity=used, inner=made.spec.cutoff)
-        return neighbors.rebuild(
-            made.replace(idx=made.idx[:used], other=made.other[:used], spec=narrow), glass
-        )
+        used = int(np.sum(np.asarray(neighbors.table(made)) < 500, axis=0).max())
+        narrow = made.spec._replace(near=(used,), far=(), inner=made.spec.cutoff)
+        return neighbors.make(narrow, glass)
 
     usual = [aqs.shear(one, potential, "+xy", config) for one in (glass, denser)]
     monkeypatch.setattr(aqs.lists, "allocate", tight)

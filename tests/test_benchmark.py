@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from reference import small_glass
 
 from stzjax import aqs, io, nve, potentials
 
@@ -292,7 +293,7 @@ def test_alone_where_lammps_is_missing(tmp_path, reference):
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (["--suite=md,speed"], "--suite takes md, npt, aqs, neighbors, got speed"),
+        (["--suite=md,speed"], "--suite takes md, npt, aqs, neighbors, descriptors, got speed"),
         (["--suite=md,npt", "--out=x.json"], "--out names one file"),
         (["--precision=float16"], "error: --precision takes float64, float32, got float16"),
         (["--potential=nothing"], "error: cannot read potential nothing"),
@@ -302,3 +303,18 @@ def test_bad_flags(tmp_path, flags, said):
     stopped = script(tmp_path, *flags)
     assert stopped.returncode == 1
     assert said in stopped.stdout + stopped.stderr
+
+
+def test_descriptor_rows():
+    """Every row of the suite on a small glass: times, and errors within what was asked."""
+    suite = module("descriptor_suite")
+    glass = small_glass.relaxed(small_glass.TILTED, tolerance=1e-8)
+    rows = suite.rows(glass, small_glass.potential(), 1)
+    found = {entry["name"].replace("54 atoms", "").strip(): entry for entry in rows}
+    for name in ("soft modes , against ARPACK", "soft modes , against dense"):
+        assert found[name]["ours"] > 0.0 and found[name]["peer"] > 0.0
+    assert found["soft modes , off ARPACK's"]["ours"] < 1e-6
+    assert found["eigenvalues , error"]["ours"] < 1e-6
+    assert found["participation , error"]["ours"] < 1e-4
+    for name in ("voronoi", "stiffness", "linear response", "features , all directions"):
+        assert found[name]["ours"] > 0.0

@@ -8,11 +8,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stzjax"
 GROUPS = (
-    ("base", ("fusion", "batches", "units", "structure", "loading", "io")),
+    ("base", ("fusion", "batches", "conjugate", "subspace", "units", "structure", "loading", "io")),
     ("potential", ("potentials",)),
-    ("mechanics", ("neighbors", "kernels", "energetics")),
+    ("mechanics", ("cells", "neighbors", "kernels", "energetics", "hessians")),
     ("labels", ("nonaffine", "labels")),
-    ("dynamics", tuple("stepping nve npt quasinewton relax specimens quench lanes aqs".split())),
+    (
+        "dynamics",
+        tuple("stepping nve npt quasinewton relax implicit specimens quench lanes aqs".split()),
+    ),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
     ("learning", ("models", "losses", "training")),
@@ -92,8 +95,10 @@ def test_no_import_cycles():
 
 def test_scripts_hold_no_physics():
     for path in (ROOT / "experiments").glob("*.py"):
+        # What is measured against a peer calls the peer.
+        peers = {"scipy"} if path.stem.endswith("_suite") else set()
         roots = {name[0] for name in imports(path)}
-        assert not roots & {"jax_md", "jraph", "flax", "optax", "scipy"}, path
+        assert not roots & ({"jax_md", "jraph", "flax", "optax", "scipy"} - peers), path
 
 
 def test_ci_runs_the_readme_test_command():

@@ -27,7 +27,11 @@ def random_atoms(count: int, length: float, tilt: str = "tilted", seed: int = 0)
 
 def listed(pairs: neighbors.Neighbors) -> set[tuple[int, int]]:
     """The pairs (atom, neighbour) of a list."""
-    idx = np.asarray(pairs.idx)
+    return listed_in(np.asarray(neighbors.table(pairs)))
+
+
+def listed_in(idx: np.ndarray) -> set[tuple[int, int]]:
+    """The pairs of a table (K, N)."""
     place, atom = np.nonzero(idx < idx.shape[1])
     found = list(zip(atom.tolist(), idx[place, atom].tolist(), strict=True))
     assert len(found) == len(set(found)), "a pair is listed twice"
@@ -198,14 +202,13 @@ def test_inner_rows_hold_every_near_pair(count, length):
     atoms = random_atoms(count, length)
     cutoff, inner = 4.0, 2.5
     pairs = neighbors.allocate(atoms, cutoff, skin=0.6, inner=inner)
-    rows = pairs.spec.inner_capacity
-    assert rows == neighbors.inner_rows(pairs, inner) < pairs.spec.capacity
-    assert neighbors.inner_rows(pairs, 2.6) == pairs.spec.capacity
+    rows = max(pairs.spec.near)
+    assert 0 < rows < pairs.spec.capacity
     moved = sheared(atoms, 0.02)
     step = np.random.default_rng(1).normal(scale=0.05, size=(count, 3)) / length
     moved = moved.replace(fractional=moved.fractional + step)
     assert not neighbors.is_stale(pairs, moved), "the case should leave the list valid"
-    near = listed(pairs.replace(idx=pairs.idx[:rows]))
+    near = listed_in(np.asarray(neighbors.table(pairs))[:rows])
     assert true_pairs(moved, inner) <= near
     assert true_pairs(moved, cutoff) <= listed(pairs)
 
@@ -213,9 +216,64 @@ def test_inner_rows_hold_every_near_pair(count, length):
 def test_too_few_inner_rows_overflow():
     atoms = random_atoms(300, 15.0)
     pairs = neighbors.allocate(atoms, 4.0, skin=0.6, inner=2.5)
-    tight = pairs.replace(spec=pairs.spec._replace(inner_capacity=4))
     assert not pairs.overflow
-    assert neighbors.rebuild(tight, atoms).overflow
+    assert neighbors.make(pairs.spec._replace(near=(4,)), atoms).overflow
+
+
+@pytest.fixture
+def ranked(monkeypatch):
+    """Lists of few atoms in several tables, as those of many atoms are."""
+    monkeypatch.setattr(neighbors, "_RANKED_FROM", 0)
+
+
+@pytest.mark.parametrize("inner", (None, 2.5))
+def test_tables_by_number_of_neighbours_hold_every_pair(ranked, inner):
+    # Dense in one half: the ranking has something to do.
+    atoms = random_atoms(600, 20.0)
+    atoms = atoms.replace(fractional=atoms.fractional ** jnp.array([1.0, 1.0, 1.7]))
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.5, slack=1.0, inner=inner)
+    assert not pairs.overflow
+    assert all(len(zone.blocks) > 1 for zone in pairs.zones)
+    assert pairs.spec.near[0] < pairs.spec.near[-1]
+    assert_within(listed(pairs), atoms, 4.5)
+    values = jnp.arange(600.0)
+    for zone in pairs.zones:
+        parts = zone.split(values)
+        assert [len(part) for part in parts] == [b.idx.shape[1] for b in zone.blocks]
+        np.testing.assert_array_equal(zone.join(parts), values)
+
+
+@pytest.mark.parametrize("table", (0, 1))
+def test_one_table_too_short_overflows(ranked, table):
+    atoms = random_atoms(600, 20.0)
+    pairs = neighbors.allocate(atoms, 4.0, skin=0.5)
+    counts = np.sort(np.sum(np.asarray(neighbors.table(pairs)) < 600, axis=0))
+    exact = [int(counts[round(0.7 * 600) - 1]), int(counts[-1])]
+    assert not neighbors.make(pairs.spec._replace(near=tuple(exact)), atoms).overflow
+    exact[table] -= 1
+    assert neighbors.make(pairs.spec._replace(near=tuple(exact)), atoms).overflow
+
+
+def test_longer_lists_fit_all_structures():
+    batch = [random_atoms(300, length) for length in (24.0, 16.0, 20.0)]
+    short = neighbors.allocate(batch[0], 3.0, skin=0.4, slack=1.0, inner=2.0).spec
+    found = neighbors.fitted(short, batch)
+    assert len({one.spec for one in found}) == 1 and found[0].spec.capacity > short.capacity
+    for one, atoms in zip(found, batch, strict=True):
+        assert not one.overflow
+        assert_within(listed(one), atoms, 3.0 + one.spec.skin)
+
+
+def test_a_longer_shape_is_never_the_same():
+    atoms = random_atoms(300, 16.0)
+    spec = neighbors.allocate(atoms, 3.0, skin=0.4, slack=1.3).spec
+    assert neighbors.longer(spec, atoms, slack=1.0).capacity > spec.capacity
+
+
+def test_lists_that_need_not_fit_do_not_count():
+    batch = [random_atoms(300, length) for length in (24.0, 16.0)]
+    spec = neighbors.allocate(batch[0], 3.0, skin=0.4, slack=1.0).spec
+    assert [one.spec for one in neighbors.fitted(spec, batch, needed=[0])] == [spec, spec]
 
 
 def test_few_atoms():

@@ -133,9 +133,9 @@ def test_overflow_stops_before_a_wrong_force(glass, potential):
     ensemble = npt.Ensemble()
     state = begin(glass, potential, ensemble)
     tight = neighbors.allocate(glass, potential.cutoff, skin=0.2)
-    used = int(np.sum(np.asarray(tight.idx) < 500, axis=0).max())
-    narrow = tight.spec._replace(capacity=used, inner_capacity=used)
-    tight = tight.replace(idx=tight.idx[:used], other=tight.other[:used], spec=narrow)
+    used = int(np.sum(np.asarray(neighbors.table(tight)) < 500, axis=0).max())
+    tight = neighbors.make(tight.spec._replace(near=(used,)), glass)
+    assert not tight.overflow
     state = state.replace(neighbors=tight)
     state, done = npt.run(state, potential, 400, TEMPERATURE, 0.0, ensemble)
     assert bool(state.neighbors.overflow)

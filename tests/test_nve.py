@@ -67,9 +67,9 @@ def test_batched_is_one_by_one(start, potential):
 
 def test_overflow_stops_before_a_wrong_force(start, potential):
     bonds = neighbors.allocate(start.structure, potential.cutoff, skin=0.2)
-    used = int(np.sum(np.asarray(bonds.idx) < 500, axis=0).max())
-    narrow = bonds.spec._replace(capacity=used, inner_capacity=used)
-    tight = bonds.replace(idx=bonds.idx[:used], other=bonds.other[:used], spec=narrow)
+    used = int(np.sum(np.asarray(neighbors.table(bonds)) < 500, axis=0).max())
+    tight = neighbors.make(bonds.spec._replace(near=(used,)), start.structure)
+    assert not tight.overflow
     state, taken = nve.run(start.replace(neighbors=tight), potential, 400, 0.002)
     assert bool(state.neighbors.overflow) and 0 < int(taken) < 400
     wide = neighbors.allocate(state.structure, potential.cutoff)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from stzjax import io
+from stzjax.descriptors import table
 from stzjax.pipeline import stages
 from stzjax.pipeline.folder import Folder, identity, prepare
 from stzjax.pipeline.settings import PRESETS, STAGES, Settings
@@ -160,6 +162,27 @@ def test_a_damaged_file_is_named(run, tmp_path):
     assert "Traceback" not in stopped.stderr
 
 
+@pytest.mark.slow
+def test_further_features(run, tmp_path):
+    """The response and radical cells, on the glasses of a run without them."""
+    out, _ = run
+    more = {"response": True, "radii": (1.28, 1.6), "directions": ("+xy",)}
+    settings = dataclasses.replace(PRESETS["smoke"], **more)
+    folder = prepare(tmp_path / "more", settings, "smoke")
+    shutil.copytree(out / "specimens", folder.path / "specimens", dirs_exist_ok=True)
+    stages.describe_stage(folder, workers=1)
+    found, _ = io.load_archive(folder.features(1, "+xy"))
+    plain, _ = io.load_archive(Folder(out, PRESETS["smoke"]).features(1, "+xy"))
+    assert tuple(found["columns"]) == table.COLUMNS + table.RESPONSE_COLUMNS
+    assert found["features"].shape == (400, 26) and np.isfinite(found["features"]).all()
+    same = [table.COLUMNS.index(name) for name in ("Cu", "potential_energy")]
+    np.testing.assert_array_equal(found["features"][:, same], plain["features"][:, same])
+    volume = table.COLUMNS.index("voronoi_volume")
+    copper = found["features"][:, 0] == 1.0
+    change = found["features"][:, volume] - plain["features"][:, volume]
+    assert change[copper].mean() < -0.3 and abs(change.sum()) < 1e-6
+
+
 TABLE = "missing.eam.fs"
 
 
@@ -174,6 +197,9 @@ TABLE = "missing.eam.fs"
         (["--layers=0"], "layers must be 1 or more"),
         (["--dense=a"], "--dense takes whole numbers"),
         (["--cu_fraction=1.5"], "cu_fraction"),
+        (["--radii=1.3"], "radii must be two lengths"),
+        (["--radii=a,b"], "--radii takes numbers"),
+        (["--voronoi=fast"], "voronoi must be one of auto, qhull, jax, got 'fast'"),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, flags, said):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from stzjax import io, neighbors, potentials, quench, relax, specimens, units
+from stzjax import cells, io, potentials, quench, relax, specimens, units
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -142,7 +142,7 @@ def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
         widen(self)
 
     monkeypatch.setattr(specimens, "_SLACK", 1.0)
-    monkeypatch.setattr(neighbors, "_round_up", lambda count, multiple: math.ceil(count))
+    monkeypatch.setattr(cells, "round_up", lambda count, multiple: math.ceil(count))
     monkeypatch.setattr(specimens.Specimens, "_widen", count)
     narrow, _ = quench.quench(*args)
     assert widened and widened[0] > 0

@@ -1,7 +1,5 @@
 """Relaxation: known minima, LAMMPS, and an outcome for everything that can go wrong."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,9 +178,7 @@ def test_coinciding_atoms_end_the_loop(potential):
 def test_an_overflow_is_seen_and_mended(potential, relaxed):
     start = cases.small()
     pairs = neighbors.allocate(start, potential.cutoff)
-    narrow = pairs.spec._replace(capacity=8, inner_capacity=8)
-    few = dataclasses.replace(pairs, spec=narrow, idx=pairs.idx[:8], other=pairs.other[:8])
-    short = neighbors.rebuild(few, start)
+    short = neighbors.make(pairs.spec._replace(near=(8,)), start)
     assert short.overflow
     assert int(minimise(start, potential, short, TIGHT).outcome) == relax.OVERFLOW
     result = relax.relax(start, potential, TIGHT, short)

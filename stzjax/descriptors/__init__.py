@@ -1,5 +1,13 @@
 """What an atom of an unsheared glass looks like: geometry, stress, stiffness and soft modes."""
 
-from stzjax.descriptors import stiffness, stress, table, vibrations, voronoi
+from stzjax.descriptors import (
+    polyhedra,
+    response,
+    stiffness,
+    stress,
+    table,
+    vibrations,
+    voronoi,
+)
 
-__all__ = ["stiffness", "stress", "table", "vibrations", "voronoi"]
+__all__ = ["polyhedra", "response", "stiffness", "stress", "table", "vibrations", "voronoi"]

@@ -1,14 +1,15 @@
-"""Atomic stiffness of Born: curvature of an atom's energy under homogeneous strain.
+"""Atomic stiffness: of Born, at frozen atoms, and relaxed, with their non-affine motion.
 
 With the energy of an atom E_i = F(ρ_i) + ½ Σ_j φ(r_ij) and the Green-Lagrange strain η, under
 which r² = R·(1 + 2η)R, the derivatives are ∂r/∂η = R⊗R / r and ∂²r/∂η² = -R⊗R⊗R⊗R / r³, hence
 
     V_i C_i = F'' S_i ⊗ S_i + Σ_j (u'' - u'/r) R⊗R⊗R⊗R / r²,   S_i = Σ_j ρ' R⊗R / r,
 
-with u = ½ φ + F' ρ at frozen F'. Atoms move affinely: the relaxed moduli of a glass are smaller.
+with u = ½ φ + F' ρ at frozen F'. Atoms move affinely here: the relaxed moduli of a glass are
+smaller. There the first derivative Σ_j u'/r R⊗R changes along the non-affine velocity field too.
 
 M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), §III.11; J. F. Lutsko,
-J. Appl. Phys. 65, 2991 (1989), for the atomic level.
+J. Appl. Phys. 65, 2991 (1989), for the atomic level and for the relaxed moduli.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from jax import Array
 
 from stzjax import energetics
 from stzjax import neighbors as lists
+from stzjax import structure as structures
 from stzjax.loading import VOIGT
 from stzjax.neighbors import Neighbors
 from stzjax.potentials.eam import EAM, slope, value_and_slope
@@ -42,6 +44,61 @@ def atomic_stiffness(
     """
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     return _strain_curvature(structure, potential, neighbors) / volume[:, None, None, None, None]
+
+
+def relaxed_stiffness(
+    structure: Structure,
+    potential: EAM,
+    volume: Array,
+    fields: Array,
+    neighbors: Neighbors | None = None,
+) -> Array:
+    """Stiffness of each atom when all follow the strain as they like, (N, 3, 3, 3, 3) [eV/Å³].
+
+    The change of ∂E_i/∂η, over the volume, with the strain. The average weighted with the volumes
+    is the stiffness of the relaxed structure; atom by atom the first pair of indices (what
+    changes) and the last pair (the strain) do not commute.
+
+    Args:
+      structure: N atoms at a minimum of the energy.
+      potential: an embedded-atom potential.
+      volume: (N,) as in `atomic_stiffness` [Å³].
+      fields: (6, N, 3) from `response.respond` [Å].
+      neighbors: as in `energetics.energy`.
+    """
+    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
+    affine = _strain_curvature(structure, potential, neighbors)
+    change = _along(structure, potential, neighbors, fields)
+    places = {frozenset(pair): place for place, pair in enumerate(VOIGT)}
+    at = np.array([[places[frozenset((c, d))] for d in range(3)] for c in range(3)])
+    return (affine + change[..., at]) / volume[:, None, None, None, None]
+
+
+@jax.jit
+def _along(structure: Structure, potential: EAM, neighbors: Neighbors, fields: Array) -> Array:
+    """Change of the strain derivative of each atom's energy along fields, (N, 3, 3, 6) [eV]."""
+    back = structures.inverse(structure.cell).T
+
+    def gradient(fractional: Array) -> Array:
+        moved = structure.replace(fractional=fractional)
+        return _strain_gradient(moved, potential, neighbors)
+
+    def one(field: Array) -> Array:
+        return jax.jvp(gradient, (structure.fractional,), (field @ back,))[1]
+
+    return jnp.moveaxis(jax.lax.map(one, fields), 0, -1)
+
+
+def _strain_gradient(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
+    """First derivative of each atom's energy by the strain, (N, 3, 3) [eV]."""
+    bonds = energetics.bonds(structure, potential, neighbors)
+    r, own, other = bonds.r, bonds.own, bonds.other
+    inside = ~(r >= potential.cutoff)
+    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
+    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
+    rise = slope(lambda d: potential.embedding(d, own[0]), total)
+    pull = 0.5 * slope(lambda r: potential.pair(r, own, other), r) + rise * given
+    return _moments(jnp.where(inside, pull / r, 0.0), bonds.vectors, 2)
 
 
 def to_voigt(tensor: Array) -> Array:

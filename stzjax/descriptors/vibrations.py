@@ -1,29 +1,41 @@
-"""Soft vibrational modes: the Hessian in closed form, its lowest eigenvectors, participation.
+"""Soft vibrational modes: the lowest eigenvectors of the dynamical matrix, and participation.
 
-With F' frozen an EAM is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose Hessian is one 3×3
-block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i.
+The matrix is not formed: Chebyshev-filtered subspace iteration (`subspace`) needs products only.
+The participation of the atoms in all soft modes together is that of a spectral projector, which
+stays smooth where modes within it cross; its gradient follows from first-order perturbation of the
+subspace, without the differences of eigenvalues inside it.
 """
 
+import functools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-import scipy.sparse.linalg
 from jax import Array
 
-from stzjax import energetics, units
+from stzjax import conjugate, energetics, hessians, subspace, units
 from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.hessians import Hessian, Tiling
 from stzjax.neighbors import Neighbors
-from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
 
-METHODS = ("auto", "dense", "lanczos")
+METHODS = ("auto", "dense", "chebyshev")
 """How to find the lowest modes; "auto" takes the faster one for the size."""
 
-_DENSE_UP_TO = 300
+_DENSE_UP_TO = 150
 _ROUNDING = 1e-11
+_SPARE, _SPARE_LEAST = 1.4, 6
+"""Vectors of the block: a factor of the modes that are wanted, and more."""
+
+_TOLERANCE, _PRECISE = 2e-5, 1e-8
+"""Angles between the modes and the true ones; gradients, which divide by gaps, need the second."""
+
+_GRADIENT_TOLERANCE, _GRADIENT_ITERATIONS = 1e-8, 20000
 
 
 class Modes(NamedTuple):
@@ -33,10 +45,71 @@ class Modes(NamedTuple):
       eigenvalues: (M,) ascending [eV/Å²/amu]; eV/Å² if not mass-weighted. Angular frequencies
         are sqrt(eigenvalues / units.AMU) [rad/ps].
       vectors: (M, N, 3) orthonormal eigenvectors; the sign is arbitrary.
+      residuals: (M,) norms of D e - λ e, in the units of the eigenvalues; each eigenvalue is off
+        by less.
     """
 
     eigenvalues: np.ndarray
     vectors: np.ndarray
+    residuals: np.ndarray
+
+
+class Shape(NamedTuple):
+    """Static shape of the soft modes of a structure, for compiled code.
+
+    Attributes:
+      tiling: of the Hessian.
+      num_modes: M.
+      mass_weighted: eigenvectors of the dynamical matrix; else of the Hessian.
+    """
+
+    tiling: Tiling
+    num_modes: int
+    mass_weighted: bool
+
+
+class Participation(NamedTuple):
+    """Participation fractions, and whether they can be trusted.
+
+    Attributes:
+      fraction: (N,), one on average.
+      lowest: smallest eigenvalue; not above zero where the structure is not at a minimum.
+      converged: whether all modes are; if not, the fractions are NaN.
+    """
+
+    fraction: Array
+    lowest: Array
+    converged: Array
+
+
+def shape(
+    structure: Structure,
+    neighbors: Neighbors,
+    fraction: float = 0.01,
+    mass_weighted: bool = True,
+) -> Shape:
+    """The static shape for a structure, on the host.
+
+    Args:
+      structure: N atoms; concrete arrays.
+      neighbors: a valid list.
+      fraction: share of the 3 N - 3 vibrations, rounded; one at least.
+      mass_weighted: eigenvectors of the dynamical matrix; else of the Hessian.
+
+    Raises:
+      ValueError: a lone atom, or a fraction out of range.
+    """
+    tiling = hessians.tiling(structure, neighbors)
+    return Shape(tiling, _count(structure, fraction), mass_weighted)
+
+
+def _count(structure: Structure, fraction: float) -> int:
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"the fraction of modes must be in (0, 1], got {fraction}")
+    vibrations = 3 * structure.num_atoms - 3
+    if vibrations < 1:
+        raise ValueError("one atom alone has no vibrations; use more atoms")
+    return max(1, round(fraction * vibrations))
 
 
 def modes(
@@ -49,37 +122,50 @@ def modes(
 ) -> Modes:
     """The lowest modes of the dynamical matrix of a relaxed structure.
 
-    The matrix is dense, 8 (3 N)² bytes, and about twice that in passing.
-
     Args:
-      structure: N atoms at a minimum of the energy.
+      structure: N atoms at a minimum of the energy; concrete arrays.
       potential: an embedded-atom potential.
       fraction: share of the 3 N - 3 vibrations, rounded; one at least.
       mass_weighted: eigenvectors of the dynamical matrix; else of the Hessian.
-      method: "dense" tridiagonalises, "lanczos" iterates with the inverse; see `METHODS`.
+      method: "dense" diagonalises a matrix of 8 (3 N)² bytes, "chebyshev" forms none; see
+        `METHODS`.
       neighbors: as in `energetics.energy`.
 
     Raises:
-      ValueError: not a minimum, or an argument out of range.
+      ValueError: not a minimum, modes that do not converge, or an argument out of range.
     """
-    if not 0.0 < fraction <= 1.0:
-        raise ValueError(f"the fraction of modes must be in (0, 1], got {fraction}")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    vibrations = 3 * structure.num_atoms - 3
-    if vibrations < 1:
-        raise ValueError("one atom alone has no vibrations; use more atoms")
-    count = max(1, round(fraction * vibrations))
-    mass = _masses(structure) if mass_weighted else np.ones(structure.num_atoms)
-    matrix = _without_translations(hessian(structure, potential, neighbors), mass)
+    count = _count(structure, fraction)
+    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     if method == "auto":
-        few = count < vibrations // 10
-        method = "lanczos" if few and structure.num_atoms > _DENSE_UP_TO else "dense"
-    floor = _ROUNDING * matrix.diagonal().max()
-    eigenvalues, vectors = (_dense if method == "dense" else _lanczos)(matrix, count)
-    if eigenvalues[0] <= floor:
-        raise _not_a_minimum(eigenvalues[0])
-    return Modes(eigenvalues, np.ascontiguousarray(vectors.T).reshape(count, -1, 3))
+        # A block that is a good part of all vectors gains nothing over the whole matrix.
+        small = structure.num_atoms <= _DENSE_UP_TO or fraction > 0.1
+        method = "dense" if small else "chebyshev"
+    if method == "dense":
+        return _dense(structure, potential, neighbors, count, mass_weighted)
+    tiles = shape(structure, neighbors, fraction, mass_weighted)
+    pairs, stiffness = jax.device_get(_lowest(structure, potential, neighbors, tiles))
+    _check(stiffness, pairs.values[0], pairs.residual[:count], np.all(pairs.converged[:count]))
+    vectors = np.ascontiguousarray(pairs.vectors[:, :count].T).reshape(count, -1, 3)
+    return Modes(pairs.values[:count], vectors, pairs.residual[:count])
+
+
+def _check(stiffness: float, lowest: float, residuals: np.ndarray, converged=True) -> None:
+    if not np.isfinite(stiffness):
+        raise ValueError("the Hessian is not finite; do atoms coincide?")
+    # Without any bond there is nothing to iterate with.
+    lowest = lowest if stiffness != 0.0 else 0.0
+    if lowest <= _ROUNDING * abs(stiffness):
+        raise ValueError(
+            f"not a minimum: the lowest mode has the eigenvalue {lowest:.3e}; relax the structure "
+            "first, to a tighter force tolerance if it was relaxed already"
+        )
+    if not converged or not np.isfinite(lowest):
+        raise ValueError(
+            f"the soft modes did not converge (largest residual {np.max(residuals):.1e}); "
+            'ask for more or fewer modes, or use method="dense"'
+        )
 
 
 def participation_fraction(vectors: np.ndarray) -> np.ndarray:
@@ -91,8 +177,145 @@ def participation_fraction(vectors: np.ndarray) -> np.ndarray:
     return vectors.shape[1] * np.mean(np.sum(np.asarray(vectors) ** 2, axis=-1), axis=0)
 
 
-def _masses(structure: Structure) -> np.ndarray:
-    return units.masses(structure.elements)[np.asarray(structure.species)]
+def participation(
+    structure: Structure, potential: EAM, neighbors: Neighbors, shape: Shape
+) -> Participation:
+    """Participation fractions for compiled code; reverse mode differentiates them.
+
+    The gradient, with respect to positions, cell and potential, is that of the projector onto the
+    soft modes. It exists where the next eigenvalue is apart from them.
+
+    Args:
+      structure: N atoms at a minimum of the energy.
+      potential: an embedded-atom potential.
+      neighbors: a valid list.
+      shape: from the function `shape`.
+    """
+    leaves = structure.fractional, structure.cell, potential
+    return _participation(leaves, structure, neighbors, shape)
+
+
+def _dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
+    """The dynamical matrix times (3 N, M) vectors, translations moved up by `shift`."""
+    hessian, root, shift = data
+    scale = root[:, None, None]
+    fields = vectors.reshape(len(root), 3, -1)
+    image = hessians.apply(hessian, fields / scale) / scale
+    still = scale / jnp.linalg.norm(root)
+    image = image + shift * still * jnp.sum(still * fields, axis=0)
+    return image.reshape(vectors.shape)
+
+
+def _root_masses(structure: Structure, mass_weighted: bool) -> Array:
+    if not mass_weighted:
+        return jnp.ones(structure.num_atoms)
+    return jnp.sqrt(jnp.asarray(units.masses(structure.elements)))[structure.species]
+
+
+def _operator(
+    structure: Structure, potential: EAM, neighbors: Neighbors, shape: Shape
+) -> tuple[Hessian, Array, Array]:
+    """What `_dynamical` takes."""
+    hessian = hessians.assemble(structure, potential, neighbors, shape.tiling)
+    root = _root_masses(structure, shape.mass_weighted)
+    # Where nobody looks: the mean of the diagonal is the mean of the spectrum.
+    diagonal = jnp.trace(hessian.diagonal, axis1=1, axis2=2) / (3.0 * root**2)
+    return hessian, root, jnp.mean(diagonal)
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "precise"))
+def _lowest(
+    structure: Structure,
+    potential: EAM,
+    neighbors: Neighbors,
+    shape: Shape,
+    precise: bool = False,
+) -> tuple[subspace.Pairs, Array]:
+    """The soft modes and a few more, and the mean of the diagonal."""
+    data = _operator(structure, potential, neighbors, shape)
+    size = 3 * structure.num_atoms
+    block = min(math.ceil(_SPARE * shape.num_modes) + _SPARE_LEAST, size)
+    key = jax.random.key(0)
+    rough = data if precise else structures.cast(data, "float32")
+    tolerance = _PRECISE if precise else _TOLERANCE
+    pairs = subspace.lowest(_dynamical, data, rough, key, size, shape.num_modes, block, tolerance)
+    return pairs._replace(converged=pairs.converged & ~data[0].overflow), data[2]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _participation(leaves, structure, neighbors, shape) -> Participation:
+    return _measured(leaves, structure, neighbors, shape, False)[0]
+
+
+def _placed(leaves, structure: Structure) -> tuple[Structure, EAM]:
+    fractional, cell, potential = leaves
+    return structure.replace(fractional=fractional, cell=cell), potential
+
+
+def _measured(leaves, structure, neighbors, shape, precise: bool):
+    structure, potential = _placed(leaves, structure)
+    pairs, _ = _lowest(structure, potential, neighbors, shape, precise)
+    inside = pairs.vectors[:, : shape.num_modes].reshape(structure.num_atoms, 3, shape.num_modes)
+    fraction = structure.num_atoms * jnp.mean(jnp.sum(inside**2, axis=1), axis=1)
+    converged = jnp.all(pairs.converged[: shape.num_modes])
+    fraction = jnp.where(converged, fraction, jnp.nan)
+    found = Participation(fraction, pairs.values[0], converged)
+    return found, (leaves, structure, neighbors, pairs)
+
+
+def _forward(leaves, structure, neighbors, shape):
+    return _measured(leaves, structure, neighbors, shape, True)
+
+
+def _backward(shape, kept, cotangent):
+    """Gradient of Σ w_i p_i = (N / M) tr(W P): -2 Σ_p y_p·dD v_p, (D - λ_p) y_p = Q W v_p N / M."""
+    leaves, structure, neighbors, pairs = kept
+    num_atoms, count = structure.num_atoms, shape.num_modes
+    data = _operator(structure, leaves[2], neighbors, shape)
+    inside, outside = pairs.vectors[:, :count], pairs.vectors[:, count:]
+    values, beyond = pairs.values[:count], pairs.values[count:]
+
+    def project(fields: Array) -> Array:
+        flat = fields.reshape(inside.shape)
+        return (flat - inside @ (inside.T @ flat)).reshape(fields.shape)
+
+    def operator(fields: Array) -> Array:
+        flat = fields.reshape(inside.shape)
+        return project((_dynamical(data, flat) - values * flat).reshape(fields.shape))
+
+    weight = cotangent.fraction[:, None, None] * (num_atoms / count)
+    sides = weight * inside.reshape(num_atoms, 3, count)
+    # Most of the solution lies along the other vectors of the block, which are nearly modes.
+    along = outside.T @ project(sides).reshape(inside.shape)
+    start = outside @ (along / (beyond[:, None] - values))
+    found = conjugate.solve(
+        operator,
+        sides,
+        _GRADIENT_TOLERANCE,
+        _GRADIENT_ITERATIONS,
+        precondition=lambda x: x,
+        project=project,
+        start=start.reshape(sides.shape),
+    )
+    good = jnp.all(found.outcome == conjugate.CONVERGED)
+    scale = data[1][:, None, None]
+    left, right = found.fields / scale, inside.reshape(sides.shape) / scale
+
+    def bilinear(leaves, pair) -> Array:
+        placed, potential = _placed(leaves, structure)
+        first, second = pair
+        product = energetics.hessian_vector_product(placed, potential, second, neighbors)
+        return -2.0 * jnp.sum(first * product)
+
+    def add(total, pair):
+        return jax.tree.map(jnp.add, total, jax.grad(bilinear)(leaves, pair)), None
+
+    fields = jnp.moveaxis(left, -1, 0), jnp.moveaxis(right, -1, 0)
+    total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, leaves), fields)
+    return jax.tree.map(lambda x: jnp.where(good, x, jnp.nan), total), None, None
+
+
+_participation.defvjp(_forward, _backward)
 
 
 def hessian(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> np.ndarray:
@@ -101,107 +324,45 @@ def hessian(structure: Structure, potential: EAM, neighbors: Neighbors | None = 
     Row 3 i + a belongs to atom i and axis a. Arguments as `energetics.energy`.
     """
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
-    blocks, gradients, bend = map(np.asarray, _derivatives(structure, potential, neighbors))
+    bonds = jax.device_get(_bond_curvature(structure, potential, neighbors))
     size = structure.num_atoms
-    idx = np.asarray(neighbors.idx)
+    idx = np.asarray(lists.table(neighbors))
     place, atom = np.nonzero(idx < size)
     other = idx[place, atom]
     # The cell is at least two cut-offs across, so a pair has one bond at most.
     many = np.zeros((size, size, 3))
-    many[atom, other] = gradients[:, place, atom].T
+    many[atom, other] = bonds.given[:, place, atom].T
     each = np.arange(size)
     many[each, each] = -many.sum(axis=1)
     rows = many.reshape(size, 3 * size)
-    matrix = rows.T @ (bend[:, None] * rows)
+    matrix = rows.T @ (bonds.bend[:, None] * rows)
     view = matrix.reshape(size, 3, size, 3)
-    pair = np.moveaxis(blocks[:, :, place, atom], -1, 0)
+    pair = np.moveaxis(bonds.blocks[:, :, place, atom], -1, 0)
     view[atom, :, other, :] -= pair
-    view[each, :, each, :] += np.moveaxis(blocks.sum(axis=2), -1, 0)
+    view[each, :, each, :] += np.moveaxis(bonds.blocks.sum(axis=2), -1, 0)
     return matrix
 
 
-@jax.jit
-def _derivatives(structure: Structure, potential: EAM, neighbors: Neighbors):
-    """Bond blocks (3, 3, K, N) [eV/Å²], ∂ρ_i/∂x_j (3, K, N) [1/Å] and F'' (N,) [eV]."""
-    bonds = energetics.bonds(structure, potential, neighbors)
-    r, own, other = bonds.r, bonds.own, bonds.other
-    # A table's last slope need not vanish exactly at the cut-off, where padding sits; written so
-    # that a distance that is not a number counts, and shows in the result.
-    inside = ~(r >= potential.cutoff)
-    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
-    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
-    rise, bend = value_and_slope(
-        lambda d: slope(lambda d: potential.embedding(d, own[0]), d), total
-    )
-    there = jnp.take(rise, neighbors.idx, mode="clip")
-
-    def energy(r: Array) -> Array:
-        shared = rise * potential.density(r, own, other) + there * potential.density(r, other, own)
-        return potential.pair(r, own, other) + shared
-
-    tension, stiffness = value_and_slope(lambda r: slope(energy, r), r)
-    tension = jnp.where(inside, tension / r, 0.0)
-    stiffness = jnp.where(inside, stiffness, 0.0)
-    unit = jnp.where(inside, bonds.vectors / r, 0.0)
-    along = unit[:, None] * unit[None]
-    blocks = (stiffness - tension) * along + tension * jnp.eye(3)[:, :, None, None]
-    return blocks, jnp.where(inside, given, 0.0) * unit, bend
+_bond_curvature = jax.jit(hessians.bond_curvature)
 
 
-def _without_translations(matrix: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    """The mass-weighted matrix, its three translations moved above every other mode; in place."""
-    root = np.sqrt(np.repeat(mass, 3))
-    matrix /= root[:, None]
-    matrix /= root
+def _dense(structure, potential, neighbors, count: int, mass_weighted: bool) -> Modes:
+    root = np.asarray(_root_masses(structure, mass_weighted))
+    matrix = hessian(structure, potential, neighbors)
+    matrix /= np.repeat(root, 3)[:, None]
+    matrix /= np.repeat(root, 3)
     if not np.isfinite(matrix).all():
         raise ValueError("the Hessian is not finite; do atoms coincide?")
+    stiffness = matrix.diagonal().mean()
+    # Translations, exact eigenvectors of any translation-invariant energy, go above every other.
     shift = np.abs(matrix).sum(axis=0).max()
-    # Exact eigenvectors of any translation-invariant energy.
-    direction = np.sqrt(mass / mass.sum())
-    view = matrix.reshape(len(mass), 3, len(mass), 3)
+    direction = root / np.linalg.norm(root)
+    view = matrix.reshape(len(root), 3, len(root), 3)
     for axis in range(3):
         view[:, axis, :, axis] += shift * np.outer(direction, direction)
-    return matrix
-
-
-def _dense(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    return scipy.linalg.eigh(
-        matrix, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False
+    eigenvalues, vectors = scipy.linalg.eigh(
+        matrix, subset_by_index=(0, count - 1), check_finite=False
     )
-
-
-def _lanczos(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shift-invert Lanczos at zero, with the Cholesky factor of the matrix as the inverse.
-
-    The factor is dense because the many-body term couples atoms up to two cut-offs apart: a
-    sparse one fills up at the sizes where it would be worth having.
-    """
-    size = len(matrix)
-    diagonal = matrix.diagonal().copy()
-    # The transpose of the symmetric matrix is in Fortran order: LAPACK works on it in place.
-    fortran = matrix.T
-    try:
-        factor = scipy.linalg.cho_factor(fortran, lower=True, overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        # The upper triangle is untouched.
-        np.fill_diagonal(fortran, diagonal)
-        lowest = scipy.linalg.eigh(
-            fortran, lower=False, subset_by_index=(0, 0), eigvals_only=True, check_finite=False
-        )
-        raise _not_a_minimum(lowest[0]) from None
-    inverse = scipy.sparse.linalg.LinearOperator(
-        (size, size), lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False), dtype=float
-    )
-    # Shift-invert never applies the matrix itself, only asks for its shape.
-    eigenvalues, vectors = scipy.sparse.linalg.eigsh(
-        inverse, count, sigma=0.0, OPinv=inverse, v0=np.cos(np.arange(size))
-    )
-    order = np.argsort(eigenvalues)
-    return eigenvalues[order], vectors[:, order]
-
-
-def _not_a_minimum(lowest: float) -> ValueError:
-    return ValueError(
-        f"not a minimum: the lowest mode has the eigenvalue {lowest:.3e}; relax the structure "
-        "first, to a tighter force tolerance if it was relaxed already"
-    )
+    residuals = np.linalg.norm(matrix @ vectors - vectors * eigenvalues, axis=0)
+    _check(stiffness, eigenvalues[0], residuals)
+    return Modes(eigenvalues, np.ascontiguousarray(vectors.T).reshape(count, -1, 3), residuals)

@@ -1,7 +1,9 @@
 """Voronoi tessellation of a periodic cell: volumes, indices by face edges, shared faces.
 
-Voronoi cells are dual to the lower convex hull of the lifted points (x, |x|² - w); Qhull finds it
-for the atoms and as many periodic images as can matter. Host code: NumPy in, NumPy out.
+Host code: NumPy in, NumPy out, by one of two methods with the same results. `jax` is
+`stzjax.descriptors.polyhedra`, the array code for accelerators and derivatives. `qhull` finds the
+lower convex hull of the lifted points (x, |x|² - w), which is dual to the Voronoi cells, of the
+atoms and as many periodic images as can matter.
 
 H. Edelsbrunner and R. Seidel, Discrete Comput. Geom. 1, 25 (1986), for the lifting;
 F. Aurenhammer, SIAM J. Comput. 16, 78 (1987), for power (radical) diagrams.
@@ -9,13 +11,17 @@ F. Aurenhammer, SIAM J. Comput. 16, 78 (1987), for power (radical) diagrams.
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from stzjax import structure as structures
+from stzjax.descriptors import polyhedra
 from stzjax.structure import Structure
 
-SAME_VERTEX = 1e-7
+METHODS = ("auto", "qhull", "jax")
+
+SAME_VERTEX = polyhedra.SAME_VERTEX
 """Vertices closer than this fraction of the mean atomic distance are one: crystals have vertices
 where more than four cells meet, which rounding pulls apart. Glasses have none that close."""
 
@@ -74,7 +80,9 @@ class _Faces(NamedTuple):
     edges: np.ndarray
 
 
-def tessellate(structure: Structure, edge_threshold: float = 0.0, radii=None) -> Tessellation:
+def tessellate(
+    structure: Structure, edge_threshold: float = 0.0, radii=None, method: str = "auto"
+) -> Tessellation:
     """Voronoi tessellation of a structure in any triclinic periodic cell.
 
     Args:
@@ -82,34 +90,67 @@ def tessellate(structure: Structure, edge_threshold: float = 0.0, radii=None) ->
       edge_threshold: edges up to this length are not counted in `indices`, and a face left with
         fewer than three is not either [Å]. Volumes, pairs and areas do not depend on it.
       radii: (N,) for the radical tessellation [Å]; None for the plain one.
+      method: one of `METHODS`; "auto" is "qhull" on CPU, which need not compile, and "jax" on
+        accelerators.
 
     Raises:
-      ValueError: atoms coincide, or an argument is negative, not finite or of the wrong shape.
+      ValueError: atoms coincide, an argument is negative, not finite or of the wrong shape, or the
+        method is unknown.
     """
+    if method not in METHODS:
+        raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {method!r}")
     if not (np.isfinite(edge_threshold) and edge_threshold >= 0.0):
         raise ValueError(f"the edge threshold must be a length >= 0 Å, got {edge_threshold}")
-    cell = np.asarray(structure.cell, np.float64)
-    fractional = structures.wrap(np.asarray(structure.fractional, np.float64))
-    weights = _weights(radii, len(fractional))
-    spacing = float((np.linalg.det(cell) / len(fractional)) ** (1.0 / 3.0))
-    points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
-    if radii is None:
-        _check_all_present(centre, len(fractional))
-    same = SAME_VERTEX * spacing
-    faces = _faces(points, centre, other, vertices, same, max(edge_threshold, same))
+    num_atoms = structure.num_atoms
+    spacing = float((np.linalg.det(np.asarray(structure.cell)) / num_atoms) ** (1.0 / 3.0))
+    shortest = max(edge_threshold, SAME_VERTEX * spacing)
+    if method == "auto":
+        method = "qhull" if jax.default_backend() == "cpu" else "jax"
+    by = _by_qhull if method == "qhull" else _by_jax
+    faces, owner = by(structure, radii, spacing, shortest)
     pairs, areas = _pairs(faces, owner)
     return Tessellation(
-        volume=np.bincount(faces.centre, faces.volume, len(fractional)),
-        indices=_indices(faces, len(fractional)),
+        volume=np.bincount(faces.centre, faces.volume, num_atoms),
+        indices=_indices(faces, num_atoms),
         pairs=pairs,
         areas=areas,
     )
 
 
-def is_icosahedron(indices) -> np.ndarray:
+def is_icosahedron(indices: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
     """True for exactly ⟨0, 0, 12, 0⟩: twelve faces of five edges and no other face, (N,)."""
-    indices = np.asarray(indices)
     return (indices[:, 5] == 12) & (indices.sum(axis=1) == 12)
+
+
+def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
+    """Faces whose `other` is an atom, and the atom that each is an image of: itself."""
+    del spacing
+    _, cells = polyhedra.fit(structure, radii)
+    owner = np.arange(structure.num_atoms)
+    neighbor, area, volume, edges = (
+        np.asarray(x).T
+        for x in (
+            cells.topology.neighbor,
+            cells.area,
+            cells.area * cells.depth / 3.0,
+            polyhedra.edge_counts(cells, shortest),
+        )
+    )
+    centre, slot = np.nonzero(neighbor < len(owner))
+    other = neighbor[centre, slot]
+    values = (x[centre, slot] for x in (area, volume, edges))
+    return _Faces(centre, other, *values), owner
+
+
+def _by_qhull(structure: Structure, radii, spacing: float, shortest: float):
+    """Faces, and the atom that each point of the cloud is an image of."""
+    cell = np.asarray(structure.cell, np.float64)
+    fractional = structures.wrap(np.asarray(structure.fractional, np.float64))
+    weights = _weights(radii, len(fractional))
+    points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
+    if radii is None:
+        _check_all_present(centre, len(fractional))
+    return _faces(points, centre, other, vertices, SAME_VERTEX * spacing, shortest), owner
 
 
 def _weights(radii, num_atoms: int) -> np.ndarray:
@@ -232,10 +273,12 @@ def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndar
     axis = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
     first = np.cross(normal, axis)
     second = np.cross(normal, first)
-    angle = np.arctan2(
-        np.einsum("va,va->v", spokes, second[face]), np.einsum("va,va->v", spokes, first[face])
-    )
-    return spokes[np.lexsort((angle, face))]
+    x = np.einsum("va,va->v", spokes, first[face])
+    y = np.einsum("va,va->v", spokes, second[face])
+    # Grows with the angle, between 0 and 4.
+    size = np.abs(x) + np.abs(y)
+    turn = 2.0 + np.copysign(1.0 - x / np.where(size > 0.0, size, 1.0), y)
+    return spokes[np.argsort(8.0 * face + turn)]
 
 
 def _indices(faces: _Faces, num_atoms: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Every setting of a run in one flat record, and the presets."""
 
 import dataclasses
+import math
 from typing import Any
 
 from stzjax import aqs, loading, quench
+from stzjax.descriptors import voronoi
 from stzjax.models import gat
 from stzjax.training import TrainConfig
 
@@ -58,6 +60,13 @@ class Settings:
     mode_fraction: float = _setting(0.01, "Share of the modes in the participation fraction.")
     mass_weighted: bool = _setting(True, "Modes of the mass-weighted matrix.")
     edge_threshold: float = _setting(0.0, "Voronoi edges shorter than this are merged [Å].")
+    radii: tuple[float, ...] = _setting(
+        (), "Radii of Cu and Zr for radical Voronoi cells [Å]; empty: plain cells."
+    )
+    voronoi: str = _setting("auto", "Method of the tessellation: auto, qhull or jax.")
+    response: bool = _setting(
+        False, "Relaxed stiffness and D²min of the linear response as seven more features."
+    )
 
     threshold: float = _setting(0.1, "D²min above which an atom is labelled [Å²].")
     min_cluster: int = _setting(1, "Bonded atoms above the threshold that make an event.")
@@ -139,6 +148,11 @@ class Settings:
             raise ValueError(f"mode_fraction must lie in (0, 1], got {self.mode_fraction}")
         if self.edge_threshold < 0.0:
             raise ValueError(f"edge_threshold is negative: {self.edge_threshold}")
+        if len(self.radii) not in (0, 2) or not all(0.0 <= r < math.inf for r in self.radii):
+            raise ValueError(f"radii must be two lengths, of Cu and Zr, or empty, got {self.radii}")
+        if self.voronoi not in voronoi.METHODS:
+            methods = ", ".join(voronoi.METHODS)
+            raise ValueError(f"voronoi must be one of {methods}, got {self.voronoi!r}")
         if not self.threshold >= self.record_threshold:
             raise ValueError(
                 f"threshold {self.threshold} lies below record_threshold {self.record_threshold}: "
@@ -173,7 +187,7 @@ _SHEAR = [
         "stop_threshold extrapolate minimizer"
     ).split(),
 ]
-_FEATURES = [*_QUENCH, *"mode_fraction mass_weighted edge_threshold".split()]
+_FEATURES = [*_QUENCH, *"mode_fraction mass_weighted edge_threshold radii voronoi response".split()]
 _MODEL = [
     *dict.fromkeys([*_SHEAR, *_FEATURES]),
     *(

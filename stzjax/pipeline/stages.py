@@ -283,18 +283,24 @@ def describe_stage(folder: Folder, workers: int) -> None:
     with Bar("describe", len(missing), "specimen") as bar:
 
         def one(number: int) -> None:
+            structure = glass(folder, number)
+            radii = np.array(settings.radii)[structure.species] if settings.radii else None
             described = table.describe(
-                glass(folder, number),
+                structure,
                 potential,
                 mode_fraction=settings.mode_fraction,
                 mass_weighted=settings.mass_weighted,
                 edge_threshold=settings.edge_threshold,
+                radii=radii,
+                voronoi_method=settings.voronoi,
+                with_response=settings.response,
             )
+            columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.response else ())
             for direction in missing[number]:
                 arrays = {
                     "features": table.rotate_to(described, direction),
                     "pairs": described.pairs,
-                    "columns": np.array(table.COLUMNS),
+                    "columns": np.array(columns),
                 }
                 _save(folder, folder.features(number, direction), "describe", arrays)
             bar.add()
