@@ -26,7 +26,7 @@ class Bonds(NamedTuple):
     Attributes:
       idx: (K, N) neighbours; N where there is none.
       vectors: (3, K, N) from the atom to its neighbour [Å]; padding holds arbitrary vectors.
-      r: (K, N) lengths [Å]; padding and nothing else is put at the cut-off.
+      r: (K, N) lengths [Å]; padding is put beyond the cut-off.
       own: (1, N) species of the atom, in the potential's order.
       other: (K, N) species of the neighbour, in the potential's order.
     """

@@ -88,7 +88,7 @@ def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -
     """Second derivatives of the energy bond by bond, in the order of `lists.table`."""
     bonds = energetics.bonds(structure, potential, neighbors)
     r, own, other = bonds.r, bonds.own, bonds.other
-    # A table's last slope need not vanish exactly at the cut-off, where padding sits; written so
+    # A table's last slope need not vanish at the cut-off, beyond which padding sits; written so
     # that a distance that is not a number counts, and shows in the result.
     inside = ~(r >= potential.cutoff)
     density, given = value_and_slope(lambda r: potential.density(r, own, other), r)

@@ -10,6 +10,7 @@ order, zones) and can be differentiated by forward mode, and to the potential's 
 """
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -22,6 +23,10 @@ from stzjax import structure as structures
 from stzjax.fusion import apart
 from stzjax.neighbors import Zone
 from stzjax.potentials.eam import EAM, slope
+
+
+_BYTES_OF_TERMS = 16
+"""Terms of a sum over neighbours that are written out: two in float64, four in float32."""
 
 
 class Zones(NamedTuple):
@@ -47,23 +52,37 @@ def _component(column: Array, own: Array, idx: Array) -> Array:
     return structures.minimum_image(jnp.take(column, idx, mode="clip") - own)
 
 
+def _sum_rows(function: Callable, *tables: Array) -> Array:
+    """Σ_k function(*rows k), some rows of the tables (K, n) at a time; (n,).
+
+    XLA's CPU backend writes all terms of a long sum to memory before it adds them up. It adds up
+    on the way what is written out: a few terms, or registers run out.
+    """
+    rows = len(tables[0])
+    parts = math.gcd(rows, _BYTES_OF_TERMS // tables[0].dtype.itemsize)
+    size = rows // parts
+    pieces = [[table[at : at + size] for table in tables] for at in range(0, rows, size)]
+    return jnp.sum(_total(function(*piece) for piece in pieces), axis=0)
+
+
 def _columns(fractional: Array) -> tuple[Array, Array, Array]:
     x, y, z = fractional.T
     return x, y, z
 
 
 def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
-    """Bond lengths (K, N) [Å] of a whole table; padding is put at the cut-off."""
+    """Bond lengths (K, N) [Å] of a whole table; padding is put beyond the cut-off."""
     columns = _columns(fractional)
     return _lengths(columns, columns, cell, idx, cutoff)
 
 
 def _lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
-    """Bond lengths (K, n) [Å]; padding is put at the cut-off, where everything is zero."""
+    """Bond lengths (K, n) [Å]; padding is put beyond the cut-off, where everything is zero."""
     parts = (_component(c, mine, idx) for c, mine in zip(columns, own, strict=True))
     x, y, z = structures.cartesian(cell, *parts)
     square = x * x + y * y + z * z
-    return jnp.sqrt(jnp.where(idx < len(columns[0]), square, cutoff * cutoff))
+    # Well beyond: at the cut-off itself rounding decides whether a table is still to be read.
+    return jnp.sqrt(jnp.where(idx < len(columns[0]), square, (1.25 * cutoff) ** 2))
 
 
 class _Bonds(NamedTuple):
@@ -91,7 +110,7 @@ def _density(near: list[_Bonds], potential: EAM, species) -> Array:
     """Densities of the atoms, (N,)."""
 
     def density(r, own, other, potential):
-        return jnp.sum(potential.density(r, own[None], other), axis=0)
+        return _sum_rows(lambda r, other: potential.density(r, own[None], other), r, other)
 
     def of(zone: Zone, lengths: list[Array]) -> list[Array]:
         return [
@@ -211,7 +230,7 @@ def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Σ_j w r_ij, (N, 3) [eV/Å]."""
 
     def total(column, own, idx, weight):
-        return jnp.sum(weight * _component(column, own, idx), axis=0)
+        return _sum_rows(lambda w, idx: w * _component(column, own, idx), weight, idx)
 
     def of(zone: Zone, weights: list[Array], column: Array) -> Array:
         parts = [
@@ -229,8 +248,10 @@ def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
 
     def total(first, second, one, two, idx, weight):
-        product = _component(first, one, idx) * _component(second, two, idx)
-        return jnp.sum(weight * product, axis=0)
+        def moment(w, idx):
+            return w * _component(first, one, idx) * _component(second, two, idx)
+
+        return _sum_rows(moment, weight, idx)
 
     def of(zone: Zone, weights: list[Array], first: Array, second: Array) -> Array:
         parts = [
@@ -258,7 +279,7 @@ def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
     """Σ w r² / 2 over all bonds, the trace of the virial [eV]."""
 
     def total(weight, r):
-        return jnp.sum(weight * r * r, axis=0)
+        return _sum_rows(lambda w, r: w * r * r, weight, r)
 
     # A small difference of large numbers: in float64 whatever the dtype of the run.
     return 0.5 * _total(

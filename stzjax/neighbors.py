@@ -170,7 +170,7 @@ def _places(
     num_tables = len(_SHARES) if num_atoms >= _RANKED_FROM else 1
     last = np.array(_ends(num_atoms, num_tables)) - 1
     # Coarse steps, so that lists of like structures share one shape and one compiled loop.
-    step = 8 if num_tables == 1 else 2
+    step = 8 if num_tables == 1 else 4
     most = cells.round_up(max(num_atoms - 1, 1), step)
 
     def rows(kind: int) -> tuple[int, ...]:

@@ -41,9 +41,33 @@ def test_forces_and_trace_are_those_of_the_potential(kind, glass):
     )
 
 
+@pytest.mark.parametrize("num_pieces", range(990, 1010))
+def test_empty_places_of_a_list_pull_nothing(num_pieces, glass):
+    """Whatever the grid: (number of pieces / cut-off) × cut-off may round to below the number."""
+    base = potential("analytic")
+    prepared = potentials.compact(base, num_pieces=num_pieces)
+    tight, loose = (
+        energetics.forces(glass, prepared, neighbors.allocate(glass, base.cutoff, slack=slack))
+        for slack in (1.0, 1.5)
+    )
+    np.testing.assert_allclose(loose, tight, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(tight, energetics.forces(glass, base), rtol=0, atol=1e-6)
+
+
+def test_a_table_keeps_its_own_grid():
+    """Between its knots the spline is smooth, and a density one piece of it."""
+    base = potential("table")
+    prepared = potentials.compact(base)
+    r = jnp.linspace(2.0, 7.5, 4001)
+    species = jnp.ones(r.shape, jnp.int32)
+    assert prepared._num_pieces == 2 * 999
+    found, expected = (p.density(r, species, species) for p in (prepared, base))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_hessian_is_that_of_the_potential(kind, glass):
-    """The pieces are quadratic, so the derivative of a force is off by their size squared."""
+    """The pieces are cubic, so the derivative of a force is off by the cube of their size."""
     base = potential(kind)
     move = jnp.asarray(np.random.default_rng(0).normal(size=(500, 3)))
     found, expected = (

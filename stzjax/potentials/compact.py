@@ -1,11 +1,13 @@
 """A potential prepared for long runs: bond weights from tables made for the purpose.
 
-Forces need φ'(r)/r and ρ'(r)/r of each bond. Here they are interpolated by quadratic pieces on a
-uniform grid of r, three coefficients each, in arrays of their own, which XLA turns into plain
+Forces need φ'(r)/r and ρ'(r)/r of each bond. Here they are interpolated by cubic pieces on a
+uniform grid of r, four coefficients each, in arrays of their own, which XLA turns into plain
 loads; everything else (energies, embedding) is left to the potential the tables were made of.
+Few pieces, so that all of them stay in the cache: on the grid of a setfl table a thousand do.
 """
 
 import functools
+import math
 
 import flax.struct
 import jax
@@ -14,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.potentials.tables import Tabulated
 
 _CLOSEST = 0.1
 """Below this distance the tables stay constant [Å]."""
@@ -21,10 +24,14 @@ _CLOSEST = 0.1
 _CHECKED_FROM = 1.8
 """The accuracy of the tables is judged from here to the cut-off [Å]."""
 
-_GRIDS = tuple(1000 * 2**n for n in range(6))
+_FEWEST, _MOST = 500, 32_000
+"""Pieces of the coarsest grid that is tried, and about those of the finest."""
 
-Pieces = tuple[Array, Array, Array]
-"""Coefficients of 1, t, t² of each piece, t in [0, 1): (S × S × (M + 1),) each."""
+_NODES = np.linspace(0.0, 1.0, 4)
+"""Where each piece is exact; both ends, so that the pieces join."""
+
+Pieces = tuple[Array, Array, Array, Array]
+"""Coefficients of 1, t, t², t³ of each piece, t in [0, 1): (S × S × (M + 1),) each."""
 
 
 class Compact(EAM):
@@ -105,8 +112,8 @@ class Compact(EAM):
     ) -> Array:
         pair = first.astype(jnp.int32) * len(self.elements) + second.astype(jnp.int32)
         at = piece + pair * (self._num_pieces + 1)
-        a, b, c = (jnp.take(table, at, mode="clip") for table in pieces)
-        return (c * t + b) * t + a
+        a, b, c, d = (jnp.take(table, at, mode="clip") for table in pieces)
+        return ((d * t + c) * t + b) * t + a
 
 
 def compact(
@@ -119,7 +126,8 @@ def compact(
     """Prepare a potential for many evaluations of forces.
 
     The grid is refined until the force of a bond is off by less than the tolerance wherever bonds
-    of solids and liquids are (beyond 1.8 Å and any short-range branch), or to 32,000 pieces.
+    of solids and liquids are (beyond 1.8 Å and any short-range branch), or to 32,000 pieces. The
+    grid of a setfl table comes first: what bends at its knots is smooth between them.
 
     Args:
       potential: any embedded-atom potential; one that is prepared already is returned or cast.
@@ -141,7 +149,7 @@ def compact(
             "choose another potential or rename the elements"
         )
     order = tuple(potential.elements.index(e) for e in elements)
-    for count in (num_pieces,) if num_pieces else _GRIDS:
+    for count in (num_pieces,) if num_pieces else _grids(potential):
         tables = _tables(potential, order, count)
         if num_pieces or _error(potential, order, tables, count) < tolerance:
             break
@@ -160,6 +168,17 @@ def compact(
     return jax.tree.map(lambda leaf: leaf.astype(precision), made)
 
 
+def _grids(potential: EAM) -> list[int]:
+    """Numbers of pieces to try, from few to many."""
+    first = _FEWEST
+    if isinstance(potential, Tabulated):
+        intervals = potential.pair_table.shape[2]
+        spans = abs(intervals * float(potential.r_step) / potential.cutoff - 1.0) < 1e-9
+        # A fine table is as good as smooth.
+        first = intervals if spans and intervals < _MOST // 8 else first
+    return [first * 2**n for n in range(math.ceil(math.log2(_MOST / first)) + 1)]
+
+
 @functools.partial(jax.jit, static_argnames="order")
 def _sample(potential: EAM, order: tuple[int, ...], r: Array) -> dict[str, Array]:
     """The tabulated functions of r for every pair of species, (S, S, R) each."""
@@ -175,18 +194,15 @@ def _sample(potential: EAM, order: tuple[int, ...], r: Array) -> dict[str, Array
 
 
 def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pieces]:
-    step = potential.cutoff / count
     # The right end of the last piece is the limit from inside.
-    grid = np.minimum(np.arange(2 * count + 1) * (0.5 * step), potential.cutoff * (1 - 1e-15))
+    grid = (np.arange(count)[:, None] + _NODES) * (potential.cutoff / count)
+    grid = np.clip(grid, _CLOSEST, potential.cutoff * (1 - 1e-15))
+    powers = np.linalg.inv(np.vander(_NODES, increasing=True))
     tables = {}
-    for name, function in _sample(potential, order, np.maximum(grid, _CLOSEST)).items():
+    for name, function in _sample(potential, order, grid.reshape(-1)).items():
         values = np.asarray(function)
-        left, middle, right = values[..., :-1:2], values[..., 1::2], values[..., 2::2]
-        tables[name] = (
-            _padded(left),
-            _padded(4 * middle - 3 * left - right),
-            _padded(2 * (left + right) - 4 * middle),
-        )
+        values = values.reshape(*values.shape[:2], count, len(_NODES))
+        tables[name] = tuple(_padded(values @ row) for row in powers)
     return tables
 
 
@@ -202,13 +218,13 @@ def _error(potential: EAM, order: tuple[int, ...], tables: dict, count: int) -> 
     piece = np.arange(int(max(_CHECKED_FROM, potential.core + step) / step) + 1, count)
     scales = {"pair_weights": 1.0, "density_weights": _steepest(potential)}
     worst = 0.0
-    for t in (0.21, 0.79):  # Where a cubic remainder is largest.
+    for t in (0.13, 0.5, 0.87):  # Where the remainder is largest.
         r = (piece + t) * step
         exact = _sample(potential, order, r)
         for name, scale in scales.items():
             pieces = (np.asarray(x).reshape(len(order), len(order), -1) for x in tables[name])
-            a, b, c = (x[..., piece] for x in pieces)
-            off = np.abs((c * t + b) * t + a - np.asarray(exact[name])) * r * scale
+            value = np.polyval([x[..., piece] for x in pieces][::-1], t)
+            off = np.abs(value - np.asarray(exact[name])) * r * scale
             worst = max(worst, float(off.max()))
     return worst
 

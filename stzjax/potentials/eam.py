@@ -89,7 +89,7 @@ class EAM(flax.struct.PyTreeNode):
         return self._over(r, pull + rise * given + rise_other * taken)
 
     def _over(self, r: Array, pull: Array) -> Array:
-        # A table's last slope need not vanish at the cut-off, where padding sits. NaN stays.
+        # A table's last slope need not vanish at the cut-off. NaN stays.
         return jnp.where(r >= self.cutoff, 0.0, pull / r)
 
 
