@@ -24,7 +24,6 @@ from stzjax.fusion import apart
 from stzjax.neighbors import Zone
 from stzjax.potentials.eam import EAM, slope
 
-
 _BYTES_OF_TERMS = 16
 """Terms of a sum over neighbours that are written out: two in float64, four in float32."""
 
