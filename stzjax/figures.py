@@ -61,7 +61,7 @@ def stress_strain(
       stresses: (S,) per run [GPa].
       events: state after the first event, or None.
     """
-    figure, (axes,) = _panels(6.8, 4.2)
+    figure, (axes,) = panels(6.8, 4.2)
     opacity = float(np.clip(20 / max(len(directions), 1), 0.3, 0.9))
     for direction, strain, stress, event in zip(directions, strains, stresses, events, strict=True):
         colour, dash = direction_style(direction)
@@ -78,8 +78,8 @@ def stress_strain(
         style: dict[str, Any] = {"color": colour, "linestyle": dash}
         handles.append(Line2D([], [], label=direction, **style))
     handles.append(Line2D([], [], color=GREY, marker="o", ls="", ms=4.5, label="first event"))
-    _legend(axes, handles=handles, ncols=2)
-    _label(axes, "shear strain (%)", "shear stress along the load (GPa)")
+    add_legend(axes, handles=handles, ncols=2)
+    name_axes(axes, "shear strain (%)", "shear stress along the load (GPa)")
     return figure
 
 
@@ -95,13 +95,13 @@ def quench_trace(
       energies: (T,) per specimen [eV/atom].
       densities: (T,) per specimen [g/cm³].
     """
-    figure, (left, right) = _panels(8.6, 3.4, 2)
+    figure, (left, right) = panels(8.6, 3.4, 2)
     opacity = float(np.clip(6 / max(len(temperatures), 1), 0.25, 0.9))
     for temperature, energy, density in zip(temperatures, energies, densities, strict=True):
         left.plot(temperature, energy, c=BLUE, lw=1.1, alpha=opacity)
         right.plot(temperature, density, c=GREEN, lw=1.1, alpha=opacity)
-    _label(left, "temperature (K)", "potential energy (eV/atom)", "Energy along the quench")
-    _label(right, "temperature (K)", "density (g/cm³)", "Density along the quench")
+    name_axes(left, "temperature (K)", "potential energy (eV/atom)", "Energy along the quench")
+    name_axes(right, "temperature (K)", "density (g/cm³)", "Density along the quench")
     return figure
 
 
@@ -113,7 +113,7 @@ def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) ->
       confidence: (A,).
       thresholds: operating points to mark, name to threshold.
     """
-    figure, (left, right) = _panels(8.6, 4.0, 2)
+    figure, (left, right) = panels(8.6, 4.0, 2)
     fpr, tpr, _ = metrics.roc_curve(labels, confidence)
     precision, recall, _ = metrics.precision_recall_curve(labels, confidence)
     prevalence = float(np.mean(labels))
@@ -136,13 +136,13 @@ def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) ->
         left.plot(x, point["recall"], label=name, **style)
         right.plot(point["recall"], point["precision"], label=name, **style)
     if thresholds:
-        _legend(left, loc="lower right")
+        add_legend(left, loc="lower right")
     right.set(ylim=(max(prevalence, 1e-6) / 2, 1.3), xlim=(-0.02, 1.02))
     _logarithmic(right, "y")
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     scores = metrics.evaluate(labels, confidence)
-    _label(left, "false positive rate", "recall", f"ROC, AUC {scores['auc']:.3f}")
-    _label(right, "recall", "precision, log scale", f"Precision–recall, AP {scores['ap']:.3g}")
+    name_axes(left, "false positive rate", "recall", f"ROC, AUC {scores['auc']:.3f}")
+    name_axes(right, "recall", "precision, log scale", f"Precision–recall, AP {scores['ap']:.3g}")
     return figure
 
 
@@ -154,18 +154,18 @@ def events(strains, sizes, prevalence: float | None = None) -> Figure:
       sizes: (E,) atoms above the threshold in each event.
       prevalence: fraction of atoms labelled 1; left out if None.
     """
-    figure, panels = _panels(9.6, 3.2, 2 if prevalence is None else 3)
+    figure, row = panels(9.6, 3.2, 2 if prevalence is None else 3)
     bins = int(np.clip(np.sqrt(max(len(strains), 1)) * 2, 5, 30))
     style: dict[str, Any] = {"ec": "white", "lw": 0.6}
-    panels[0].hist(100 * np.asarray(strains, float), bins=bins, color=BLUE, **style)
-    panels[1].hist(sizes, bins=log_bins(sizes, bins), color=GREEN, **style)
-    _logarithmic(panels[1], "x")
-    for axes in panels[:2]:
+    row[0].hist(100 * np.asarray(strains, float), bins=bins, color=BLUE, **style)
+    row[1].hist(sizes, bins=log_bins(sizes, bins), color=GREEN, **style)
+    _logarithmic(row[1], "x")
+    for axes in row[:2]:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(panels[0], "strain of the first event (%)", "runs", "When")
-    _label(panels[1], "atoms in the first event", "runs", "How large")
+    name_axes(row[0], "strain of the first event (%)", "runs", "When")
+    name_axes(row[1], "atoms in the first event", "runs", "How large")
     if prevalence is not None:
-        _ratio_bars(panels[2], prevalence)
+        _ratio_bars(row[2], prevalence)
     return figure
 
 
@@ -177,7 +177,7 @@ def _ratio_bars(axes: Axes, prevalence: float) -> None:
         )
     axes.set_xticks([0, 1], ["others", "first movers"])
     axes.set_ylim(0, 1.15)
-    _label(axes, "", "fraction of atoms", "Class ratio")
+    name_axes(axes, "", "fraction of atoms", "Class ratio")
 
 
 def log_bins(values, num: int) -> list[float]:
@@ -195,7 +195,7 @@ def d2min_histogram(values, threshold: float) -> Figure:
       values: (A,) D²min [Å²].
       threshold: above it an atom counts as transformed [Å²].
     """
-    figure, (axes,) = _panels(5.6, 3.6)
+    figure, (axes,) = panels(5.6, 3.6)
     values = np.asarray(values, float)
     # Rounding noise of atoms that did not move spans decades of no interest.
     values = values[values > 1e-10]
@@ -208,7 +208,7 @@ def d2min_histogram(values, threshold: float) -> Figure:
         threshold, 0.97, f" threshold {threshold:g} Å²", color=ORANGE, fontsize=_TICK, va="top",
         transform=axes.get_xaxis_transform(),
     )  # fmt: skip
-    _label(axes, "D²min in the step of the first event (Å²)", "atoms")
+    name_axes(axes, "D²min in the step of the first event (Å²)", "atoms")
     return figure
 
 
@@ -219,7 +219,7 @@ def training(history: Mapping[str, Sequence[float]]) -> Figure:
       history: lists under epoch, train_loss, validation_loss and validation_score; any of the
         last three may be absent.
     """
-    figure, (left, right) = _panels(8.6, 3.4, 2)
+    figure, (left, right) = panels(8.6, 3.4, 2)
     epoch = history["epoch"]
     lines: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("train_loss", "training", {"color": ORANGE, "ls": "--"}),
@@ -229,7 +229,7 @@ def training(history: Mapping[str, Sequence[float]]) -> Figure:
         if history.get(key):
             left.plot(epoch, finite(history[key]), lw=1.5, label=name, **style)
     if left.lines:
-        _legend(left)
+        add_legend(left)
     if history.get("validation_score"):
         score = finite(history["validation_score"])
         right.plot(epoch, score, c=GREEN, lw=1.4)
@@ -240,8 +240,8 @@ def training(history: Mapping[str, Sequence[float]]) -> Figure:
                 f"best {score[best]:.3g}", (epoch[best], score[best]), xytext=(0, -9),
                 textcoords="offset points", fontsize=_TICK, color=GREEN, ha="right", va="top",
             )  # fmt: skip
-    _label(left, "epoch", "weighted cross-entropy", "Loss")
-    _label(right, "epoch", "score", "Score on the validation specimens")
+    name_axes(left, "epoch", "weighted cross-entropy", "Loss")
+    name_axes(right, "epoch", "score", "Score on the validation specimens")
     return figure
 
 
@@ -260,7 +260,7 @@ def atoms(positions, cell, labels, confidence, threshold: float = 0.5) -> Figure
       confidence: (N,).
       threshold: an atom is predicted if its confidence is at least this.
     """
-    figure = _blank(8.8, 4.6)
+    figure = blank(8.8, 4.6)
     truth, predicted = np.asarray(labels) == 1, np.asarray(confidence) >= threshold
     panels = (
         (f"Predicted: {predicted.sum()} atoms", (("false", predicted & ~truth),)),
@@ -302,14 +302,16 @@ def direction_style(direction: str) -> tuple[str, str]:
     return DIRECTION_COLOURS[signed[1:]], "-" if signed[0] == "+" else "--"
 
 
-def _blank(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure [inches] that no global state knows of."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _panels(width: float, height: float, num: int = 1) -> tuple[Figure, Sequence[Axes]]:
-    figure = _blank(width, height)
+def panels(width: float, height: float, num: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """A figure [inches] with a row of axes in the style of all others."""
+    figure = blank(width, height)
     panels = figure.subplots(1, num, squeeze=False)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -320,7 +322,8 @@ def _panels(width: float, height: float, num: int = 1) -> tuple[Figure, Sequence
     return figure, panels
 
 
-def _label(axes: Axes, x: str, y: str, title: str = "") -> None:
+def name_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
+    """Names of both axes, and a title."""
     axes.set_xlabel(x, fontsize=_LABEL, color=INK)
     axes.set_ylabel(y, fontsize=_LABEL, color=INK)
     axes.set_title(title, fontsize=_TITLE, color=INK, loc="left")
@@ -336,7 +339,8 @@ def _logarithmic(axes: Axes, name: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(axes: Axes, handles=None, loc: Any = "best", ncols: int = 1) -> None:
+def add_legend(axes: Axes, handles=None, loc: Any = "best", ncols: int = 1) -> None:
+    """A legend of what has a label, or of the handles given."""
     axes.legend(
         handles=axes.get_legend_handles_labels()[0] if handles is None else handles,
         loc=loc, ncols=ncols, fontsize=_TICK, labelcolor=INK, framealpha=0.85, edgecolor="none",

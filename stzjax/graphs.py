@@ -7,6 +7,7 @@ sorted by receiver, and stay so after batching and padding.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
@@ -32,12 +33,15 @@ class Nodes(NamedTuple):
       mask: (N,) bool; False for padding.
       incoming: (N, D) bool; row i is True in as many leading slots as edges end at node i. Its
         width D, the largest number of incoming edges, is known to the compiler by the shape.
+      surroundings: `descriptors.symmetry.Surroundings` in float32, for networks that learn
+        functions of it; None for all others.
     """
 
     features: Any
     label: Any
     mask: Any
     incoming: Any
+    surroundings: Any = None
 
 
 class Bucket(NamedTuple):
@@ -49,7 +53,9 @@ class Bucket(NamedTuple):
     degree: int
 
 
-def build(structure: Structure, features, labels=None, pairs=None) -> jraph.GraphsTuple:
+def build(
+    structure: Structure, features, labels=None, pairs=None, surroundings=None
+) -> jraph.GraphsTuple:
     """The Voronoi graph of one structure.
 
     Args:
@@ -58,6 +64,7 @@ def build(structure: Structure, features, labels=None, pairs=None) -> jraph.Grap
       labels: (N,) of 0 and 1, or bools; None where unknown.
       pairs: (P, 2) atoms that share a Voronoi face: both (i, j) and (j, i), each once, no
         self-pairs; None tessellates the structure.
+      surroundings: of the atoms, for networks with symmetry functions; of one shape in all graphs.
 
     Returns:
       One unpadded graph of NumPy arrays with `Nodes`; no edge features, no globals.
@@ -77,6 +84,7 @@ def build(structure: Structure, features, labels=None, pairs=None) -> jraph.Grap
         label=labels,
         mask=np.ones(num_atoms, bool),
         incoming=np.arange(degree.max()) < degree[:, None],
+        surroundings=_checked_surroundings(surroundings, num_atoms),
     )
     return jraph.GraphsTuple(
         nodes=nodes,
@@ -114,6 +122,28 @@ def _checked_labels(labels, num_atoms: int) -> np.ndarray:
     if len(wrong):
         raise ValueError(f"labels must be 0 or 1, got {wrong[0]}: apply a threshold to D²min first")
     return labels.astype(np.int32)
+
+
+def with_surroundings(graph: jraph.GraphsTuple, surroundings) -> jraph.GraphsTuple:
+    """An unpadded graph whose atoms carry their surroundings, too; see `build`."""
+    checked = _checked_surroundings(surroundings, int(graph.n_node.sum()))
+    return graph._replace(nodes=graph.nodes._replace(surroundings=checked))
+
+
+def _checked_surroundings(surroundings, num_atoms: int):
+    if surroundings is None:
+        return None
+    for name, value in surroundings._asdict().items():
+        if len(value) != num_atoms:
+            raise ValueError(f"surroundings of {len(value)} atoms, but there are {num_atoms} atoms")
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} of the surroundings is not finite: allocate a shape from this structure"
+            )
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float32 if np.issubdtype(x.dtype, np.floating) else np.int32),
+        surroundings,
+    )
 
 
 def _edges(pairs, num_atoms: int) -> tuple[np.ndarray, np.ndarray]:

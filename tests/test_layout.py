@@ -18,15 +18,15 @@ GROUPS = (
     ),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
-    ("learning", ("models", "losses", "training")),
-    ("judgement", ("metrics", "figures", "report")),
+    ("learning", ("models", "losses", "training", "sensitivity")),
+    ("judgement", ("metrics", "figures", "gradient_figures", "report")),
     ("pipeline", ("pipeline",)),
 )
 RANK = {module: rank for rank, (_, modules) in enumerate(GROUPS) for module in modules}
 ALLOWED = {
     "jax_md": {"npt"},
-    "jraph": {"graphs", "models", "training"},
-    "matplotlib": {"figures", "report"},
+    "jraph": {"graphs", "models", "training", "sensitivity"},
+    "matplotlib": {"figures", "gradient_figures", "report"},
     "plotly": {"figures", "report"},
     "tqdm": {"pipeline"},
     "absl": set(),

@@ -5,9 +5,19 @@ from stzjax.descriptors import (
     response,
     stiffness,
     stress,
+    symmetry,
     table,
     vibrations,
     voronoi,
 )
 
-__all__ = ["polyhedra", "response", "stiffness", "stress", "table", "vibrations", "voronoi"]
+__all__ = [
+    "polyhedra",
+    "response",
+    "stiffness",
+    "stress",
+    "symmetry",
+    "table",
+    "vibrations",
+    "voronoi",
+]

@@ -16,8 +16,12 @@ import jraph
 from jax import Array
 
 from stzjax import graphs
+from stzjax.descriptors import symmetry
 
 _NEGATIVE_SLOPE = 0.2
+
+_VARIANCE = 1e-8
+"""Keeps a symmetry function that is the same for all atoms at zero."""
 
 _MERGES = ("concat", "mean")
 _NORMALISATIONS = ("none", "layer")
@@ -37,6 +41,9 @@ class Config:
       residual: add each attention layer's input to its output (projected where widths differ).
       normalisation: "none", or "layer" for layer normalisation before each activation.
       dropout: rate on the inputs of attention layers and on attention coefficients.
+      radial, angular: symmetry functions that join the features, see `descriptors.symmetry`; the
+        graphs then carry surroundings. None by default, as in the paper.
+      learn_functions: whether training moves their parameters, or leaves them where they start.
     """
 
     layers: int = 4
@@ -48,9 +55,15 @@ class Config:
     residual: bool = False
     normalisation: str = "none"
     dropout: float = 0.0
+    radial: int = 0
+    angular: int = 0
+    learn_functions: bool = True
 
     def __post_init__(self):
         """Refuse a shape that makes no network."""
+        for name, value in (("radial", self.radial), ("angular", self.angular)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
         sizes = {"layers": self.layers, "features_per_head": self.features_per_head}
         sizes |= {"heads": self.heads} | {f"dense[{i}]": w for i, w in enumerate(self.dense)}
         for name, value in sizes.items():
@@ -137,6 +150,43 @@ class Attention(nn.Module):
         return out + self.param("bias", nn.initializers.zeros, out.shape[-1:], jnp.float32)
 
 
+class SymmetryFunctions(nn.Module):
+    """Symmetry functions with parameters of their own, standardised over the atoms.
+
+    Attributes:
+      radial: Gaussians of the distance.
+      angular: functions of the angle.
+      learn: False leaves the parameters where `symmetry.initial` puts them.
+    """
+
+    radial: int
+    angular: int
+    learn: bool = True
+
+    @nn.compact
+    def __call__(self, around: symmetry.Surroundings, mask: Array) -> Array:
+        """Surroundings of N atoms and which of them are real (N,) to channels (N, F)."""
+        start = symmetry.initial(self.radial, self.angular)
+
+        def fitted(name: str, value: Array) -> Array:
+            found = self.param(name, lambda _: jnp.asarray(value, jnp.float32))
+            return found if self.learn else jax.lax.stop_gradient(found)
+
+        # Positive by construction.
+        basis = symmetry.Basis(
+            centre=fitted("centre", start.centre),
+            width=jnp.exp(fitted("log_width", jnp.log(start.width))),
+            reach=jnp.exp(fitted("log_reach", jnp.log(start.reach))),
+            exponent=jnp.exp(fitted("log_exponent", jnp.log(start.exponent))),
+            sign=start.sign.astype(jnp.float32),
+        )
+        x = symmetry.functions(basis, around)
+        real = jnp.asarray(mask)[:, None]
+        mean = jnp.mean(x, axis=0, where=real)
+        variance = jnp.var(x, axis=0, where=real)
+        return jnp.where(real, (x - mean) * jax.lax.rsqrt(variance + _VARIANCE), 0.0)
+
+
 class GAT(nn.Module):
     """Graph attention network from standardised features to two logits per atom.
 
@@ -159,6 +209,15 @@ class GAT(nn.Module):
         config = self.config
         senders, filled = graphs.incoming_table(graph)
         x = jnp.asarray(graph.nodes.features)
+        if config.radial or config.angular:
+            if graph.nodes.surroundings is None:
+                raise ValueError(
+                    "a network with symmetry functions needs graphs built with surroundings="
+                )
+            more = SymmetryFunctions(config.radial, config.angular, config.learn_functions)(
+                graph.nodes.surroundings, graph.nodes.mask
+            )
+            x = jnp.concatenate([x, more.astype(x.dtype)], axis=-1)
         for layer in range(config.layers):
             merge = config.merge_last if layer == config.layers - 1 else config.merge
             out = Attention(config.features_per_head, config.heads, merge, config.dropout)(

@@ -202,7 +202,8 @@ def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pie
     for name, function in _sample(potential, order, grid.reshape(-1)).items():
         values = np.asarray(function)
         values = values.reshape(*values.shape[:2], count, len(_NODES))
-        tables[name] = tuple(_padded(values @ row) for row in powers)
+        a, b, c, d = (_padded(values @ row) for row in powers)
+        tables[name] = a, b, c, d
     return tables
 
 

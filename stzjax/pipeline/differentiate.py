@@ -1,0 +1,240 @@
+"""Three questions to a finished run that derivatives answer; each returns numbers and a figure."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stzjax import gradient_figures, graphs, hessians, metrics, sensitivity, training, units
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.descriptors import symmetry, table
+from stzjax.pipeline import stages
+from stzjax.pipeline.folder import Folder
+from stzjax.relax import RelaxConfig
+
+_TIGHT = RelaxConfig(force_tolerance=1e-9, max_iterations=100_000)
+"""Differences of relaxed states see the tolerance of the relaxation."""
+
+VARIANTS = ("features", "frozen", "learned")
+"""The paper's columns alone; with symmetry functions as they start; and as training makes them."""
+
+
+class Answer(NamedTuple):
+    """Numbers for a JSON file and the matplotlib figure that shows them."""
+
+    numbers: dict[str, Any]
+    figure: Any
+
+
+def confidence(folder: Folder, atom: int | None = None) -> Answer:
+    """Which positions move the confidence of an atom of the first test graph most.
+
+    Args:
+      folder: of a trained run.
+      atom: its number; the most confident one by default.
+
+    Raises:
+      ValueError: the run is not trained, on other columns, or there is no such atom.
+    """
+    result = training.load(folder.model)
+    data = stages.Dataset(folder)
+    graph, (number, direction) = data.graphs["test"][0], data.lanes["test"][0]
+    if len(result.params.scaler.mean) != len(table.COLUMNS):
+        raise ValueError("the run was trained on further columns: describe without --response")
+    if atom is None:
+        atom = int(np.argmax(training.predict(result.params, result.config, [graph])[0]))
+    glass, potential = stages.glass(folder, number), stages.load_potential(folder)
+    if not 0 <= atom < glass.num_atoms:
+        raise ValueError(f"there is no atom {atom} among {glass.num_atoms}")
+    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
+    settings = folder.settings
+    shape = table.allocate(
+        glass,
+        neighbors,
+        mode_fraction=settings.mode_fraction,
+        mass_weighted=settings.mass_weighted,
+    )
+    everyone, slopes = jax.device_get(
+        sensitivity.confidence_gradient(
+            result.params,
+            result.config.model,
+            glass,
+            potential,
+            neighbors,
+            shape,
+            graph,
+            direction,
+            atom,
+        )
+    )
+    distances = _distances(glass, atom)
+    bonded = np.isin(np.arange(glass.num_atoms), graph.senders[graph.receivers == atom])
+    strength = np.linalg.norm(slopes, axis=1)
+    order = np.argsort(strength)[::-1]
+    half = int(np.searchsorted(np.cumsum(strength[order] ** 2), 0.5 * np.sum(strength**2))) + 1
+    numbers = {
+        "specimen": number,
+        "direction": direction,
+        "atom": atom,
+        "confidence": float(everyone[atom]),
+        "norm": float(np.linalg.norm(slopes)),
+        "atoms_with_half_of_the_square": half,
+        "strongest": [
+            {"atom": int(k), "distance": float(distances[k]), "slope": float(strength[k])}
+            for k in order[:20]
+        ],
+    }
+    positions = np.asarray(structures.positions(glass))
+    figure = gradient_figures.confidence(distances, slopes, bonded, positions, glass.cell, atom)
+    return Answer(numbers, figure)
+
+
+def _distances(glass: structures.Structure, atom: int) -> np.ndarray:
+    away = structures.minimum_image(glass.fractional - glass.fractional[atom])
+    return np.linalg.norm(np.asarray(away @ glass.cell.T), axis=1)
+
+
+def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
+    """The mean C44 of a glass by the coefficients of the potential, two ways.
+
+    By the implicit function theorem, and by differences between glasses that were relaxed again
+    under scaled coefficients.
+
+    Args:
+      folder: of a quenched run.
+      number: of the specimen.
+      change: of the coefficients, relative.
+    """
+    glass, potential = stages.glass(folder, number), stages.load_potential(folder)
+    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
+    tiling = hessians.tiling(glass, neighbors, 1.1)
+
+    @jax.jit
+    def modulus(potential):
+        return sensitivity.mean_stiffness(potential, glass, neighbors, tiling, config=_TIGHT)
+
+    value, gradient = jax.value_and_grad(modulus)(potential)
+    if not np.isfinite(value):
+        raise ValueError(f"specimen {number} does not relax to {_TIGHT.force_tolerance} eV/Å")
+    scale = units.GPA
+    which = sensitivity.coefficients(potential)
+    exact, found = [], []
+    for some in which:
+        ends = [
+            float(modulus(sensitivity.scaled(potential, some, 1.0 + sign * change)))
+            for sign in (1, -1)
+        ]
+        found.append(scale * (ends[0] - ends[1]) / (2.0 * change))
+        exact.append(scale * sensitivity.logarithmic_slope(potential, gradient, some))
+    names = [some.label for some in which]
+    worst = float(np.max(np.abs(np.subtract(exact, found))) / np.max(np.abs(exact)))
+    numbers = {
+        "specimen": number,
+        "c44_gpa": scale * float(value),
+        "change": change,
+        "worst_relative_to_largest": worst,
+        "rows": [
+            {"coefficients": n, "implicit_gpa": e, "differences_gpa": f}
+            for n, e, f in zip(names, exact, found, strict=True)
+        ],
+    }
+    return Answer(numbers, gradient_figures.agreement(names, exact, found, "GPa"))
+
+
+def descriptor(
+    folder: Folder,
+    seeds: Sequence[int],
+    radial: int = 8,
+    angular: int = 4,
+    on_trial: Callable[[dict[str, Any]], None] | None = None,
+) -> Answer:
+    """Symmetry functions learned through the network against the same ones frozen.
+
+    Every specimen is held out once: the next one chooses the epoch, the others train. The same
+    splits and seeds for all of `VARIANTS`.
+
+    Args:
+      folder: of a described run.
+      seeds: of the networks.
+      radial: symmetry functions of the distance for each species.
+      angular: symmetry functions of the angle for each pair of species.
+      on_trial: called with each trial's row.
+    """
+    graphs_of = _by_specimen(folder)
+    specimens = sorted(graphs_of)
+    if len(specimens) < 3:
+        raise ValueError(f"need events in at least 3 specimens, got {len(specimens)}")
+    base = folder.settings.train_config()
+    rows: list[dict[str, Any]] = []
+    for place, test in enumerate(specimens):
+        chooser = specimens[(place + 1) % len(specimens)]
+        train = [g for n in specimens if n not in (test, chooser) for g in graphs_of[n]]
+        for seed in seeds:
+            for variant in VARIANTS:
+                model = _model(base.model, variant, radial, angular)
+                config = dataclasses.replace(base, model=model, seed=int(seed))
+                row = {"test": test, "validation": chooser, "seed": int(seed), "variant": variant}
+                rows.append(row | _trial(train, graphs_of[chooser], graphs_of[test], config))
+                if on_trial is not None:
+                    on_trial(rows[-1])
+    columns = {
+        variant: [r["ap_over_prevalence"] for r in rows if r["variant"] == variant]
+        for variant in VARIANTS
+    }
+    numbers = {"rows": rows, "summary": _summary(columns)}
+    return Answer(numbers, gradient_figures.spread(columns, "AP / prevalence", 1.0))
+
+
+def _by_specimen(folder: Folder) -> dict[int, list]:
+    """All graphs with an event, with their surroundings, by specimen."""
+    data = stages.Dataset(folder)
+    numbers = range(folder.settings.num_specimens)
+    glasses = {number: stages.glass(folder, number) for number in numbers}
+    shape = symmetry.allocate(list(glasses.values()))
+    found: dict[int, list] = {}
+    for part, lanes in data.lanes.items():
+        for (number, _), graph in zip(lanes, data.graphs[part], strict=True):
+            near = lists.allocate(glasses[number], shape.cutoff, skin=0.0)
+            around = jax.device_get(symmetry.surroundings(glasses[number], near, shape))
+            found.setdefault(number, []).append(graphs.with_surroundings(graph, around))
+    return found
+
+
+def _model(base, variant: str, radial: int, angular: int):
+    if variant == "features":
+        return base
+    return dataclasses.replace(
+        base, radial=radial, angular=angular, learn_functions=variant == "learned"
+    )
+
+
+def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, float]:
+    def score(labels: np.ndarray, confidence: np.ndarray) -> float:
+        return metrics.evaluate(labels, confidence)[config.select_by]
+
+    result = training.train(
+        train, chooser, config, score=None if config.select_by == "loss" else score
+    )
+    predicted = np.concatenate(training.predict(result.params, config, test))
+    truth = np.concatenate([graph.nodes.label for graph in test])
+    judged = metrics.evaluate(truth, predicted)
+    return {name: judged[name] for name in ("auc", "ap", "prevalence", "ap_over_prevalence")}
+
+
+def _summary(columns: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Mean and spread of each variant, and of its paired difference from the frozen one."""
+    frozen = np.array(columns["frozen"])
+    found = {}
+    for variant, values in columns.items():
+        apart = np.array(values) - frozen
+        error = float(apart.std(ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else float("nan")
+        found[variant] = {
+            "mean": float(np.mean(values)),
+            "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+            "minus_frozen": float(apart.mean()),
+            "standard_error": error,
+        }
+    return found
