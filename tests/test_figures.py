@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from stzjax import figures, loading, metrics
+from stzjax import figures, gradient_figures, loading, metrics
 
 
 def _labelled(num=500, seed=0):
@@ -29,6 +29,8 @@ def _examples():
     history = {"epoch": [0, 1, 2], "train_loss": [3, 2, 1], "validation_score": [None, 0.1, 0.2]}
     runs = (["+xy", "-xz"], [strain] * 2, [strain] * 2, [3, None])
     atoms = (rng.random((500, 3)) @ cell.T, cell, labels, confidence)
+    bonded = rng.random(500) < 0.03
+    slopes = (np.linspace(0, 9, 500), rng.normal(size=(500, 3)), bonded, atoms[0], cell, 0)
     return {
         "stress_strain": lambda: figures.stress_strain(*runs),
         "quench": lambda: figures.quench_trace([trace], [trace / 1000], [-trace / 1000]),
@@ -37,6 +39,9 @@ def _examples():
         "d2min": lambda: figures.d2min_histogram(10.0 ** rng.uniform(-6, 0, 1000), 0.1),
         "training": lambda: figures.training(history),
         "atoms": lambda: figures.atoms(*atoms),
+        "confidence": lambda: gradient_figures.confidence(*slopes),
+        "agreement": lambda: gradient_figures.agreement(["a", "b"], [1, -2], [1.1, -2], "GPa"),
+        "spread": lambda: gradient_figures.spread({"frozen": [1, 2], "learned": [2, 1]}, "AP", 1.0),
     }
 
 
@@ -50,7 +55,7 @@ def test_saved_picture_is_not_blank_and_labelled(name, draw, tmp_path):
     assert image[..., :3].std() > 0.02
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     for axes in figure.axes:
-        assert axes.get_ylabel() or name == "atoms"
+        assert axes.get_ylabel() or axes.name == "3d"
         assert axes.get_xlabel() or axes.get_title() or axes.get_title("left") == "Class ratio"
 
 
@@ -150,3 +155,25 @@ def test_thin_keeps_the_shape(num, limit, seed):
     error = np.abs(np.interp(x, x[keep], y[keep]) - y)
     steps = np.abs(np.diff(x)) + np.abs(np.diff(y))
     assert error.max() <= 2 / (limit - 1) + steps.max() + 1e-9
+
+
+def test_spread_shows_every_trial_and_their_means():
+    found = {"frozen": [1.0, 3.0, 2.0], "learned": [2.0, 2.5, 6.0]}
+    axes = gradient_figures.spread(found, "AP", 1.0).axes[0]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(
+        [line.get_ydata() for line in points], np.array([*found.values()]).T
+    )
+    means = axes.containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(means, [2.0, 3.5])
+
+
+def test_strongest_atoms_are_drawn_where_they_are():
+    slopes = np.zeros((100, 3))
+    slopes[7], slopes[3] = (0.0, 2.0, 0.0), (0.1, 0.0, 0.0)
+    x = np.random.default_rng(0).random((100, 3)) * 9
+    figure = gradient_figures.confidence(
+        np.arange(100.0), slopes, slopes[:, 0] > 0, x, 9 * np.eye(3), 7
+    )
+    scatter = figure.axes[-1].collections[0]
+    np.testing.assert_allclose(np.array(scatter._offsets3d).T[:2], x[[7, 3]])

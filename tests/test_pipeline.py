@@ -13,7 +13,7 @@ import pytest
 
 from stzjax import io
 from stzjax.descriptors import table
-from stzjax.pipeline import stages
+from stzjax.pipeline import differentiate, stages
 from stzjax.pipeline.folder import Folder, identity, prepare
 from stzjax.pipeline.settings import PRESETS, STAGES, Settings
 
@@ -181,6 +181,37 @@ def test_further_features(run, tmp_path):
     copper = found["features"][:, 0] == 1.0
     change = found["features"][:, volume] - plain["features"][:, volume]
     assert change[copper].mean() < -0.3 and abs(change.sum()) < 1e-6
+
+
+@pytest.mark.slow
+def test_worked_examples(run):
+    """Stiffness and descriptor on a finished run; the confidence has a test of its own."""
+    out, _ = run
+    done = script(
+        "differentiate", f"--out={out}", "--parts=stiffness,descriptor", "--seeds=1",
+        "--radial=3", "--angular=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((out / "differentiate" / "stiffness.json").read_text())
+    # The issue of relaxed differences: their own tolerance, and the square of the change.
+    assert found["worst_relative_to_largest"] < 1e-4
+    assert 20.0 < found["c44_gpa"] < 80.0
+    assert len({row["coefficients"] for row in found["rows"]}) == len(found["rows"]) > 6
+    trials = json.loads((out / "differentiate" / "descriptor.json").read_text())
+    held = {(row["test"], row["variant"]) for row in trials["rows"]}
+    assert len(held) == len(trials["rows"]) == 3 * len(differentiate.VARIANTS)
+    assert all(row["test"] != row["validation"] for row in trials["rows"])
+    mean = np.mean([r["ap_over_prevalence"] for r in trials["rows"] if r["variant"] == "learned"])
+    assert trials["summary"]["learned"]["mean"] == pytest.approx(mean)
+    assert trials["summary"]["frozen"]["minus_frozen"] == 0.0
+    for name in ("stiffness", "descriptor"):
+        assert (out / "differentiate" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_worked_examples_refuse(tmp_path):
+    done = script("differentiate", f"--out={tmp_path / 'x'}", "--parts=stiffness,magic")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: --parts takes confidence, stiffness, descriptor, got magic" in done.stderr
 
 
 TABLE = "missing.eam.fs"
