@@ -420,7 +420,8 @@ def other_lists(name: str, own: float, structure: Structure, plan: Plan) -> list
 def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     """Rows of descriptors of a glass, beside the tools of the field."""
     glass = specimen("glass", num_atoms, plan)
-    return descriptor_suite.rows(glass, plan.potential, plan.repeats)
+    settings = plan.repeats, plan.peer, plan.table_points
+    return descriptor_suite.rows(glass, plan.potential, *settings)
 
 
 SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {

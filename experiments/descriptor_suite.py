@@ -1,24 +1,29 @@
-"""Descriptors beside the tools of the field: Voro++, ARPACK and dense diagonalisation."""
+"""Descriptors beside the tools of the field: Voro++, OVITO, LAMMPS, ARPACK, dense modes."""
 
+import functools
 import importlib
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
+import born_peer
 import jax
 import jax.numpy as jnp
 import numpy as np
+import ovito_peer
 import scipy.sparse.linalg
 from jax import Array
 from timings import alternate, row, seconds
 
-from stzjax import hessians, units
+from stzjax import hessians, loading, nonaffine, units
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.descriptors import polyhedra, response, stiffness, table, vibrations, voronoi
-from stzjax.loading import DIRECTIONS
 from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
+
+import lammps_peer
 
 _STIFF = 0.1
 """Where the translations go [eV/Å²/amu]."""
@@ -27,50 +32,139 @@ _DENSE_UP_TO = 1500
 """Atoms up to which all modes are diagonalised, to compare with."""
 
 
-def rows(glass: Structure, potential: EAM, repeats: int) -> list[dict[str, Any]]:
+_CUTOFF = 3.8
+"""Bonds of D²min [Å]."""
+
+_STRAIN, _SHAKE = 0.01, 0.05
+"""Shear strain, and random displacements [Å], of the atoms whose D²min is compared."""
+
+
+def rows(
+    glass: Structure,
+    potential: EAM,
+    repeats: int,
+    peer: lammps_peer.Peer | None = None,
+    table_points: int = 10_000,
+) -> list[dict[str, Any]]:
     """Times and errors of the descriptors of a relaxed glass.
 
     Args:
       glass: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
       repeats: timed repeats of what takes a second or so; the modes are timed once.
+      peer: where LAMMPS is, or None.
+      table_points: of the table written for LAMMPS.
     """
     neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
     size = f"{glass.num_atoms} atoms"
     found = cells(glass, size, repeats)
-    volume = jnp.asarray(voronoi.tessellate(glass).volume)
+    found += beside_ovito(glass, size, repeats)
     found += modes(glass, potential, neighbors, size)
-
-    def born() -> Array:
-        return stiffness.atomic_stiffness(glass, potential, volume, neighbors)
+    lammps = born_peer.born(peer, glass, potential, table_points)
+    found += born(glass, potential, neighbors, size, repeats, lammps)
 
     def respond() -> Array:
         return response.respond(glass, potential, neighbors).fields
 
-    for name, function in (("stiffness", born), ("linear response", respond)):
-        jax.block_until_ready(function())
-        found.append(row(f"{name} {size}", seconds(function), None, "s"))
+    jax.block_until_ready(respond())
+    found.append(row(f"linear response {size}", seconds(respond), None, "s"))
 
     def features() -> list[Array]:
         specimen = table.describe(glass, potential, neighbors=neighbors)
-        return [table.rotate_to(specimen, direction) for direction in DIRECTIONS]
+        return [table.rotate_to(specimen, direction) for direction in loading.DIRECTIONS]
 
     found.append(row(f"features {size}, all directions", seconds(features), None, "s"))
     return found
+
+
+def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall time of a call, to the end of the computation it started [s], and its result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(function())
+    return time.perf_counter() - start, result
+
+
+def _median(measured: list[tuple[float, Any]]) -> float:
+    """Median of the times of what `_timed` and the peers return [s]."""
+    return statistics.median(spent for spent, _ in measured)
+
+
+def born(
+    glass: Structure,
+    potential: EAM,
+    neighbors: lists.Neighbors,
+    size: str,
+    repeats: int,
+    lammps: Callable[[int], tuple[float, np.ndarray]] | None,
+) -> list[dict[str, Any]]:
+    """Born stiffness of every atom, beside LAMMPS' of all atoms together (`born_peer.born`)."""
+    volume = jnp.asarray(voronoi.tessellate(glass).volume)
+
+    def ours() -> Array:
+        return stiffness.atomic_stiffness(glass, potential, volume, neighbors)
+
+    jax.block_until_ready(ours())
+    mine, other = alternate(lambda: _timed(ours), lammps, repeats)
+    theirs = _median(other) if other else None
+    found = [row(f"stiffness {size}", _median(mine), theirs, "s", "less")]
+    if other:
+        total = jnp.einsum("n,nabcd->abcd", volume, mine[0][1])
+        curvature = np.asarray(stiffness.to_voigt(total))
+        error = np.abs(curvature - other[0][1]).max() / np.abs(curvature).max()
+        found.append(row(f"stiffness {size}, off LAMMPS', of the largest", error, None, "1"))
+    return found
+
+
+def beside_ovito(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
+    """Voronoi cells on the host, and D²min, against OVITO; no rows where it is not installed.
+
+    OVITO looks for its neighbours in every call, so ours makes its list in every call too.
+    """
+    ovito = ovito_peer.find()
+    if ovito is None:
+        print(ovito_peer.MISSING)
+        return []
+    before, after = glass, sheared(glass)
+    neighbors = lists.allocate(before, _CUTOFF, skin=0.0)
+
+    @jax.jit
+    def field(before: Structure, after: Structure) -> Array:
+        return nonaffine.d2min(before, after, lists.rebuild(neighbors, before), _CUTOFF)
+
+    def volumes() -> np.ndarray:
+        return voronoi.tessellate(glass).volume
+
+    found = []
+    for name, ours, theirs in (
+        ("voronoi", volumes, ovito_peer.volumes(ovito, glass)),
+        ("d2min", lambda: field(before, after), ovito_peer.d2min(ovito, before, after, _CUTOFF)),
+    ):
+        jax.block_until_ready(ours())
+        mine, other = alternate(functools.partial(_timed, ours), theirs, repeats)
+        error = _off(np.asarray(mine[0][1]), other[0][1])
+        found += [
+            row(f"{name} {size}, against OVITO", _median(mine), _median(other), "s", "less"),
+            row(f"{name} {size}, off OVITO's", error, None, "1"),
+        ]
+    return found
+
+
+def sheared(glass: Structure) -> Structure:
+    """The glass after a simple shear in which every atom also moves at random."""
+    moves = np.random.default_rng(0).normal(scale=_SHAKE, size=(glass.num_atoms, 3))
+    gradient = loading.deformation_gradient("+xy", _STRAIN)
+    return structures.displace(structures.deform(glass, gradient), jnp.asarray(moves))
 
 
 def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
     """Voronoi cells on the host and compiled, against Voro++ where pyvoro2 is installed."""
 
     def ours() -> tuple[float, voronoi.Tessellation]:
-        start = time.perf_counter()
-        cells = voronoi.tessellate(glass)
-        return time.perf_counter() - start, cells
+        return _timed(lambda: voronoi.tessellate(glass))
 
     mine, other = alternate(ours, _voro(glass), repeats)
-    own = statistics.median(spent for spent, _ in mine)
-    theirs = statistics.median(spent for spent, _ in other) if other else None
-    found = [row(f"voronoi {size}", own, theirs, "s", "less")]
+    theirs = _median(other) if other else None
+    found = [row(f"voronoi {size}", _median(mine), theirs, "s", "less")]
     if other:
         error = np.abs(mine[0][1].volume / other[0][1] - 1.0).max()
         found.append(row(f"voronoi {size}, largest difference of a volume", error, None, "1"))

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from reference import small_glass
 
-from stzjax import aqs, io, nve, potentials
+from stzjax import aqs, energetics, io, loading, nve, potentials
+from stzjax import neighbors as lists
+from stzjax import structure as structures
+from stzjax.descriptors import stiffness
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -318,3 +321,103 @@ def test_descriptor_rows():
     assert found["participation , error"]["ours"] < 1e-4
     for name in ("voronoi", "stiffness", "linear response", "features , all directions"):
         assert found[name]["ours"] > 0.0
+
+
+def curvature(glass) -> np.ndarray:
+    """Second derivatives of the energy of all atoms by the strain, (6, 6) [eV]."""
+    tensors = stiffness.atomic_stiffness(glass, small_glass.potential(), np.ones(glass.num_atoms))
+    total = np.asarray(tensors).sum(axis=0)
+    return np.array([[total[(*a, *b)] for b in loading.VOIGT] for a in loading.VOIGT])
+
+
+def test_order_of_the_born_matrix():
+    """As in LAMMPS' manual, whose matrix shows the place of each of its 21 elements."""
+    expected = [
+        [1, 7, 8, 9, 10, 11],
+        [7, 2, 12, 13, 14, 15],
+        [8, 12, 3, 16, 17, 18],
+        [9, 13, 16, 4, 19, 20],
+        [10, 14, 17, 19, 5, 21],
+        [11, 15, 18, 20, 21, 6],
+    ]
+    assert module("born_peer").matrix(range(1, 22)).tolist() == expected
+    with pytest.raises(ValueError):
+        module("born_peer").matrix(range(20))
+
+
+def test_born_matrix_of_a_log():
+    """The last step counts, and two timed evaluations share the time of the output."""
+    steps = [" ".join(map(str, (n, *(n + 0.5 * np.arange(21))))) for n in range(3)]
+    log = "\n".join(
+        [
+            "thermo_modify line one format float %.17g",
+            "run 2",
+            *steps,
+            "Loop time of 0.7 on 2 procs for 2 steps with 500 atoms",
+            "Pair    | 0.1  | 0.1  | 0.1  |   0.0 |  6.20",
+            "Output  | 0.5  | 0.6  | 0.7  |   0.0 | 93.68",
+        ]
+    )
+    spent, found = module("born_peer").read(log)
+    assert spent == pytest.approx(0.3)
+    assert found[0, 0] == 2.0 and found[4, 5] == found[5, 4] == 12.0
+    with pytest.raises(ValueError, match="no Born matrix"):
+        module("born_peer").read(LOG)
+
+
+def test_rows_of_the_born_stiffness():
+    """A LAMMPS whose C12 is off by a hundredth of the largest modulus."""
+    glass, potential = small_glass.rough(small_glass.TILTED), small_glass.potential()
+    theirs = curvature(glass)
+    largest = np.abs(theirs).max()
+    theirs[0, 1] = theirs[1, 0] = theirs[0, 1] + 0.01 * largest
+    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0)
+    args = module("descriptor_suite").born, (glass, potential, neighbors, "54 atoms", 2)
+    time, error = args[0](*args[1], lambda repeat: (3.0 + repeat, theirs))
+    assert time["peer"] == 3.5 and time["ratio"] == pytest.approx(3.5 / time["ours"])
+    assert error["ours"] == pytest.approx(0.01, rel=1e-9)
+    (alone,) = args[0](*args[1], None)
+    assert alone["name"] == time["name"] and alone["peer"] is None
+
+
+def test_born_matrix_under_stress(lammps):
+    """LAMMPS takes the stress terms off: its numbers are second derivatives by Green's strain."""
+    peer = lammps.find("", 1)
+    if peer is None:
+        pytest.skip("LAMMPS is not installed")
+    glass, potential = small_glass.rough(0.97 * small_glass.TILTED), small_glass.potential()
+    ours = curvature(glass)
+    stress = np.asarray(energetics.stress(glass, potential)) * structures.volume(glass.cell)
+    assert np.abs(stress).max() > 0.02 * np.abs(ours).max(), "the terms would not be seen"
+    _, theirs = module("born_peer").born(peer, glass, potential, 10_000)(0)
+    # Central differences at a strain of 1e-7 leave nine digits, the table of the functions eight.
+    assert np.abs(theirs - ours).max() < 1e-8 * np.abs(ours).max()
+
+
+def test_what_is_compared_with_ovito():
+    """A hundredth of shear, and displacements of a twentieth of an Ångström on top."""
+    suite, glass = module("descriptor_suite"), small_glass.rough(small_glass.TILTED)
+    after = suite.sheared(glass)
+    shear = np.array([[1.0, 0.01, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert np.asarray(after.cell) == pytest.approx(shear @ np.asarray(glass.cell))
+    change = np.asarray(structures.minimum_image(after.fractional - glass.fractional))
+    assert np.std(change @ np.asarray(after.cell).T) == pytest.approx(0.05, rel=0.2)
+
+
+def test_rows_beside_ovito():
+    pytest.importorskip("ovito")
+    glass = small_glass.rough(small_glass.TILTED)
+    rows = module("descriptor_suite").beside_ovito(glass, "54 atoms", 2)
+    found = {entry["name"].replace(" 54 atoms", ""): entry for entry in rows}
+    for name in ("voronoi", "d2min"):
+        assert found[f"{name}, against OVITO"]["peer"] > 0.0
+        # Both sum in double precision; nothing is interpolated.
+        assert found[f"{name}, off OVITO's"]["ours"] < 1e-10
+
+
+def test_without_ovito(monkeypatch, capsys):
+    for name in ("ovito", "ovito.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    glass = small_glass.rough(small_glass.TILTED)
+    assert module("descriptor_suite").beside_ovito(glass, "54 atoms", 1) == []
+    assert capsys.readouterr().out.startswith("OVITO is not installed")
