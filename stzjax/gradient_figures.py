@@ -70,14 +70,14 @@ def agreement(names: Sequence[str], exact, differences, unit: str) -> Figure:
     """
     figure, (left, right) = figures.panels(10.0, max(2.4, 0.9 + 0.28 * len(names)), 2)
     exact, differences, place = np.asarray(exact), np.asarray(differences), np.arange(len(names))
-    left.barh(place + 0.2, exact, 0.4, color=BLUE, label="implicit")
-    left.barh(place - 0.2, differences, 0.4, color=ORANGE, label="relaxed again, ±")
+    left.barh(place - 0.2, exact, 0.4, color=BLUE, label="implicit")
+    left.barh(place + 0.2, differences, 0.4, color=ORANGE, label="relaxed again, ±")
     for axes in (left, right):
         axes.set_yticks(place, names if axes is left else [], fontsize=8)
         axes.set_ylim(len(names) - 0.4, -0.6)
     figures.name_axes(left, unit, "coefficients", "Derivative by the logarithm of coefficients")
     figures.add_legend(left)
-    right.semilogx(np.maximum(np.abs(exact - differences), 1e-18), place, "o", c=INK, ms=5)
+    right.semilogx(np.abs(exact - differences), place, "o", c=INK, ms=5)
     figures.name_axes(right, f"|difference| [{unit}]", "coefficients", "Disagreement")
     return figure
 

@@ -6,6 +6,7 @@ the potential through the relaxed positions too.
 
 import dataclasses
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -133,32 +134,40 @@ class Coefficients(NamedTuple):
     Attributes:
       name: field of the potential.
       places: leading indices in that field; two for a pair of unlike species, either way round.
+      label: the field and the species.
     """
 
     name: str
     places: tuple[tuple[int, ...], ...]
-
-    @property
-    def label(self) -> str:
-        """Name and place in one."""
-        return f"{self.name}{list(self.places[0])}"
+    label: str
 
 
 def coefficients(potential: EAM) -> list[Coefficients]:
-    """All that may be scaled without moving a knot or the cut-off, species by species."""
+    """All that may be scaled without moving a knot or the cut-off, species by species.
+
+    Rows of zeros are left out.
+    """
     names = [field.name for field in dataclasses.fields(potential)]
-    count = len(potential.elements)
     found = []
     for name in names:
         if not name.endswith(("coefficients", "table", "tail")):
             continue
-        shape = getattr(potential, name).shape
-        if shape[:2] == (count, count):
-            pairs = [(a, b) for a in range(count) for b in range(a, count)]
-            found += [Coefficients(name, tuple({(a, b), (b, a)})) for a, b in pairs]
-        else:
-            found += [Coefficients(name, ((row,),)) for row in range(shape[0])]
+        values = np.asarray(getattr(potential, name))
+        for places, species in _rows(values.shape, potential.elements):
+            if any(np.any(values[place]) for place in places):
+                found.append(Coefficients(name, places, f"{name}, {species}"))
     return found
+
+
+def _rows(shape: tuple[int, ...], elements: tuple[str, ...]):
+    """Places that belong together in an array of coefficients, and the species they are of."""
+    pairs = list(itertools.combinations_with_replacement(range(len(elements)), 2))
+    names = ["–".join(elements[k] for k in pair) for pair in pairs]
+    if shape[:2] == (len(elements),) * 2:
+        return [(tuple({pair, pair[::-1]}), name) for pair, name in zip(pairs, names, strict=True)]
+    if shape[0] == len(pairs):
+        return [((row,), name) for row, name in zip(np.ndindex(shape[0]), names, strict=True)]
+    return [((row,), name) for row, name in zip(np.ndindex(shape[0]), elements, strict=True)]
 
 
 def scaled(potential: EAM, which: Coefficients, factor: Array | float) -> EAM:
