@@ -214,6 +214,20 @@ def test_worked_examples_refuse(tmp_path):
     assert "error: --parts takes confidence, stiffness, descriptor, got magic" in done.stderr
 
 
+def test_errors_are_over_specimens_and_not_over_networks():
+    """Two specimens, many networks each: closed form of two differences, 0.1 and 0.3."""
+    rows = [
+        {"test": test, "variant": variant, "ap_over_prevalence": 2.0 + more + noise}
+        for test, gain in ((3, 0.1), (5, 0.3))
+        for variant, more in (("frozen", 0.0), ("learned", gain), ("features", -gain))
+        for noise in (-0.5, 0.5) * 50
+    ]
+    found = differentiate._summary(rows)["learned"]
+    assert found["minus_frozen"] == pytest.approx(0.2)
+    assert found["standard_error"] == pytest.approx(0.1)
+    assert found["mean"] == pytest.approx(2.2)
+
+
 TABLE = "missing.eam.fs"
 
 

@@ -184,7 +184,7 @@ def descriptor(
         variant: [r["ap_over_prevalence"] for r in rows if r["variant"] == variant]
         for variant in VARIANTS
     }
-    numbers = {"rows": rows, "summary": _summary(columns)}
+    numbers = {"rows": rows, "summary": _summary(rows)}
     return Answer(numbers, gradient_figures.spread(columns, "AP / prevalence", 1.0))
 
 
@@ -224,17 +224,26 @@ def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, floa
     return {name: judged[name] for name in ("auc", "ap", "prevalence", "ap_over_prevalence")}
 
 
-def _summary(columns: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Mean and spread of each variant, and of its paired difference from the frozen one."""
-    frozen = np.array(columns["frozen"])
-    found = {}
-    for variant, values in columns.items():
-        apart = np.array(values) - frozen
-        error = float(apart.std(ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else float("nan")
-        found[variant] = {
-            "mean": float(np.mean(values)),
-            "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and spread of each variant, and of its paired difference from the frozen one.
+
+    Networks that were judged on one specimen are no independent trials: errors are over specimens.
+    """
+    tests = sorted({row["test"] for row in rows})
+
+    def by_specimen(variant: str) -> np.ndarray:
+        chosen = [row for row in rows if row["variant"] == variant]
+        found = [[r["ap_over_prevalence"] for r in chosen if r["test"] == n] for n in tests]
+        return np.array([np.mean(values) for values in found])
+
+    frozen, summary = by_specimen("frozen"), {}
+    for variant in VARIANTS:
+        values = by_specimen(variant)
+        apart = values - frozen
+        summary[variant] = {
+            "mean": float(values.mean()),
+            "deviation": float(values.std(ddof=1)),
             "minus_frozen": float(apart.mean()),
-            "standard_error": error,
+            "standard_error": float(apart.std(ddof=1) / np.sqrt(len(apart))),
         }
-    return found
+    return summary
