@@ -8,7 +8,7 @@ the potential as a fine table, written where stzjax is installed:
     python tests/reference/make_shear.py fine.eam.fs
 
 The protocol is that of stzjax without extrapolation: simple shear in engineering strain steps of
-1e-4, FIRE to a largest force of 1e-6 eV/Å, D²min (sum, 3.8 Å) against the previous relaxed step,
+1e-4, FIRE to a largest force of 1e-7 eV/Å, D²min (sum, 3.8 Å) against the previous relaxed step,
 until the first step in which one atom exceeds 0.1 Å².
 """
 
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 BAR_PER_EV_A3 = 1.6021765e6
 """LAMMPS' nktv2p in metal units."""
 DIRECTIONS = ("+xy", "-yz", "+xz")
-STEP, MAX_STEPS, TOLERANCE, CUTOFF, THRESHOLD = 1e-4, 400, 1e-6, 3.8, 0.1
+STEP, MAX_STEPS, TOLERANCE, CUTOFF, THRESHOLD = 1e-4, 400, 1e-7, 3.8, 0.1
 
 
 def start(table: str, glass) -> lammps.lammps:
