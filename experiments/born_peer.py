@@ -101,9 +101,9 @@ def born(
       structure: N atoms.
       potential: written as a table, never the user's file: LAMMPS joins the points of a table
         with other curves than ours, whose curvature differs on a coarse grid.
-      table_points: points of the table's distance grid. What differs most is the last interval
-        before the cut-off: 2000 atoms of Sheng's Cu-Zr, whose φ'' does not vanish there, are
-        off by 1.7e-4 of the largest modulus with 10,000 points and by 1e-7 with 600,000.
+      table_points: points of the table's distance grid. What differs most is probably the last
+        interval before the cut-off: 2000 atoms of Sheng's Cu-Zr, whose φ'' does not vanish there,
+        are off by 1.7e-4 of the largest modulus with 10,000 points and by 1e-7 with 600,000.
     """
     if peer is None:
         return None

@@ -194,12 +194,14 @@ def _by_specimen(folder: Folder) -> dict[int, list]:
     numbers = range(folder.settings.num_specimens)
     glasses = {number: stages.glass(folder, number) for number in numbers}
     shape = symmetry.allocate(list(glasses.values()))
+    around = {}
+    for number, one in glasses.items():
+        near = lists.allocate(one, shape.cutoff, skin=0.0)
+        around[number] = jax.device_get(symmetry.surroundings(one, near, shape))
     found: dict[int, list] = {}
     for part, lanes in data.lanes.items():
         for (number, _), graph in zip(lanes, data.graphs[part], strict=True):
-            near = lists.allocate(glasses[number], shape.cutoff, skin=0.0)
-            around = jax.device_get(symmetry.surroundings(glasses[number], near, shape))
-            found.setdefault(number, []).append(graphs.with_surroundings(graph, around))
+            found.setdefault(number, []).append(graphs.with_surroundings(graph, around[number]))
     return found
 
 
