@@ -11,10 +11,9 @@ specimens held out in turn. Numbers and figures go to `differentiate/` in the fo
 import options  # Before jax loads.
 
 # isort: split
-import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import flags
 
 from stzjax import figures, io
 from stzjax.pipeline import differentiate
@@ -47,25 +46,17 @@ PARTS: dict[str, Callable[[folders.Folder], Answer]] = {
 }
 
 
-def main(argv) -> None:
+def _answer(folder: folders.Folder) -> None:
     """Answer the questions asked and write numbers and figures."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    options.prepare_jax()
     unknown = set(_PARTS.value) - set(PARTS)
-    try:
-        if unknown:
-            raise ValueError(f"--parts takes {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-        preset, values = options.settings()
-        folder = folders.prepare(options.OUT.value, values, preset)
-        for name in _PARTS.value:
-            answer = PARTS[name](folder)
-            io.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
-            figures.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
-            print(f"{name}: {folder.path / 'differentiate' / name}.json, .png")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    if unknown:
+        raise ValueError(f"--parts takes {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    for name in _PARTS.value:
+        answer = PARTS[name](folder)
+        io.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
+        figures.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
+        print(f"{name}: {folder.path / 'differentiate' / name}.json, .png")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.main(_answer)

@@ -7,8 +7,9 @@ import os
 # its own compilation cache, and says so at error level in lines of kilobytes. Before jax loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,30 +100,49 @@ def settings() -> tuple[str, Settings]:
 
 def prepare_jax() -> None:
     """Float64, and a compilation cache that later runs share."""
+    # Backends that are not there are no news.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     jax.config.update("jax_enable_x64", True)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", CACHE.value or str(Path(home) / "stzjax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def run(names: Sequence[str] = runner.ORDER) -> None:
-    """Main of a script that does some stages on `--out`: one line and exit code 1 on bad input."""
+def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
+    """Main of a script on `--out`: one line and exit code 1 on bad input.
 
-    def main(argv: Sequence[str]) -> None:
+    Args:
+      work: what the script does.
+      make: the folder may be new, and its `config.json` records the flags. Otherwise it has to be
+        there, and flags hold for this call alone.
+    """
+
+    def do(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         prepare_jax()
-        lanes = LANES.value or (1 if jax.default_backend() == "cpu" else 64)
         try:
             preset, values = settings()
-            folder = folders.prepare(OUT.value, values, preset)
-            judged = runner.run(folder, names, WORKERS.value, lanes)
+            if make:
+                work(folders.prepare(OUT.value, values, preset))
+            else:
+                work(folders.existing(OUT.value, values))
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
+
+    app.run(do)
+
+
+def run(names: Sequence[str] = runner.ORDER) -> None:
+    """Main of a script that does some stages of a run."""
+
+    def work(folder: folders.Folder) -> None:
+        lanes = LANES.value or (1 if jax.default_backend() == "cpu" else 64)
+        judged = runner.run(folder, names, WORKERS.value, lanes)
         if judged:
             _summarise(folder, judged)
 
-    app.run(main)
+    main(work, make=True)
 
 
 def _summarise(folder: folders.Folder, judged: dict[str, Any]) -> None:

@@ -5,12 +5,13 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers can tell a
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -29,10 +30,24 @@ _DPI = 160
 _LABEL, _TICK, _TITLE = 9.5, 8.5, 10.5
 
 
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+"""Dates and versions that savefig would write, which make equal figures differ."""
+
+
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a PNG atomically; the same figure gives the same bytes."""
+    """Write a PNG or PDF atomically; the same figure gives the same bytes.
+
+    Raises:
+      ValueError: another ending.
+    """
+    ending = Path(path).suffix
+    if ending not in _METADATA:
+        raise ValueError(f"cannot write a figure to {path}: end it in {' or '.join(_METADATA)}")
     with io.atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(temporary, format=ending[1:], dpi=_DPI, metadata=_METADATA[ending])
 
 
 def thin(x, y, limit: int = 1500) -> np.ndarray:
@@ -114,13 +129,9 @@ def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) ->
       thresholds: operating points to mark, name to threshold.
     """
     figure, (left, right) = panels(8.6, 4.0, 2)
-    fpr, tpr, _ = metrics.roc_curve(labels, confidence)
+    roc(left, labels, confidence)
     precision, recall, _ = metrics.precision_recall_curve(labels, confidence)
     prevalence = float(np.mean(labels))
-    keep = thin(fpr, tpr)
-    left.plot([0, 1], [0, 1], c=GREY, lw=1, ls="--")
-    left.plot(fpr[keep], tpr[keep], c=BLUE, lw=1.6)
-    left.text(0.62, 0.57, "chance", color=GREY, fontsize=_TICK, ha="left", va="top")
     keep = thin(recall, precision)
     right.axhline(prevalence, c=GREY, lw=1, ls="--")
     right.plot(recall[keep], precision[keep], c=BLUE, lw=1.6)
@@ -138,12 +149,28 @@ def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) ->
     if thresholds:
         add_legend(left, loc="lower right")
     right.set(ylim=(max(prevalence, 1e-6) / 2, 1.3), xlim=(-0.02, 1.02))
-    _logarithmic(right, "y")
-    left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    scores = metrics.evaluate(labels, confidence)
-    name_axes(left, "false positive rate", "recall", f"ROC, AUC {scores['auc']:.3f}")
-    name_axes(right, "recall", "precision, log scale", f"Precision–recall, AP {scores['ap']:.3g}")
+    logarithmic(right, "y")
+    score = metrics.evaluate(labels, confidence)["ap"]
+    name_axes(right, "recall", "precision, log scale", f"Precision–recall, AP {score:.3g}")
     return figure
+
+
+def roc(axes: Axes, labels, confidence) -> None:
+    """The ROC curve beside that of chance, and its area.
+
+    Args:
+      axes: to draw on.
+      labels: (A,) 0 or 1.
+      confidence: (A,).
+    """
+    fpr, tpr, _ = metrics.roc_curve(labels, confidence)
+    keep = thin(fpr, tpr)
+    axes.plot([0, 1], [0, 1], c=GREY, lw=1, ls="--")
+    axes.plot(fpr[keep], tpr[keep], c=BLUE, lw=1.6)
+    axes.text(0.62, 0.57, "chance", color=GREY, fontsize=_TICK, ha="left", va="top")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    area = metrics.evaluate(labels, confidence)["auc"]
+    name_axes(axes, "false positive rate", "recall", f"ROC, AUC {area:.3f}")
 
 
 def events(strains, sizes, prevalence: float | None = None) -> Figure:
@@ -159,7 +186,7 @@ def events(strains, sizes, prevalence: float | None = None) -> Figure:
     style: dict[str, Any] = {"ec": "white", "lw": 0.6}
     row[0].hist(100 * np.asarray(strains, float), bins=bins, color=BLUE, **style)
     row[1].hist(sizes, bins=log_bins(sizes, bins), color=GREEN, **style)
-    _logarithmic(row[1], "x")
+    logarithmic(row[1], "x")
     for axes in row[:2]:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     name_axes(row[0], "strain of the first event (%)", "runs", "When")
@@ -202,7 +229,7 @@ def d2min_histogram(values, threshold: float) -> Figure:
     if len(values):
         axes.hist(values, bins=log_bins(values, 60), color=BLUE, alpha=0.85)
         axes.set_xscale("log")
-        _logarithmic(axes, "y")
+        logarithmic(axes, "y")
     axes.axvline(threshold, c=ORANGE, lw=1.4)
     axes.text(
         threshold, 0.97, f" threshold {threshold:g} Å²", color=ORANGE, fontsize=_TICK, va="top",
@@ -261,6 +288,15 @@ def atoms(positions, cell, labels, confidence, threshold: float = 0.5) -> Figure
       threshold: an atom is predicted if its confidence is at least this.
     """
     figure = blank(8.8, 4.6)
+    add_atoms(figure, positions, cell, labels, confidence, threshold)
+    return figure
+
+
+def add_atoms(
+    figure: FigureBase, positions, cell, labels, confidence, threshold: float = 0.5
+) -> list[Any]:
+    """The two panels of `atoms` on a figure or a part of one; returns their axes."""
+    drawn = []
     truth, predicted = np.asarray(labels) == 1, np.asarray(confidence) >= threshold
     panels = (
         (f"Predicted: {predicted.sum()} atoms", (("false", predicted & ~truth),)),
@@ -269,9 +305,7 @@ def atoms(positions, cell, labels, confidence, threshold: float = 0.5) -> Figure
     names = {"hit": "moved and predicted", "false": "predicted only", "missed": "moved only"}
     positions = np.asarray(positions)
     for number, (title, groups) in enumerate(panels):
-        axes = figure.add_subplot(1, 2, number + 1, projection="3d", proj_type="ortho")
-        for start, end in box_edges(cell):
-            axes.plot(*np.stack([start, end], 1), c=GREY, lw=0.8)
+        axes = space(figure, (1, 2, number + 1), cell)
         for group, chosen in (*groups, ("hit", truth & predicted)):
             axes.scatter(
                 *positions[chosen].T, s=14 if group == "false" else 26, c=ATOM_COLOURS[group],
@@ -279,13 +313,29 @@ def atoms(positions, cell, labels, confidence, threshold: float = 0.5) -> Figure
                 alpha=0.55 if group == "false" else 1.0,
                 label=f"{names[group]}: {chosen.sum()}",
             )  # fmt: skip
-        axes.set_axis_off()
         axes.set_aspect("equal")
         axes.set_title(title, fontsize=_TITLE, color=INK, y=0.98)
         axes.legend(
             loc="lower center", ncols=2, fontsize=_TICK, frameon=False, bbox_to_anchor=(0.5, -0.04)
         )
-    return figure
+        drawn.append(axes)
+    return drawn
+
+
+def space(figure: FigureBase, place: tuple[int, int, int], cell) -> Any:
+    """Axes in three dimensions [Å] with the edges of a cell and nothing else.
+
+    Args:
+      figure: to draw on.
+      place: rows, columns and number of the panel.
+      cell: (3, 3) cell vectors as columns [Å].
+    """
+    axes: Any = figure.add_subplot(*place, projection="3d", proj_type="ortho")
+    for start, end in box_edges(cell):
+        axes.plot(*np.stack([start, end], 1), c=GREY, lw=0.8)
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    return axes
 
 
 def box_edges(cell) -> np.ndarray:
@@ -312,14 +362,18 @@ def blank(width: float, height: float) -> Figure:
 def panels(width: float, height: float, num: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """A figure [inches] with a row of axes in the style of all others."""
     figure = blank(width, height)
-    panels = figure.subplots(1, num, squeeze=False)[0]
+    return figure, style(figure.subplots(1, num, squeeze=False)[0])
+
+
+def style(panels: Sequence[Axes]) -> Sequence[Axes]:
+    """The same axes in the style of all others."""
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
         axes.tick_params(labelsize=_TICK, colors=INK, color=GREY, which="both")
         axes.grid(color=FAINT, lw=0.7)
         axes.set_axisbelow(True)
-    return figure, panels
+    return panels
 
 
 def name_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
@@ -329,7 +383,7 @@ def name_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.set_title(title, fontsize=_TITLE, color=INK, loc="left")
 
 
-def _logarithmic(axes: Axes, name: str) -> None:
+def logarithmic(axes: Axes, name: str) -> None:
     """Make the x or y axis logarithmic, ticked at 1, 2, 5 if short and at the decades if long."""
     getattr(axes, f"set_{name}scale")("log")
     low, high = getattr(axes, f"get_{name}lim")()

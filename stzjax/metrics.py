@@ -41,7 +41,7 @@ def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
     Raises:
       ValueError: empty, shapes differ, a label is not 0 or 1, a confidence is not finite.
     """
-    truth, score = _check(labels, confidence)
+    truth, score = checked(labels, confidence)
     confusion = _confusion(truth, score >= _check_threshold(threshold))
     single = np.zeros(len(truth), np.intp)
     positives, at, above = _levels(truth, score, single, 1)[..., 0]
@@ -52,6 +52,23 @@ def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
         "threshold": float(threshold),
         "confusion": dict(zip(("tp", "fp", "fn", "tn"), confusion, strict=True)),
     }
+
+
+def brier(labels, confidence) -> float:
+    """Mean squared difference between confidence and label; Brier, Mon. Weather Rev. 78, 1 (1950).
+
+    A proper score: lowest for confidences that are true probabilities.
+
+    Raises:
+      ValueError: as for `evaluate`; a confidence outside [0, 1].
+    """
+    truth, score = checked(labels, confidence)
+    if score.min() < 0 or score.max() > 1:
+        raise ValueError(
+            f"confidences must lie in [0, 1] to be probabilities, got {score.min()} to "
+            f"{score.max()}"
+        )
+    return float(np.mean((score - truth) ** 2))
 
 
 def scores(tp, fp, fn, tn) -> dict[str, np.ndarray]:
@@ -81,7 +98,7 @@ def roc_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Starts at (0, 0) with threshold infinity, thresholds descend. A rate of an absent class is NaN.
     """
-    thresholds, tp, fp = _cumulative(*_check(labels, confidence))
+    thresholds, tp, fp = _cumulative(*checked(labels, confidence))
     tp, fp = np.append(0, tp), np.append(0, fp)
     return _ratio(fp, fp[-1]), _ratio(tp, tp[-1]), np.append(np.inf, thresholds)
 
@@ -92,7 +109,7 @@ def precision_recall_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, 
     The order is scikit-learn's: thresholds ascend, and a last point (precision 1, recall 0)
     without a threshold closes the curve. Recall is NaN if no label is positive.
     """
-    thresholds, tp, fp = (values[::-1] for values in _cumulative(*_check(labels, confidence)))
+    thresholds, tp, fp = (values[::-1] for values in _cumulative(*checked(labels, confidence)))
     recall = _ratio(tp, tp[0])
     return (
         np.append(tp / (tp + fp), 1.0),
@@ -117,7 +134,7 @@ def best_threshold(labels, confidence, metric: str = "mcc") -> float:
     """
     if metric not in SCORES:
         raise ValueError(f"no threshold to choose for {metric!r}; choose from {', '.join(SCORES)}")
-    thresholds, tp, fp = _cumulative(*_check(labels, confidence))
+    thresholds, tp, fp = _cumulative(*checked(labels, confidence))
     values = scores(tp, fp, tp[-1] - tp, fp[-1] - fp)[metric]
     if np.isnan(values).all():
         raise ValueError(
@@ -158,40 +175,78 @@ def bootstrap(
     Raises:
       ValueError: as for `evaluate`; fewer than two specimens; num_samples or level out of range.
     """
-    truth, score = _check(labels, confidence)
-    if np.shape(groups) != np.shape(labels):
-        raise ValueError(f"groups have shape {np.shape(groups)}, labels {np.shape(labels)}")
-    names, member = np.unique(np.ravel(groups), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("a bootstrap over specimens needs at least two of them, got one")
-    if num_samples < 1 or not 0 < level < 1:
-        raise ValueError(f"need num_samples >= 1 and 0 < level < 1, got {num_samples}, {level}")
-    measure = _resampled(truth, score, member, len(names), _check_threshold(threshold))
-    draws = jax.random.randint(key, (num_samples, len(names)), 0, len(names), jnp.int32)
-    samples = [measure(np.bincount(draw, minlength=len(names))) for draw in np.asarray(draws)]
-    estimate = measure(np.ones(len(names)))
+    measure, num_groups = by_group(labels, confidence, groups, threshold)
+    samples = [measure(times) for times in redraws(key, num_samples, num_groups)]
+    estimate = measure(np.ones(num_groups))
     return {
-        name: _interval(estimate[name], np.array([s[name] for s in samples]), level)
+        name: interval(estimate[name], np.array([s[name] for s in samples]), level)
         for name in estimate
     }
 
 
-def _resampled(truth, score, member, num_groups, threshold) -> Callable[[np.ndarray], dict]:
-    """All metrics as a function of how often each group was drawn, (num_groups,)."""
-    levels = _levels(truth, score, member, num_groups)
-    predicted = score >= threshold
+def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[..., dict], int]:
+    """All metrics as a function of how often each group was drawn.
+
+    Args:
+      labels: array of 0 and 1, any shape.
+      confidence: array of the same shape.
+      groups: array of the same shape, the group of each atom.
+      threshold: as for `evaluate`.
+
+    Returns:
+      The function, from (G,) times drawn in the order of `np.unique(groups)` to the metrics by
+      name, without looking at the atoms again; and the number of groups G.
+
+    Raises:
+      ValueError: as for `evaluate`; one group per atom is not given.
+    """
+    truth, score = checked(labels, confidence)
+    if np.shape(groups) != np.shape(labels):
+        raise ValueError(f"groups have shape {np.shape(groups)}, labels {np.shape(labels)}")
+    names, member = np.unique(np.ravel(groups), return_inverse=True)
+    levels = _levels(truth, score, member, len(names))
+    predicted = score >= _check_threshold(threshold)
     cells = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
-    confusion = np.stack([np.bincount(member[c], minlength=num_groups) for c in cells])
+    confusion = np.stack([np.bincount(member[c], minlength=len(names)) for c in cells])
 
     def measure(times: np.ndarray) -> dict[str, np.ndarray]:
         tp, fp, fn, tn = confusion @ times
         positives, at, above = levels @ times
         return scores(tp, fp, fn, tn) | _ranks(positives, at, above, fp + tn, tp + fn)
 
-    return measure
+    return measure, len(names)
 
 
-def _interval(estimate, samples: np.ndarray, level: float) -> dict[str, float]:
+def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
+    """How often each specimen is drawn when as many as there are come with replacement.
+
+    Returns:
+      (num_samples, num_groups) integers; the rows sum to num_groups.
+
+    Raises:
+      ValueError: fewer than two specimens, or no sample.
+    """
+    if num_groups < 2:
+        raise ValueError(f"a bootstrap over specimens needs at least two, got {num_groups}")
+    if num_samples < 1:
+        raise ValueError(f"need num_samples >= 1, got {num_samples}")
+    draws = jax.random.randint(key, (num_samples, num_groups), 0, num_groups, jnp.int32)
+    return np.stack([np.bincount(draw, minlength=num_groups) for draw in np.asarray(draws)])
+
+
+def interval(estimate, samples: np.ndarray, level: float) -> dict[str, float]:
+    """Percentile interval of a resampled value, as `bootstrap` gives it for each metric.
+
+    Args:
+      estimate: of the data itself.
+      samples: (num_samples,); NaN where undefined.
+      level: coverage.
+
+    Raises:
+      ValueError: the level is out of range.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"need 0 < level < 1, got {level}")
     defined = samples[~np.isnan(samples)]
     low = high = spread = math.nan
     if len(defined):
@@ -270,8 +325,12 @@ def _ratio(numerator, denominator) -> np.ndarray:
     return np.where(denominator == 0, np.nan, numerator / safe)
 
 
-def _check(labels, confidence) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as booleans and confidences as float64, both flat."""
+def checked(labels, confidence) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as booleans and confidences as float64, both flat.
+
+    Raises:
+      ValueError: empty, shapes differ, a label is not 0 or 1, a confidence is not finite.
+    """
     labels, confidence = np.asarray(labels), np.asarray(confidence, np.float64)
     if labels.shape != confidence.shape:
         raise ValueError(

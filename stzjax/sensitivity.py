@@ -15,7 +15,7 @@ import jraph
 import numpy as np
 from jax import Array
 
-from stzjax import implicit
+from stzjax import calibration, implicit
 from stzjax import structure as structures
 from stzjax.descriptors import stiffness, table
 from stzjax.hessians import Tiling
@@ -61,7 +61,7 @@ def confidence(
     # In float64, unlike training: the network follows its input, and slopes are worth the digits.
     nodes = graph.nodes._replace(features=params.scaler.apply(x))
     logits = gat.GAT(model).apply({"params": params.network}, graph._replace(nodes=nodes))
-    return jax.nn.softmax(jnp.asarray(logits), axis=-1)[:, 1]
+    return calibration.confidence(logits, params.calibration)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "shape", "direction"))

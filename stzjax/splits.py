@@ -53,6 +53,36 @@ def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) ->
     return Split(*(np.sort(part) for part in parts))
 
 
+def rotations(specimens, num: int, *, key: Array) -> tuple[Split, ...]:
+    """Splits in which every specimen is tested exactly once, validated on exactly once.
+
+    The specimens are dealt into `num` parts; part r is the test of split r, the next one its
+    validation, all others train.
+
+    Args:
+      specimens: specimen of each run; repeats are welcome.
+      num: at least three, at most the number of specimens.
+      key: random key.
+
+    Raises:
+      ValueError: the number does not suit the number of specimens.
+    """
+    shuffled = _shuffled(specimens, key)
+    if not 3 <= num <= len(shuffled):
+        raise ValueError(
+            f"cannot rotate {len(shuffled)} specimens through {num} parts: "
+            "take at least 3 and at most one per specimen"
+        )
+    parts = [np.sort(part) for part in np.array_split(shuffled, num)]
+
+    def split(place: int) -> Split:
+        test, validation = place, (place + 1) % num
+        rest = [part for i, part in enumerate(parts) if i not in (test, validation)]
+        return Split(np.sort(np.concatenate(rest)), parts[validation], parts[test])
+
+    return tuple(split(place) for place in range(num))
+
+
 def folds(specimens, num_folds: int, *, key: Array) -> tuple[Fold, ...]:
     """Cross-validation: every specimen is validated on exactly once, in parts of equal size ±1.
 

@@ -1,26 +1,25 @@
-"""Training with Adam, a choice of epoch on the validation graphs, prediction and checkpoints.
+"""Training with Adam, a choice of epoch on the validation graphs, and prediction.
 
-Everything random follows from `TrainConfig.seed`; same graphs, same config, same machine: the same
-parameters to the byte. Arithmetic is float32 whether x64 is on or not.
+Everything random follows from the seed; same graphs, same config, same machine: the same
+parameters to the byte. Arithmetic is float32 whether x64 is on or not. Folds and seeds of one
+shape can be trained side by side, in one compiled step (`train_many`).
 """
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.serialization
 import jax
+import jax.numpy as jnp
 import jraph
 import numpy as np
 import optax
-import scipy.special
 from jax import Array
 
+from stzjax import calibration, losses, sampling, splits
 from stzjax import graphs as graphs_
-from stzjax import io, losses, splits
+from stzjax.calibration import Calibration
 from stzjax.models import gat
 
 SELECT_BY = ("loss", "ap", "mcc", "f1", "auc")
@@ -32,8 +31,6 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 Record = dict[str, float]
 """One epoch: "epoch", "train_loss", "validation_loss", and the "score" that ranks it."""
 
-_PARAMS, _CONFIG, _HISTORY = "params.msgpack", "config.json", "history.json"
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -44,20 +41,34 @@ class TrainConfig:
       learning_rate: of Adam.
       epochs: passes over the training graphs, at most.
       graphs_per_batch: graphs per step.
-      weight_power: power of the inverse class frequency in the loss; 0 weighs atoms alike.
       select_by: one of `SELECT_BY`; every one but "loss" needs `score` in `train`.
-      seed: of parameters, shuffling and dropout.
+      seed: of parameters, shuffling, sampling and dropout.
       patience: stop after so many epochs without a better one; None never stops early.
+      loss: one of `losses.KINDS`.
+      weight_power: power of the inverse class frequency in the loss; 0 weighs atoms alike.
+      focal_gamma: of the focal loss.
+      balance_beta: of the class-balanced loss.
+      adjustment: of the logit-adjusted loss.
+      undersample: negatives in the loss for each positive, see `sampling.kept`; 0 takes all.
+      oversample: how much more often graphs with many positives are shown, see `sampling.order`.
+      calibration: one of `calibration.KINDS`, fitted on the validation graphs at the end.
     """
 
     model: gat.Config = dataclasses.field(default_factory=gat.Config)
     learning_rate: float = 1e-3
     epochs: int = 100
     graphs_per_batch: int = 1
-    weight_power: float = 1.0
     select_by: str = "ap"
     seed: int = 0
     patience: int | None = None
+    loss: str = "weighted"
+    weight_power: float = 1.0
+    focal_gamma: float = 2.0
+    balance_beta: float = 0.9999
+    adjustment: float = 1.0
+    undersample: float = 0.0
+    oversample: float = 0.0
+    calibration: str = "none"
 
     def __post_init__(self):
         """Refuse values that cannot train."""
@@ -69,12 +80,29 @@ class TrainConfig:
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
-        if not (np.isfinite(self.weight_power) and self.weight_power >= 0):
-            raise ValueError(f"weight_power must not be negative, got {self.weight_power}")
         if self.select_by not in SELECT_BY:
             raise ValueError(
                 f"select_by must be one of {', '.join(SELECT_BY)}, got {self.select_by!r}"
             )
+        if self.calibration not in calibration.KINDS:
+            raise ValueError(
+                f"calibration must be one of {', '.join(calibration.KINDS)}, "
+                f"got {self.calibration!r}"
+            )
+        self.loss_terms(np.ones(2))
+        sampling.counts([], self.undersample, 0.0)
+        sampling.counts([np.array([0, 1])], 0.0, self.oversample)
+
+    def loss_terms(self, counts) -> losses.Terms:
+        """Terms of the loss for class counts (2,)."""
+        return losses.terms(
+            self.loss,
+            counts,
+            weight_power=self.weight_power,
+            focal_gamma=self.focal_gamma,
+            balance_beta=self.balance_beta,
+            adjustment=self.adjustment,
+        )
 
 
 class Params(NamedTuple):
@@ -83,10 +111,12 @@ class Params(NamedTuple):
     Attributes:
       network: parameters of the flax module, float32.
       scaler: standardisation fitted on the training graphs.
+      calibration: from logits to confidences.
     """
 
     network: Any
     scaler: splits.Scaler
+    calibration: Calibration = Calibration()
 
 
 class TrainResult(NamedTuple):
@@ -108,9 +138,31 @@ class TrainResult(NamedTuple):
     selected_by: str
 
 
+class Task(NamedTuple):
+    """One training among several.
+
+    Attributes:
+      train: labelled, unpadded graphs with raw features; the scaler is fitted on these alone.
+      validation: labelled, of other specimens.
+      seed: takes the place of `TrainConfig.seed`.
+    """
+
+    train: Sequence[jraph.GraphsTuple]
+    validation: Sequence[jraph.GraphsTuple]
+    seed: int = 0
+
+
 class _State(NamedTuple):
     network: Any
     optimiser: Any
+
+
+class _Step(NamedTuple):
+    """What one step of one lane takes: a padded graph, its key, and whether it counts."""
+
+    graph: jraph.GraphsTuple
+    key: Array
+    counts: np.bool_
 
 
 def train(
@@ -133,42 +185,60 @@ def train(
     Raises:
       ValueError: graphs that cannot be learned from, a missing score, or a loss that diverged.
     """
-    _check(train_graphs, validation_graphs, config, score)
-    weights = losses.class_weights(_labels(train_graphs), config.weight_power).astype(np.float32)
-    truth = _labels(validation_graphs)
-    selected_by = config.select_by if np.ptp(truth) else "loss"
-    score = None if selected_by == "loss" else score
-    scaler = splits.fit_scaler([graph.nodes.features for graph in train_graphs])
-    learned = [_scale(graph, scaler) for graph in train_graphs]
-    judged = [_scale(graph, scaler) for graph in validation_graphs]
-    bucket = graphs_.bucket_shape(learned + judged, config.graphs_per_batch)
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    state = _init(config, graphs_.pad(learned[0], *bucket), init_key)
+    task = Task(train_graphs, validation_graphs, config.seed)
+    told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
+    return train_many([task], config, score=score, on_epoch=told)[0]
 
-    best, best_epoch, best_score = state.network, 0, -np.inf
-    history: list[Record] = []
+
+def train_many(
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    *,
+    score: Score | None = None,
+    on_epoch: Callable[[int, int, Record], None] | None = None,
+) -> list[TrainResult]:
+    """Train networks of one shape side by side: folds, seeds, or both.
+
+    All graphs are padded to one bucket and a step of every lane is one call of one compiled
+    function, which suits a GPU. A lane that has stopped early waits for the others.
+
+    Args:
+      tasks: graphs and seed of each.
+      config: of all.
+      score: as for `train`.
+      on_epoch: called with the place of the task, its epoch, and the record.
+
+    Raises:
+      ValueError: as for `train`.
+    """
+    for task in tasks:
+        _check(task.train, task.validation, config, score)
+    lanes = [_Lane(task, config, score) for task in tasks]
+    bucket = graphs_.bucket_shape(
+        [graph for lane in lanes for graph in (*lane.learned, *lane.judged)],
+        config.graphs_per_batch,
+    )
+    state = _stack([lane.start(bucket) for lane in lanes])
+    terms = _stack([lane.terms for lane in lanes])
     for epoch in range(1, config.epochs + 1):
-        epoch_key = jax.random.fold_in(key, epoch)
-        state, loss = _epoch(state, learned, bucket, config, weights, epoch_key)
-        logits = np.concatenate(list(_logits(state.network, judged, bucket, config)))
-        record = _judge(epoch, loss, logits, truth, weights, score)
-        history.append(record)
-        if record["score"] > best_score:
-            best, best_epoch, best_score = state.network, epoch, record["score"]
-        if on_epoch is not None:
-            on_epoch(epoch, record)
-        if config.patience is not None and epoch - best_epoch >= config.patience:
+        state, losses_ = _epoch(state, lanes, bucket, config, terms, epoch)
+        logits = _validate(state.network, lanes, bucket, config)
+        for place, lane in enumerate(lanes):
+            if lane.done:
+                continue
+            network = _pick(state.network, place, len(lanes))
+            record = lane.judge(epoch, losses_[place], logits[place], network)
+            if on_epoch is not None:
+                on_epoch(place, epoch, record)
+        if all(lane.done for lane in lanes):
             break
-    if not best_epoch:
-        raise ValueError(f"{selected_by} was not a number in any epoch: set another select_by")
-    params = Params(jax.device_get(best), scaler)
-    return TrainResult(params, config, tuple(history), best_epoch, selected_by)
+    return [lane.result() for lane in lanes]
 
 
 def predict(
     params: Params, config: TrainConfig, graphs: Sequence[jraph.GraphsTuple]
 ) -> list[np.ndarray]:
-    """Confidence that each atom belongs to the first event: softmax probability of class 1.
+    """Confidence that each atom belongs to the first event: probability of class 1.
 
     Args:
       params: as trained; raw features are scaled here.
@@ -182,48 +252,84 @@ def predict(
         return []
     scaled = [_scale(graph, params.scaler) for graph in graphs]
     bucket = graphs_.bucket_shape(scaled, config.graphs_per_batch)
-    logits = _logits(params.network, scaled, bucket, config)
-    return [_confidence(each) for each in logits]
+    found: list[np.ndarray] = []
+    for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
+        logits = np.asarray(_forward(params.network, graph, model=config.model))
+        found += _parted(logits, scaled, number, config.graphs_per_batch)
+    return [np.asarray(calibration.confidence(one, params.calibration)) for one in found]
 
 
-def save(folder: str | os.PathLike, result: TrainResult) -> None:
-    """Write a result into a folder, each file atomically, the parameters last."""
-    folder = Path(folder)
-    io.write_json(folder / _CONFIG, dataclasses.asdict(result.config))
-    chosen = {"best_epoch": result.best_epoch, "selected_by": result.selected_by}
-    io.write_json(folder / _HISTORY, {**chosen, "epochs": list(result.history)})
-    content = {"network": result.params.network, "scaler": result.params.scaler._asdict()}
-    with io.atomic(folder / _PARAMS) as temporary:
-        temporary.write_bytes(flax.serialization.msgpack_serialize(jax.device_get(content)))
+class _Lane:
+    """One training on the host: its graphs, and what its epochs have brought."""
 
+    def __init__(self, task: Task, config: TrainConfig, score: Score | None):
+        self.config = dataclasses.replace(config, seed=task.seed)
+        labels = [np.asarray(graph.nodes.label) for graph in task.train]
+        counts = sampling.counts(labels, config.undersample, config.oversample)
+        self.terms = config.loss_terms(counts)
+        self.positives = [int(one.sum()) for one in labels]
+        self.truth = np.concatenate([graph.nodes.label for graph in task.validation])
+        self.selected_by = config.select_by if np.ptp(self.truth) else "loss"
+        self.score = None if self.selected_by == "loss" else score
+        self.scaler = splits.fit_scaler([graph.nodes.features for graph in task.train])
+        self.learned = [_scale(graph, self.scaler) for graph in task.train]
+        self.judged = [_scale(graph, self.scaler) for graph in task.validation]
+        self.init_key, self.key = jax.random.split(jax.random.key(task.seed))
+        self.best: tuple[int, float, Any, Any] = (0, -np.inf, None, None)
+        self.history: list[Record] = []
+        self.done = False
 
-def load(folder: str | os.PathLike) -> TrainResult:
-    """Read what `save` wrote.
+    def start(self, bucket: graphs_.Bucket) -> _State:
+        graph = graphs_.pad(self.learned[0], *bucket)
+        network = _network(self.init_key, graph, model=self.config.model)
+        return _State(network, optax.adam(self.config.learning_rate).init(network))
 
-    Raises:
-      ValueError: a file is missing, truncated, or not of this kind.
-    """
-    folder = Path(folder)
-    settings, past = io.read_json(folder / _CONFIG), io.read_json(folder / _HISTORY)
-    try:
-        content = flax.serialization.msgpack_restore((folder / _PARAMS).read_bytes())
-        params = Params(content["network"], splits.Scaler(**content["scaler"]))
-    except OSError as error:
-        raise ValueError(f"cannot read {folder / _PARAMS}: {error.strerror}") from error
-    except Exception as error:  # msgpack raises a dozen unrelated types on damaged bytes
-        raise ValueError(
-            f"{folder / _PARAMS} is not a complete model ({error}); delete it and train again"
-        ) from error
-    try:
-        shape = {**settings.pop("model")}
-        model = gat.Config(**{**shape, "dense": tuple(shape["dense"])})
-        config = TrainConfig(model=model, **settings)
-        history, chosen = tuple(past["epochs"]), (past["best_epoch"], past["selected_by"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder} holds no training of this version ({error}); train again"
-        ) from error
-    return TrainResult(params, config, history, *chosen)
+    def steps(self, bucket: graphs_.Bucket, epoch: int) -> Iterator[_Step]:
+        """The steps of an epoch, and after them as many that do not count as anyone asks for."""
+        key = jax.random.fold_in(self.key, epoch)
+        order_key, step_key = jax.random.split(key)
+        order = sampling.order(order_key, self.positives, self.config.oversample)
+        shown = [self.learned[place] for place in order]
+        number = 0
+        for number, graph in enumerate(_batches(shown, bucket, self.config.graphs_per_batch)):
+            yield _Step(graph, jax.random.fold_in(step_key, number), np.bool_(True))
+        while True:
+            yield _Step(graph, step_key, np.bool_(False))
+
+    @property
+    def num_steps(self) -> int:
+        return -(-len(self.learned) // self.config.graphs_per_batch)
+
+    def judge(self, epoch: int, loss: float, logits: np.ndarray, network: Any) -> Record:
+        """Record an epoch, and keep its network if it is the best so far."""
+        everywhere = np.ones(len(self.truth), bool)
+        validation = float(_loss(logits, self.truth, everywhere, *self.terms))
+        if not (np.isfinite(loss) and np.isfinite(validation)):
+            raise ValueError(
+                f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
+                "lower learning_rate"
+            )
+        value = -validation
+        if self.score is not None:
+            value = float(self.score(self.truth, _plain_confidence(logits)))
+        if value > self.best[1]:
+            self.best = (epoch, value, network, logits)
+        patience = self.config.patience
+        self.done = patience is not None and epoch - self.best[0] >= patience
+        self.history.append(
+            {"epoch": epoch, "train_loss": loss, "validation_loss": validation, "score": value}
+        )
+        return self.history[-1]
+
+    def result(self) -> TrainResult:
+        epoch, _, network, logits = self.best
+        if not epoch:
+            raise ValueError(
+                f"{self.selected_by} was not a number in any epoch: set another select_by"
+            )
+        calibrated = calibration.fit(self.config.calibration, logits, self.truth)
+        params = Params(jax.device_get(network), self.scaler, calibrated)
+        return TrainResult(params, self.config, tuple(self.history), epoch, self.selected_by)
 
 
 def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | None) -> None:
@@ -246,18 +352,20 @@ def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | 
         )
 
 
-def _labels(graphs: Sequence[jraph.GraphsTuple]) -> np.ndarray:
-    return np.concatenate([graph.nodes.label for graph in graphs])
-
-
 def _scale(graph: jraph.GraphsTuple, scaler: splits.Scaler) -> jraph.GraphsTuple:
     features = scaler.apply(graph.nodes.features).astype(np.float32)
     return graph._replace(nodes=graph.nodes._replace(features=features))
 
 
-def _init(config: TrainConfig, graph: jraph.GraphsTuple, key: Array) -> _State:
-    network = _network(key, graph, model=config.model)
-    return _State(network, optax.adam(config.learning_rate).init(network))
+def _stack(lanes: Sequence[Any]) -> Any:
+    """Trees of several lanes as one with a leading axis; that of a single lane as it is."""
+    if len(lanes) == 1:
+        return lanes[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+
+
+def _pick(tree: Any, place: int, num_lanes: int) -> Any:
+    return tree if num_lanes == 1 else jax.tree.map(lambda leaf: leaf[place], tree)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -266,22 +374,38 @@ def _network(key, graph, *, model: gat.Config):
     return variables["params"]
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def _step(state: _State, graph, weights, learning_rate, key, *, model: gat.Config):
+def _advance(state: _State, step: _Step, terms: losses.Terms, rate, ratio, model: gat.Config):
+    """State after a step of a lane, and its loss; a step that does not count changes nothing."""
+    nodes = step.graph.nodes
+    counting = sampling.kept(jax.random.fold_in(step.key, 1), nodes.label, nodes.mask, ratio)
+
     def loss_of(network):
         logits: Any = gat.GAT(model).apply(
-            {"params": network}, graph, train=model.dropout > 0, rngs={"dropout": key}
+            {"params": network}, step.graph, train=model.dropout > 0, rngs={"dropout": step.key}
         )
-        return losses.weighted_cross_entropy(logits, graph.nodes.label, graph.nodes.mask, weights)
+        return losses.weighted_cross_entropy(logits, nodes.label, counting, *terms)
 
     loss, gradient = jax.value_and_grad(loss_of)(state.network)
-    update, optimiser = optax.adam(learning_rate).update(gradient, state.optimiser)
-    return _State(optax.apply_updates(state.network, update), optimiser), loss
+    update, optimiser = optax.adam(rate).update(gradient, state.optimiser)
+    moved = _State(optax.apply_updates(state.network, update), optimiser)
+    kept = jax.tree.map(lambda new, old: jnp.where(step.counts, new, old), moved, state)
+    return kept, loss
+
+
+@functools.partial(jax.jit, static_argnames=("model", "many"))
+def _step(state, step, terms, rate, ratio, *, model: gat.Config, many: bool):
+    advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model)
+    return (jax.vmap(advance) if many else advance)(state, step, terms)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _forward(network, graph, *, model: gat.Config):
     return gat.GAT(model).apply({"params": network}, graph)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _forward_many(network, graph, *, model: gat.Config):
+    return jax.vmap(lambda n, g: gat.GAT(model).apply({"params": n}, g))(network, graph)
 
 
 _loss = jax.jit(losses.weighted_cross_entropy)
@@ -292,41 +416,42 @@ def _batches(ordered, bucket: graphs_.Bucket, size: int) -> Iterator[jraph.Graph
         yield graphs_.pad(graphs_.batch(ordered[start : start + size]), *bucket)
 
 
-def _epoch(state, learned, bucket, config: TrainConfig, weights, key) -> tuple[_State, float]:
-    """One pass over the training graphs in a random order, and the mean loss of its steps."""
-    order_key, dropout_key = jax.random.split(key)
-    order = np.asarray(jax.random.permutation(order_key, len(learned)))
+def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, epoch: int):
+    """One pass of every lane over its training graphs, and the mean loss of its steps, (lanes,)."""
+    plans = [lane.steps(bucket, epoch) for lane in lanes]
+    rate, ratio = np.float32(config.learning_rate), np.float32(config.undersample)
     found = []
-    shuffled = [learned[i] for i in order]
-    for number, graph in enumerate(_batches(shuffled, bucket, config.graphs_per_batch)):
-        step_key = jax.random.fold_in(dropout_key, number)
-        rate = np.float32(config.learning_rate)
-        state, loss = _step(state, graph, weights, rate, step_key, model=config.model)
-        found.append(loss)
-    return state, float(np.mean(jax.device_get(found)))
-
-
-def _logits(network, scaled, bucket, config: TrainConfig) -> Iterator[np.ndarray]:
-    """Logits (N, 2) of each graph, without its padding."""
-    sizes = [int(graph.n_node.sum()) for graph in scaled]
-    for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
-        logits = np.asarray(_forward(network, graph, model=config.model))
-        here = sizes[number * config.graphs_per_batch :][: config.graphs_per_batch]
-        yield from np.split(logits[: sum(here)], np.cumsum(here)[:-1])
-
-
-def _confidence(logits: np.ndarray) -> np.ndarray:
-    # The softmax of two logits is the logistic function of their difference.
-    return scipy.special.expit(logits[:, 1] - logits[:, 0])
-
-
-def _judge(epoch, loss: float, logits, truth, weights, score: Score | None) -> Record:
-    everywhere = np.ones(len(truth), bool)
-    validation = float(_loss(logits, truth, everywhere, weights))
-    if not (np.isfinite(loss) and np.isfinite(validation)):
-        raise ValueError(
-            f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
-            "lower learning_rate"
+    for _ in range(max(lane.num_steps for lane in lanes)):
+        step = _stack([next(plan) for plan in plans])
+        state, loss = _step(
+            state, step, terms, rate, ratio, model=config.model, many=len(lanes) > 1
         )
-    value = -validation if score is None else float(score(truth, _confidence(logits)))
-    return {"epoch": epoch, "train_loss": loss, "validation_loss": validation, "score": value}
+        found.append(loss)
+    table = np.reshape(jax.device_get(found), (len(found), len(lanes)))
+    return state, [float(table[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]
+
+
+def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> list[np.ndarray]:
+    """Logits (A, 2) of the validation atoms of each lane."""
+    size = config.graphs_per_batch
+    padded = [list(_batches(lane.judged, bucket, size)) for lane in lanes]
+    found: list[list[np.ndarray]] = [[] for _ in lanes]
+    for number in range(max(map(len, padded))):
+        graph = _stack([mine[min(number, len(mine) - 1)] for mine in padded])
+        forward = _forward if len(lanes) == 1 else _forward_many
+        logits = np.asarray(forward(network, graph, model=config.model))
+        for place, lane in enumerate(lanes):
+            if number < len(padded[place]):
+                mine = _pick(logits, place, len(lanes))
+                found[place] += _parted(mine, lane.judged, number, size)
+    return [np.concatenate(one) for one in found]
+
+
+def _parted(logits: np.ndarray, graphs, number: int, size: int) -> list[np.ndarray]:
+    """Logits (N, 2) of each graph of a batch, without its padding."""
+    here = [int(graph.n_node.sum()) for graph in graphs[number * size :][:size]]
+    return np.split(logits[: sum(here)], np.cumsum(here)[:-1])
+
+
+def _plain_confidence(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(calibration.confidence(logits, Calibration()))

@@ -18,17 +18,28 @@ GROUPS = (
     ),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
-    ("learning", ("models", "losses", "training", "sensitivity")),
-    ("judgement", ("metrics", "figures", "gradient_figures", "report")),
+    (
+        "learning",
+        tuple(
+            "models losses sampling calibration training checkpoints baselines sensitivity".split()
+        ),
+    ),
+    (
+        "judgement",
+        tuple(
+            "metrics verdict shares tables figures gradient_figures paper_figures report".split()
+        ),
+    ),
     ("pipeline", ("pipeline",)),
 )
 RANK = {module: rank for rank, (_, modules) in enumerate(GROUPS) for module in modules}
 ALLOWED = {
     "jax_md": {"npt"},
-    "jraph": {"graphs", "models", "training", "sensitivity"},
-    "matplotlib": {"figures", "gradient_figures", "report"},
+    "jraph": {"graphs", "models", "training", "sensitivity", "baselines"},
+    "matplotlib": {"figures", "gradient_figures", "paper_figures", "report"},
     "plotly": {"figures", "report"},
     "tqdm": {"pipeline"},
+    "sklearn": {"baselines"},
     "absl": set(),
     "ase": {"units", "io"},
 }

@@ -88,10 +88,79 @@ def test_class_weights_agree_with_scikit_learn():
         (np.zeros(5, int), 1.0, "no training atom has label 1"),
         (np.ones(5, int), 1.0, "no training atom has label 0"),
         (np.array([0, 1, -1]), 1.0, "must be 0 or 1"),
-        (np.array([0, 1]), -1.0, "not negative, got -1.0"),
+        (np.array([0, 1]), -1.0, "weight_power must be finite and not negative, got -1.0"),
         (np.array([0, 1]), np.nan, "not negative, got nan"),
     ],
 )
 def test_bad_input_is_refused(labels, power, message):
     with pytest.raises(ValueError, match=message):
         losses.class_weights(labels, power)
+
+
+def numpy_loss(kind, logits, labels, counts):
+    """Each loss as its paper writes it, atom by atom."""
+    total = norm = 0.0
+    n = counts.sum()
+    for z, y in zip(logits, labels, strict=True):
+        if kind == "adjusted":
+            z = z + 1.3 * np.log(counts / n)
+        p = np.exp(z[y]) / np.exp(z).sum()
+        weight = 1.0
+        if kind in ("weighted", "focal"):
+            weight = n / (2 * counts[y])
+        if kind == "balanced":
+            effective = [(1 - 0.99**c) / (1 - 0.99) for c in counts]
+            weight = (1 / effective[y]) * 2 / sum(1 / e for e in effective)
+        factor = (1 - p) ** 1.7 if kind == "focal" else 1.0
+        total += weight * factor * -np.log(p)
+        norm += weight
+    return total / norm
+
+
+@pytest.mark.parametrize("kind", losses.KINDS)
+def test_every_loss_against_its_formula_and_its_gradient(batch, kind):
+    logits, labels, mask, _ = batch
+    counts = np.array([900.0, 60.0])
+    chosen = losses.terms(kind, counts, focal_gamma=1.7, balance_beta=0.99, adjustment=1.3)
+    expected = numpy_loss(kind, logits[mask], labels[mask], counts)
+    found = losses.weighted_cross_entropy(logits, labels, mask, *chosen)
+    # The terms are kept in float32.
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    check_grads(
+        lambda x: losses.weighted_cross_entropy(x, labels, mask, *chosen), (logits,), order=2
+    )
+
+
+def test_focal_loss_has_a_gradient_where_an_atom_is_certain():
+    logits = jnp.array([[60.0, -60.0], [-60.0, 60.0], [500.0, -500.0]])
+    for focus in (0.0, 0.5, 2.0):
+        value, slope = jax.value_and_grad(losses.weighted_cross_entropy)(
+            logits, jnp.array([0, 1, 0]), jnp.ones(3, bool), jnp.ones(2), 0.0, focus
+        )
+        assert value == 0 and np.isfinite(slope).all()
+
+
+def test_adjusted_logits_are_bayes_optimal_for_the_balanced_error():
+    """A loss that knows the prior leaves logits that do not: both classes at even odds."""
+    labels = (np.arange(1000) < 30).astype(np.int32)
+    terms = losses.terms("adjusted", [970, 30])
+
+    def loss(z):
+        logits = jnp.zeros((1000, 2)).at[:, 1].set(z)
+        return losses.weighted_cross_entropy(logits, labels, np.ones(1000, bool), *terms)
+
+    assert abs(jax.grad(loss)(0.0)) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("hinge", {}, "weighted, focal, balanced, adjusted, got 'hinge'"),
+        ("focal", {"focal_gamma": -1.0}, "focal_gamma must be finite and not negative, got -1.0"),
+        ("balanced", {"balance_beta": 1.0}, r"balance_beta must lie in \[0, 1\), got 1.0"),
+        ("adjusted", {"adjustment": np.nan}, "adjustment must be finite and not negative"),
+    ],
+)
+def test_bad_terms_are_refused(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        losses.terms(kind, [10, 2], **settings)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from stzjax import graphs, splits, structure, training
+from stzjax import checkpoints, graphs, sampling, splits, structure, training
 from stzjax.models import gat
 
 NUM_FEATURES = 4
@@ -204,8 +204,8 @@ def test_one_program_serves_every_batch():
 def test_saving_and_loading_gives_the_same_result(tmp_path):
     members = ring_graphs(10, 3)
     result = training.train(members[:2], members[2:], SMALL)
-    training.save(tmp_path / "model", result)
-    again = training.load(tmp_path / "model")
+    checkpoints.save(tmp_path / "model", result)
+    again = checkpoints.load(tmp_path / "model")
     assert again.config == result.config and again.history == result.history
     assert (again.best_epoch, again.selected_by) == (result.best_epoch, "loss")
     assert isinstance(again.params.scaler, splits.Scaler)
@@ -224,20 +224,20 @@ def test_saving_and_loading_gives_the_same_result(tmp_path):
 
 def test_damaged_models_are_refused(tmp_path):
     members = ring_graphs(11, 2)
-    training.save(tmp_path, training.train(members[:1], members[1:], SMALL))
+    checkpoints.save(tmp_path, training.train(members[:1], members[1:], SMALL))
     whole = (tmp_path / "params.msgpack").read_bytes()
     (tmp_path / "params.msgpack").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"params\.msgpack is not a complete model"):
-        training.load(tmp_path)
+        checkpoints.load(tmp_path)
     (tmp_path / "params.msgpack").unlink()
     with pytest.raises(ValueError, match="cannot read"):
-        training.load(tmp_path)
+        checkpoints.load(tmp_path)
     (tmp_path / "params.msgpack").write_bytes(whole)
     (tmp_path / "config.json").write_text('{"model": {"dense": [], "colour": 1}}')
     with pytest.raises(ValueError, match="colour"):
-        training.load(tmp_path)
+        checkpoints.load(tmp_path)
     with pytest.raises(ValueError, match="cannot read"):
-        training.load(tmp_path / "nowhere")
+        checkpoints.load(tmp_path / "nowhere")
 
 
 def test_what_cannot_be_learned_from_is_refused():
@@ -274,10 +274,139 @@ def test_what_cannot_be_learned_from_is_refused():
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"graphs_per_batch": 0}, "graphs_per_batch must be 1 or more"),
         ({"patience": 0}, "patience must be 1 or more"),
-        ({"weight_power": -0.5}, "weight_power must not be negative"),
+        ({"weight_power": -0.5}, "weight_power must be finite and not negative, got -0.5"),
+        ({"focal_gamma": np.inf}, "focal_gamma must be finite and not negative, got inf"),
+        ({"balance_beta": 1.0}, r"balance_beta must lie in \[0, 1\), got 1.0"),
+        ({"adjustment": -1.0}, "adjustment must be finite and not negative, got -1.0"),
+        ({"undersample": -2.0}, "undersample must be finite and not negative, got -2.0"),
+        ({"oversample": np.nan}, "oversample must be finite and not negative, got nan"),
+        ({"loss": "hinge"}, "weighted, focal, balanced, adjusted, got 'hinge'"),
+        ({"calibration": "isotonic"}, "none, temperature, platt, got 'isotonic'"),
         ({"select_by": "luck"}, "loss, ap, mcc, f1, auc, got 'luck'"),
     ],
 )
 def test_a_bad_config_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         training.TrainConfig(**settings)
+
+
+def tasks_of(members):
+    """Three trainings of unlike size, for graphs_per_batch = 2."""
+    return [
+        training.Task(members[:5], members[5:6], seed=3),
+        training.Task(members[1:3], members[3:6], seed=1),
+        training.Task(members[2:6], members[:2], seed=3),
+    ]
+
+
+def test_trainings_side_by_side_equal_those_one_by_one():
+    members = ring_graphs(20, 6)
+    config = dataclasses.replace(
+        SMALL,
+        model=dataclasses.replace(SMALL.model, dropout=0.2),
+        graphs_per_batch=2,
+        epochs=4,
+        select_by="ap",
+        undersample=2.0,
+    )
+    tasks = tasks_of(members)
+    together = training.train_many(tasks, config, score=average_precision_score)
+    for task, result in zip(tasks, together, strict=True):
+        own = dataclasses.replace(config, seed=task.seed)
+        alone = training.train(task.train, task.validation, own, score=average_precision_score)
+        assert result.config == own
+        assert [r["epoch"] for r in result.history] == [1, 2, 3, 4]
+        for one, other in zip(result.history, alone.history, strict=True):
+            # The random masks are the same, the rounding of the sums is not.
+            assert one["train_loss"] == pytest.approx(other["train_loss"], rel=2e-4)
+            assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=2e-4)
+        for one, other in zip(*map(jax.tree.leaves, (result.params, alone.params)), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_a_lane_that_has_stopped_keeps_its_best_and_is_heard_no_more():
+    members = ring_graphs(21, 6)
+    config = dataclasses.replace(SMALL, select_by="ap", patience=2, epochs=6)
+    heard = []
+    sizes = [len(np.concatenate([g.nodes.label for g in t.validation])) for t in tasks_of(members)]
+    plans = {sizes[0]: iter([0.9, 0.1, 0.1]), sizes[1]: iter([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])}
+    results = training.train_many(
+        tasks_of(members)[:2],
+        config,
+        score=lambda labels, _: next(plans[len(labels)]),
+        on_epoch=lambda place, epoch, record: heard.append((place, epoch)),
+    )
+    assert [r.best_epoch for r in results] == [1, 6]
+    assert heard == [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3), (1, 4), (1, 5), (1, 6)]
+
+
+@pytest.mark.parametrize("remedy", [{"undersample": 1.0}, {"oversample": 1.0}], ids=str)
+def test_samplers_leave_validation_and_prediction_alone(remedy, monkeypatch):
+    members = ring_graphs(22, 4)
+    before = [g.nodes.label.copy() for g in members]
+    seen = []
+    kept = sampling.kept
+
+    def spy(key, labels, mask, ratio):
+        seen.append(labels.shape)
+        return kept(key, labels, mask, ratio)
+
+    monkeypatch.setattr(sampling, "kept", spy)
+    config = dataclasses.replace(SMALL, epochs=1, select_by="auc", **remedy)
+    judged = []
+
+    def score(labels, confidence):
+        judged.append((labels.copy(), confidence.copy()))
+        return 1.0
+
+    jax.clear_caches()
+    result = training.train(members[:3], members[3:], config, score=score)
+    traced = len(seen)
+    # Every validation atom was judged once, by the network as it predicts.
+    np.testing.assert_array_equal(judged[0][0], members[3].nodes.label)
+    again = training.predict(result.params, config, members[3:])[0]
+    np.testing.assert_allclose(judged[0][1], again, rtol=1e-5)
+    # The validation loss, too, is that of all atoms.
+    truth = members[3].nodes.label
+    chosen = np.where(truth == 1, again, 1 - again)
+    weights = np.asarray(
+        config.loss_terms(
+            sampling.counts([g.nodes.label for g in members[:3]], config.undersample)
+        ).weights
+    )
+    expected = np.average(-np.log(chosen), weights=weights[truth])
+    assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+    assert len(seen) == traced > 0
+    for graph, label in zip(members, before, strict=True):
+        np.testing.assert_array_equal(graph.nodes.label, label)
+
+
+def test_undersampled_loss_counts_the_atoms_that_were_kept():
+    member = ring_graphs(23, 1, num_atoms=400, prevalence=0.05)
+    config = dataclasses.replace(
+        SMALL, undersample=1.0, weight_power=0.0, epochs=40, learning_rate=1e-30
+    )
+    result = training.train(member, member, config)
+    confidence = training.predict(result.params, config, member)[0]
+    truth = member[0].nodes.label == 1
+    # At rate zero every epoch has the first network: positives, and as many random negatives.
+    losses = -np.log(np.where(truth, confidence, 1 - confidence))
+    expected = 0.5 * (losses[truth].mean() + losses[~truth].mean())
+    everyone = losses.mean()
+    found = np.mean([record["train_loss"] for record in result.history])
+    assert abs(found - expected) < 0.2 * abs(everyone - expected)
+
+
+def test_calibration_is_fitted_on_validation_and_applied_in_prediction():
+    members = ring_graphs(24, 12, prevalence=0.1)
+    config = dataclasses.replace(SMALL, epochs=15, calibration="platt")
+    result = training.train(members[:6], members[6:9], config)
+    bare = training.train(
+        members[:6], members[6:9], dataclasses.replace(config, calibration="none")
+    )
+    labels, calibrated = pooled(training.predict(result.params, config, members[6:9]), members[6:9])
+    _, plain = pooled(training.predict(bare.params, config, members[6:9]), members[6:9])
+    # Maximum likelihood with a free offset: the mean confidence is the prevalence.
+    assert calibrated.mean() == pytest.approx(labels.mean(), rel=1e-3)
+    assert plain.mean() > 2 * labels.mean()
+    np.testing.assert_array_equal(np.argsort(calibrated), np.argsort(plain))

@@ -7,11 +7,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax import gradient_figures, graphs, hessians, metrics, sensitivity, training, units
+from stzjax import (
+    checkpoints,
+    gradient_figures,
+    hessians,
+    metrics,
+    sensitivity,
+    training,
+    units,
+)
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.descriptors import symmetry, table
+from stzjax.descriptors import table
 from stzjax.pipeline import stages
+from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.folder import Folder
 from stzjax.relax import RelaxConfig
 
@@ -39,9 +48,11 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
     Raises:
       ValueError: the run is not trained, on other columns, or there is no such atom.
     """
-    result = training.load(folder.model)
-    data = stages.Dataset(folder)
-    graph, (number, direction) = data.graphs["test"][0], data.lanes["test"][0]
+    result = checkpoints.load(folder.model)
+    data = Dataset(folder)
+    data.check(data.split)
+    number, direction = data.lanes(data.split.test)[0]
+    graph = data.graphs[number, direction]
     if len(result.params.scaler.mean) != len(table.COLUMNS):
         raise ValueError("the run was trained on further columns: describe without --response")
     if atom is None:
@@ -190,19 +201,10 @@ def descriptor(
 
 def _by_specimen(folder: Folder) -> dict[int, list]:
     """All graphs with an event, with their surroundings, by specimen."""
-    data = stages.Dataset(folder)
-    numbers = range(folder.settings.num_specimens)
-    glasses = {number: stages.glass(folder, number) for number in numbers}
-    shape = symmetry.allocate(list(glasses.values()))
-    around = {}
-    for number, one in glasses.items():
-        near = lists.allocate(one, shape.cutoff, skin=0.0)
-        around[number] = jax.device_get(symmetry.surroundings(one, near, shape))
-    found: dict[int, list] = {}
-    for part, lanes in data.lanes.items():
-        for (number, _), graph in zip(lanes, data.graphs[part], strict=True):
-            found.setdefault(number, []).append(graphs.with_surroundings(graph, around[number]))
-    return found
+    data = Dataset(folder)
+    data.surround()
+    numbers = sorted({number for number, _ in data.graphs})
+    return {number: data.of([number]) for number in numbers}
 
 
 def _model(base, variant: str, radial: int, angular: int):

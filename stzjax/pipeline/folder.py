@@ -1,14 +1,23 @@
 """The folder of a run: where each file lies, and whether it is there and made by these settings."""
 
 import dataclasses
+import enum
 import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from stzjax import io
 from stzjax.pipeline.settings import STAGES, Settings
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are for; each has a key of its own."""
+
+    MELT, DRAW, QUENCH, SPLIT, FOLDS, BOOTSTRAP = range(6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +31,10 @@ class Folder:
 
     path: Path
     settings: Settings
+
+    def key(self, purpose: Purpose) -> jax.Array:
+        """Random key of a purpose, from the seed of the run."""
+        return jax.random.fold_in(jax.random.key(self.settings.seed), int(purpose))
 
     @property
     def melt(self) -> Path:
@@ -78,13 +91,17 @@ class Folder:
 
     def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
         """Raise ValueError naming what differs between recorded settings and these."""
-        wanted = self.stage_settings(stage)
-        differ = [name for name in wanted if found.get(name, None) != wanted[name]]
-        if differ:
-            said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
-            raise ValueError(
-                f"{path} was made with {said}; choose another --out, or delete that folder"
-            )
+        same(path, found, self.stage_settings(stage))
+
+
+def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ValueError naming what differs between recorded settings and those wanted."""
+    differ = [name for name in wanted if found.get(name, None) != wanted[name]]
+    if differ:
+        said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
+        raise ValueError(
+            f"{path} was made with {said}; choose another --out, or delete that folder"
+        )
 
 
 def identity(potential: str) -> str:
@@ -127,6 +144,19 @@ def prepare(path: str | os.PathLike, settings: Settings, preset: str) -> Folder:
         raise ValueError(
             f"cannot write to --out={path}: {error.strerror or error}; choose another folder"
         ) from error
+    return folder
+
+
+def existing(path: str | os.PathLike, settings: Settings) -> Folder:
+    """Open a run folder to read from it and to add to it; its `config.json` stays as it is.
+
+    Raises:
+      ValueError: there is none, or the settings make no sense.
+    """
+    settings.validate()
+    folder = Folder(Path(path), settings)
+    if not (folder.path / "config.json").exists():
+        raise ValueError(f"{path} holds no run; run experiments/reproduce.py --out={path} first")
     return folder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stzjax import io
-from stzjax.pipeline import stages
+from stzjax.pipeline import learning, stages
 from stzjax.pipeline.folder import Folder
 
 ORDER = ("melt", "quench", "shear", "describe", "train", "evaluate")
@@ -32,12 +32,12 @@ def run(
         "quench": lambda: stages.quench_stage(folder, workers, lanes),
         "shear": lambda: stages.shear_stage(folder, workers, lanes),
         "describe": lambda: stages.describe_stage(folder, workers),
-        "train": lambda: stages.train_stage(folder),
+        "train": lambda: learning.train_stage(folder),
     }
     judged = None
     for name in names:
         if name == "evaluate":
-            judged = stages.evaluate_stage(folder, timings)
+            judged = learning.evaluate_stage(folder, timings)
             continue
         started = time.perf_counter()
         work[name]()

@@ -83,7 +83,14 @@ class Settings:
     epochs: int = _setting(200, "Passes over the training graphs, at most.")
     patience: int = _setting(50, "Stop after so many epochs without a better one; 0: never.")
     graphs_per_batch: int = _setting(1, "Graphs per training step.")
+    loss: str = _setting("weighted", "Loss: weighted, focal, balanced or adjusted.")
     weight_power: float = _setting(1.0, "Power of the inverse class frequency in the loss.")
+    focal_gamma: float = _setting(2.0, "Focusing power of the focal loss.")
+    balance_beta: float = _setting(0.9999, "Beta of the class-balanced loss.")
+    adjustment: float = _setting(1.0, "Strength of the logit adjustment.")
+    undersample: float = _setting(0.0, "Negatives in the loss for each positive; 0: all.")
+    oversample: float = _setting(0.0, "Power of its positives in how often a graph is shown.")
+    calibration: str = _setting("none", "Of confidences on validation: none, temperature, platt.")
     select_by: str = _setting("ap", "Validation metric that chooses the epoch.")
 
     def melt_config(self) -> quench.QuenchConfig:
@@ -122,13 +129,12 @@ class Settings:
         )
         return TrainConfig(
             model=shape,
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            graphs_per_batch=self.graphs_per_batch,
-            weight_power=self.weight_power,
-            select_by=self.select_by,
-            seed=self.seed,
             patience=self.patience or None,
+            **{
+                f.name: getattr(self, f.name)
+                for f in dataclasses.fields(TrainConfig)
+                if f.name in _NAMES and f.name != "patience"
+            },
         )
 
     def validate(self) -> None:
@@ -192,8 +198,8 @@ _MODEL = [
     *dict.fromkeys([*_SHEAR, *_FEATURES]),
     *(
         "directions threshold min_cluster layers features_per_head heads merge residual "
-        "normalisation dropout dense learning_rate epochs patience graphs_per_batch weight_power "
-        "select_by"
+        "normalisation dropout dense learning_rate epochs patience graphs_per_batch select_by loss "
+        "weight_power focal_gamma balance_beta adjustment undersample oversample calibration"
     ).split(),
 ]
 STAGES = {

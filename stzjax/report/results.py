@@ -1,7 +1,6 @@
 """The folder of a run, read back: what of it exists, and None or nothing for the rest."""
 
 import dataclasses
-import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from stzjax import io, loading, units
 from stzjax.structure import Structure
+from stzjax.verdict import Predictions
 
 PAPER_THRESHOLD = 0.1
 """D²min above which the paper calls an atom transformed [Å²]."""
@@ -55,35 +55,6 @@ class Shear:
     event: int | None
     event_d2min: np.ndarray | None
     outcome: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """Labels and confidences of many runs, pooled; the atoms of a run are contiguous.
-
-    Attributes:
-      label: (A,) 0 or 1.
-      confidence: (A,) in [0, 1].
-      specimen: (A,) number of the specimen.
-      direction: (A,) such as "+xy".
-    """
-
-    label: np.ndarray
-    confidence: np.ndarray
-    specimen: np.ndarray
-    direction: np.ndarray
-
-    def runs(self) -> list[tuple[int, str, slice]]:
-        """Specimen, direction and atoms of each run, in the order stored."""
-        changed = (self.specimen[1:] != self.specimen[:-1]) | (
-            self.direction[1:] != self.direction[:-1]
-        )
-        edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(self.label)]
-        return [
-            (int(self.specimen[a]), str(self.direction[a]), slice(a, b))
-            for a, b in itertools.pairwise(edges)
-            if b > a
-        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,9 +203,8 @@ def _predictions(path: Path) -> Predictions | None:
     if not path.exists():
         return None
     arrays, _ = io.load_archive(path)
-    names = ("label", "confidence", "specimen", "direction")
-    columns = _take(arrays, names, path)
-    if len({len(column) for column in columns}) != 1:
-        lengths = ", ".join(f"{n} {len(c)}" for n, c in zip(names, columns, strict=True))
-        raise ValueError(f"{path} has columns of unequal length: {lengths}")
-    return Predictions(*columns)
+    columns = _take(arrays, ("label", "confidence", "specimen", "direction"), path)
+    try:
+        return Predictions(*columns)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

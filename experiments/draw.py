@@ -1,0 +1,84 @@
+"""Figures 2, 3 and 4 of the paper from a finished run, and its test atoms for OVITO.
+
+    python experiments/draw.py --out=runs/quickstart
+
+Figures go to `figures/` as PNG and PDF, with the numbers in them as JSON; the unsheared glass of
+every test run goes to `export/` as extended XYZ and as LAMMPS dump, with label, confidence, D²min
+and the features of each atom. Figure 4 needs `thresholds/thresholds.json`.
+"""
+
+import options  # Before jax loads.
+
+# isort: split
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from stzjax import figures, io
+from stzjax.pipeline import draw
+from stzjax.pipeline import folder as folders
+from stzjax.pipeline.draw import Judged
+
+_RUN = flags.DEFINE_string(
+    "run", None, "Test run drawn in space, such as 0003_+xy; the first with an event if not given."
+)
+_SECTION = flags.DEFINE_float(
+    "section",
+    None,
+    "Height z of the cross-sections [Å]; through the most mobile atom if not given.",
+)
+_THICKNESS = flags.DEFINE_float("thickness", 3.0, "Of the cross-sections [Å].")
+_EXPORT = flags.DEFINE_list("export", ["all"], "Test runs to export for OVITO, or all, or none.")
+
+
+def _exported(runs: list[Judged]) -> list[Judged]:
+    """The runs that --export asks for."""
+    if _EXPORT.value in (["all"], ["none"]):
+        return runs if _EXPORT.value == ["all"] else []
+    return [draw.pick(runs, name) for name in _EXPORT.value]
+
+
+def _write_figures(folder: folders.Folder, runs: list[Judged]) -> None:
+    shown = draw.pick(runs, _RUN.value)
+    drawn = draw.figures(folder, runs, shown, _SECTION.value, _THICKNESS.value)
+    for name, (figure, numbers) in drawn.items():
+        path = folder.path / "figures" / name
+        figures.save(figure, path.with_suffix(".png"))
+        figures.save(figure, path.with_suffix(".pdf"))
+        io.write_json(path.with_suffix(".json"), numbers)
+        print(f"{name}: {path}.png, .pdf, .json")
+    if "figure4" not in drawn:
+        print(f"figure4: not drawn, {draw.thresholds_path(folder)} is missing")
+
+
+def _write_tables(folder: folders.Folder, runs: list[Judged]) -> None:
+    for run in runs:
+        glass, columns = draw.table(folder, run)
+        for ending in ("extxyz", "dump"):
+            io.write(folder.path / "export" / f"{run.name}.{ending}", glass, columns)
+    if runs:
+        print(f"{len(runs)} test runs: {folder.path / 'export'}/*.extxyz, *.dump")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Draw and export."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    options.prepare_jax()
+    try:
+        out = Path(options.OUT.value)
+        if not (out / "config.json").exists():
+            raise ValueError(f"{out} holds no run; run experiments/reproduce.py --out={out} first")
+        folder = folders.Folder(out, options.settings()[1])
+        runs = draw.judged(folder)
+        wanted = _exported(runs)
+        _write_figures(folder, runs)
+        _write_tables(folder, wanted)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,66 @@
+"""Grid search with cross-validation by specimen: one winner a metric, Table 1 of the paper.
+
+    python experiments/search.py --out=runs/mine --grid=small
+
+Works on a folder that has been described. Every trial is a file of its own under `search/trials/`:
+a search that was interrupted goes on where it was, and a wider grid keeps what it shares with one
+that has been searched. Tables go to `search/` as Markdown, CSV and LaTeX, beside the paper's rows.
+"""
+
+import options  # Before jax loads.
+
+# isort: split
+import jax
+from absl import flags
+
+from stzjax.pipeline import search
+from stzjax.pipeline.folder import Folder
+
+_GRID = flags.DEFINE_enum("grid", "small", list(search.GRIDS), "Named grid of L, M and N.")
+_LAYERS = flags.DEFINE_list("grid_layers", [], "L of the grid, instead of the named one's.")
+_FEATURES = flags.DEFINE_list("grid_features", [], "M of the grid.")
+_HEADS = flags.DEFINE_list("grid_heads", [], "N of the grid.")
+_FOLDS = flags.DEFINE_integer("folds", 4, "Folds of the cross-validation.", lower_bound=2)
+_HALVING = flags.DEFINE_integer(
+    "halving", 0, "Keep one shape in so many a round (successive halving); 0: all to the end."
+)
+_TOGETHER = flags.DEFINE_boolean(
+    "together", None, "Folds of a shape in one compiled step; by default on a GPU alone."
+)
+_COLLECT = flags.DEFINE_boolean("collect", False, "Train nothing, make the tables of what is there")
+
+
+def _numbers(name: str, given: list[str], named: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(int(value) for value in given) or named
+    except ValueError as error:
+        raise ValueError(f"--{name} takes whole numbers, got {','.join(given)}") from error
+
+
+def _search(folder: Folder) -> None:
+    layers, features, heads = search.GRIDS[_GRID.value]
+    if _HALVING.value == 1 or _HALVING.value < 0:
+        raise ValueError(f"--halving must be 0, or 2 or more, got {_HALVING.value}")
+    shapes = search.grid(
+        _numbers("grid_layers", _LAYERS.value, layers),
+        _numbers("grid_features", _FEATURES.value, features),
+        _numbers("grid_heads", _HEADS.value, heads),
+    )
+    together = _TOGETHER.value
+    if together is None:
+        together = jax.default_backend() != "cpu"
+    table = search.run(
+        folder,
+        shapes,
+        num_folds=_FOLDS.value,
+        factor=_HALVING.value,
+        workers=options.WORKERS.value,
+        together=together,
+        collect=_COLLECT.value,
+    )
+    print(table.markdown())
+    print(f"tables: {folder.path / 'search'}")
+
+
+if __name__ == "__main__":
+    options.main(_search)

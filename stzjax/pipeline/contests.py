@@ -1,0 +1,237 @@
+"""Contests: entrants trained or fitted on the same splits, judged on the same test specimens."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stzjax import baselines, metrics, repeats, splits, training
+from stzjax.pipeline import learning, trials
+from stzjax.pipeline.dataset import Dataset
+from stzjax.pipeline.folder import Folder, Purpose
+from stzjax.pipeline.trials import Trial
+from stzjax.pipeline.workers import Bar, each
+from stzjax.repeats import Repeat
+from stzjax.splits import Split
+from stzjax.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Entrant:
+    """Somebody who predicts.
+
+    Attributes:
+      name: in tables and file names.
+      seeds: one trial for each.
+      settings: from split and seed to all on which the outcome depends.
+      make: from split and seed to the trial.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    settings: Callable[[Split, int], dict[str, Any]]
+    make: Callable[[Split, int], Trial]
+
+
+def network(
+    folder: Folder,
+    data: Dataset,
+    name: str,
+    config: training.TrainConfig,
+    seeds: Sequence[int],
+    control: bool = False,
+) -> Entrant:
+    """The graph attention network with some training.
+
+    As a control with labels dealt out anew, those of the test too: whatever beats chance there
+    has seen what it should not.
+    """
+
+    def settings(split: Split, seed: int) -> dict[str, Any]:
+        own = dataclasses.replace(config, seed=seed)
+        return trials.settings_of(folder, own, split, shuffled=control)
+
+    def make(split: Split, seed: int) -> Trial:
+        own = dataclasses.replace(config, seed=seed)
+        shown = data.shuffled(seed) if control else data
+        result = training.train(
+            shown.of(split.train), shown.of(split.validation), own, score=learning.scorer(own)
+        )
+        predicted = learning.parts(shown, split, learning.network(result))
+        return Trial(*predicted, trials.summary(result))
+
+    return Entrant(name, tuple(seeds), settings, make)
+
+
+def baseline(folder: Folder, data: Dataset, name: str) -> Entrant:
+    """One of `baselines.names`."""
+
+    def settings(split: Split, seed: int) -> dict[str, Any]:
+        config = folder.settings.train_config()
+        return trials.settings_of(folder, config, split, baseline=name, baseline_seed=seed)
+
+    def make(split: Split, seed: int) -> Trial:
+        graphs = [data.of(part) for part in (split.validation, split.test)]
+        fitted = baselines.fit_predict(
+            name, data.of(split.train), graphs, columns=data.columns, seed=seed
+        )
+        validation, test = fitted.confidences
+        return Trial(
+            learning.predicted(data, split.validation, lambda _: validation),
+            learning.predicted(data, split.test, lambda _: test),
+            {"fitted": fitted.numbers},
+        )
+
+    return Entrant(name, (0,), settings, make)
+
+
+def choose_splits(folder: Folder, data: Dataset, rotations: int) -> tuple[Split, ...]:
+    """The run's own split, or as many in which every specimen is tested once."""
+    chosen: tuple[Split, ...] = (data.split,)
+    if rotations:
+        numbers = np.arange(folder.settings.num_specimens)
+        chosen = splits.rotations(numbers, rotations, key=folder.key(Purpose.SPLIT))
+    for split in chosen:
+        data.check(split)
+    return chosen
+
+
+def hold(
+    folder: Folder,
+    title: str,
+    entrants: Sequence[Entrant],
+    chosen: Sequence[Split],
+    workers: int,
+) -> dict[str, list[Trial]]:
+    """All trials of all entrants; what is finished is read.
+
+    Args:
+      folder: of the run; trials go to `<title>/trials/`.
+      title: of the contest.
+      entrants: who takes part.
+      chosen: splits.
+      workers: trials at a time, in threads.
+    """
+    jobs = [
+        (entrant, place, seed)
+        for entrant in entrants
+        for place in range(len(chosen))
+        for seed in entrant.seeds
+    ]
+    found: dict[tuple[str, int, int], Trial] = {}
+    with Bar(title, len(jobs), "trial") as bar:
+
+        def do(job: tuple[Entrant, int, int]) -> None:
+            entrant, place, seed = job
+            split = chosen[place]
+            own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
+            name = f"{file_name(entrant.name)}_{own}_seed{seed}.npz"
+            path = folder.path / title / "trials" / name
+            make = functools.partial(entrant.make, split, seed)
+            found[entrant.name, place, seed] = trials.once(
+                path, entrant.settings(split, seed), make
+            )
+            bar.add()
+
+        each(do, jobs, workers)
+    return {
+        entrant.name: [
+            found[entrant.name, place, seed]
+            for place in range(len(chosen))
+            for seed in entrant.seeds
+        ]
+        for entrant in entrants
+    }
+
+
+def file_name(name: str) -> str:
+    """The name of an entrant as a file may carry it."""
+    return re.sub(r"[^A-Za-z0-9+.]+", "_", name)
+
+
+def rows(
+    folder: Folder, results: Mapping[str, Sequence[Trial]], reference: str, num_samples: int = 1000
+) -> list[dict[str, Any]]:
+    """What each entrant reached, and its paired difference from the reference; plain values."""
+    key = folder.key(Purpose.BOOTSTRAP)
+    sides = {
+        name: [Repeat(trial.validation, trial.test) for trial in own]
+        for name, own in results.items()
+    }
+    return [
+        {
+            "name": name,
+            "repeats": len(sides[name]),
+            "brier": float(
+                np.mean([metrics.brier(r.test.label, r.test.confidence) for r in sides[name]])
+            ),
+            "seconds": float(np.sum([trial.record.get("seconds", 0.0) for trial in own])),
+            "average": repeats.average(sides[name], key, num_samples),
+            "directions": directions(sides[name]),
+            "minus_reference": None
+            if name == reference
+            else repeats.contrast(sides[name], sides[reference], key, num_samples),
+        }
+        for name, own in results.items()
+    ]
+
+
+def directions(side: Sequence[Repeat]) -> dict[str, dict[str, float]]:
+    """AUC, AP and AP/prevalence of each direction, averaged over the repeats that hold it."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for repeat in side:
+        for direction in sorted(set(repeat.test.direction.tolist())):
+            mine = repeat.test.along(direction)
+            judged = metrics.evaluate(mine.label, mine.confidence)
+            for name in metrics.RANKS:
+                found.setdefault(direction, {}).setdefault(name, []).append(judged[name])
+    return {
+        direction: {name: float(np.mean(values)) for name, values in own.items()}
+        for direction, own in found.items()
+    }
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """The main numbers of a contest, with 95 % intervals over specimens."""
+    lines = []
+    for row in found:
+        average = row["average"]
+        ranks, best = average["ranks"], average["at_best_mcc"]
+        apart = row["minus_reference"]
+        lines.append(
+            [
+                row["name"],
+                *(average["at_half"][name]["estimate"] for name in metrics.SCORES),
+                best["mcc"]["estimate"],
+                ranks["auc"]["estimate"],
+                spanned(ranks["auc"]),
+                ranks["ap"]["estimate"],
+                ranks["ap_over_prevalence"]["estimate"],
+                spanned(ranks["ap_over_prevalence"]),
+                "reference" if apart is None else spanned(apart["ranks"]["ap_over_prevalence"]),
+                *(average["hits"][share]["estimate"] for share in average["hits"]),
+                row["brier"],
+            ]
+        )
+    shares = [f"hit in top {100 * float(share):g} %" for share in found[0]["average"]["hits"]]
+    return Table(
+        [
+            "",
+            *("Recall", "Precision", "F1", "MCC", "MCC at chosen threshold"),
+            *("AUC", "95 %", "AP", "AP/prevalence", "95 %", "minus reference, 95 %"),
+            *shares,
+            "Brier",
+        ],
+        lines,
+        digits=3,
+    )
+
+
+def spanned(value: Mapping[str, float]) -> str:
+    """The interval of a number as text."""
+    if np.isnan(value["low"]):
+        return "undefined"
+    return f"{value['low']:.3g} to {value['high']:.3g}"

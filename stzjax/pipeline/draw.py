@@ -1,0 +1,224 @@
+"""Figures 2, 3 and 4 of the paper from a finished run, and its test atoms as tables for OVITO."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stzjax import io, labels, metrics, paper_figures, shares
+from stzjax.pipeline import stages
+from stzjax.pipeline.folder import Folder
+from stzjax.report.results import Predictions
+from stzjax.structure import Structure
+
+OPERATING = 0.5
+"""Confidence from which the paper calls an atom positive."""
+
+_NOTHING = 1e-16
+"""Stands for D²min = 0 in its logarithm [Å²]."""
+
+
+class Judged(NamedTuple):
+    """The predictions on one test run of N atoms.
+
+    Attributes:
+      name: such as "0003_+xy", that of its files.
+      specimen: its number.
+      direction: of the load.
+      label: (N,) 0 or 1.
+      confidence: (N,).
+      d2min: (N,) in the step of the first event [Å²]; NaN if the run has none.
+    """
+
+    name: str
+    specimen: int
+    direction: str
+    label: np.ndarray
+    confidence: np.ndarray
+    d2min: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """A matplotlib figure and the numbers in it, for a JSON file."""
+
+    figure: Any
+    numbers: dict[str, Any]
+
+
+def judged(folder: Folder) -> list[Judged]:
+    """All test runs of a run that has been evaluated.
+
+    Raises:
+      ValueError: it has not, or its shear runs are no longer those that were judged.
+    """
+    path = folder.predictions("test")
+    if not folder.done(path, "evaluate"):
+        raise ValueError(f"{path} is missing; run experiments/evaluate.py on this folder first")
+    arrays, _ = io.load_archive(path)
+    names = ("label", "confidence", "specimen", "direction")
+    pooled = Predictions(**{name: arrays[name] for name in names})
+    found = []
+    for specimen, direction, span in pooled.runs():
+        label, confidence = pooled.label[span], pooled.confidence[span]
+        d2min = _event_field(folder, specimen, direction)
+        if d2min is None:
+            d2min = np.full(len(label), np.nan)
+        if not np.array_equal(label == 1, d2min > folder.settings.threshold):
+            raise ValueError(
+                f"{path} holds other labels than {folder.shear(specimen, direction)} gives; run "
+                "experiments/evaluate.py on this folder again"
+            )
+        name = folder.shear(specimen, direction).stem
+        found.append(Judged(name, specimen, direction, label, confidence, d2min))
+    if not found:
+        raise ValueError(f"{path} holds no test run; run experiments/evaluate.py again")
+    return found
+
+
+def _event_field(folder: Folder, specimen: int, direction: str) -> np.ndarray | None:
+    run, settings = stages.read_run(folder, (specimen, direction)), folder.settings
+    step = run.event_step(settings.threshold, settings.min_cluster)
+    if step is None:
+        return None
+    return labels.field(run.history_step, run.history_d2min, step)
+
+
+def pick(runs: list[Judged], name: str | None = None) -> Judged:
+    """The run of a name; by default the first one with an event.
+
+    Raises:
+      ValueError: there is no such test run.
+    """
+    if name is None:
+        return next((run for run in runs if run.label.any()), runs[0])
+    for run in runs:
+        if run.name == name:
+            return run
+    known = ", ".join(run.name for run in runs)
+    raise ValueError(f"there is no test run {name}; choose from {known}")
+
+
+def figures(
+    folder: Folder,
+    runs: list[Judged],
+    shown: Judged,
+    section: float | None = None,
+    thickness: float = 3.0,
+) -> dict[str, Drawn]:
+    """Figures 2 and 3, and 4 if the thresholds have been tried, by file name.
+
+    Args:
+      folder: of the run.
+      runs: all test runs, of `judged`.
+      shown: the one that is drawn in space.
+      section: height z of the cross-sections [Å]; through the most mobile atom by default.
+      thickness: of the cross-sections [Å].
+
+    Raises:
+      ValueError: the cross-section lies outside of the cell, or the table of thresholds is damaged.
+    """
+    scene = _scene(folder, shown)
+    label = np.concatenate([run.label for run in runs])
+    confidence = np.concatenate([run.confidence for run in runs])
+    drawn = {
+        "figure2": Drawn(
+            paper_figures.prediction(label, confidence, scene, OPERATING),
+            {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)},
+        ),
+        "figure3": _correlation(folder, runs, scene, section, thickness),
+    }
+    rows = thresholds(folder)
+    if rows is not None:
+        drawn["figure4"] = Drawn(paper_figures.thresholds(rows), {"rows": rows})
+    return drawn
+
+
+def _scene(folder: Folder, run: Judged) -> paper_figures.Scene:
+    glass = stages.glass(folder, run.specimen)
+    return paper_figures.Scene(
+        name=run.name,
+        fractional=np.asarray(glass.fractional),
+        cell=np.asarray(glass.cell),
+        label=run.label,
+        confidence=run.confidence,
+        d2min=run.d2min,
+    )
+
+
+def _correlation(
+    folder: Folder,
+    runs: list[Judged],
+    scene: paper_figures.Scene,
+    section: float | None,
+    thickness: float,
+) -> Drawn:
+    threshold = folder.settings.threshold
+    d2min = np.concatenate([run.d2min for run in runs])
+    called = np.concatenate([run.confidence for run in runs]) >= OPERATING
+    specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
+    edges = shares.bins(d2min, threshold)
+    key = jax.random.key(folder.settings.seed)
+    found = shares.by_d2min(d2min, called, specimen, edges, key=key)
+    figure = paper_figures.correlation(
+        found,
+        d2min,
+        scene,
+        threshold,
+        operating=OPERATING,
+        section=section,
+        thickness=thickness,
+    )
+    outside = int(np.sum(np.isfinite(d2min)) - found.atoms.sum())
+    return Drawn(figure, {"run": scene.name, "atoms_outside": outside, **found._asdict()})
+
+
+def thresholds(folder: Folder) -> list[dict[str, Any]] | None:
+    """Rows of the table of thresholds; None if they have not been tried.
+
+    Raises:
+      ValueError: the table is damaged.
+    """
+    path = thresholds_path(folder)
+    if not path.exists():
+        return None
+    content = io.read_json(path)
+    rows = content.get("rows") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
+        raise ValueError(
+            f"{path} holds no rows, each with a threshold and its metrics; delete it and run again"
+        )
+    return rows
+
+
+def thresholds_path(folder: Folder) -> Path:
+    """Where the table of thresholds lies."""
+    return folder.path / "thresholds" / "thresholds.json"
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("threshold"), int | float)
+
+
+def table(folder: Folder, run: Judged) -> tuple[Structure, dict[str, np.ndarray]]:
+    """The unsheared glass of a test run and what is known of its atoms, by column.
+
+    The names are letters, digits and underscores, which extended XYZ and LAMMPS dumps both hold.
+    `log10_d2min` is there because colour maps of viewers are linear, and because the eight decimals
+    of extended XYZ cut quiet atoms short.
+
+    Raises:
+      ValueError: the features are missing.
+    """
+    path = folder.features(run.specimen, run.direction)
+    if not folder.done(path, "describe"):
+        raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
+    arrays, _ = io.load_archive(path)
+    columns = {
+        "label": run.label,
+        "confidence": run.confidence,
+        "d2min": run.d2min,
+        "log10_d2min": np.log10(np.maximum(run.d2min, _NOTHING)),
+    }
+    features = zip(arrays["columns"], arrays["features"].T, strict=True)
+    return stages.glass(folder, run.specimen), columns | {str(n): x for n, x in features}

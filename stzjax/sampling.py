@@ -1,0 +1,82 @@
+"""Which graphs and atoms a training step sees: under- and over-sampling, on the training set alone.
+
+Under-sampling acts inside a graph: majority atoms drop out of the loss, not out of the graph, so
+that attention still passes through them. Over-sampling acts on whole graphs.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def kept(key: Array, labels: Array, mask: Array, ratio: Array) -> Array:
+    """Atoms that enter the loss: all positives, and about `ratio` negatives for each of them.
+
+    Every negative is kept with the same probability, so the number varies from step to step.
+
+    Args:
+      key: of this step.
+      labels: (N,) 0 or 1 wherever the mask is True.
+      mask: (N,) bool, the real atoms.
+      ratio: negatives for each positive; 0 keeps all atoms.
+
+    Returns:
+      (N,) bool, within the mask. All of it where there are no positives.
+    """
+    positive = mask & (labels == 1)
+    negative = mask & (labels == 0)
+    wanted = ratio * positive.sum()
+    share = wanted / jnp.maximum(negative.sum(), 1)
+    drawn = jax.random.uniform(key, labels.shape) < share
+    everything = (ratio <= 0) | ~positive.any()
+    return jnp.where(everything, mask, positive | (negative & drawn))
+
+
+def order(key: Array, positives: Sequence[int] | np.ndarray, power: float) -> np.ndarray:
+    """Graphs of an epoch in the order in which they are shown, (G,).
+
+    Args:
+      key: of the epoch.
+      positives: (G,) positive atoms of each training graph.
+      power: 0 shows every graph once; above it graphs are drawn with replacement, each with a
+        chance that goes with its number of positives to this power.
+    """
+    count = len(positives)
+    if power <= 0:
+        return np.asarray(jax.random.permutation(key, count))
+    chance = jnp.asarray(_chances(positives, power))
+    return np.asarray(jax.random.choice(key, count, (count,), p=chance))
+
+
+def _chances(positives: Sequence[int] | np.ndarray, power: float) -> np.ndarray:
+    weight = np.asarray(positives, float) ** power
+    if not weight.any():
+        raise ValueError("no training graph holds a positive atom: nothing to draw more often")
+    return weight / weight.sum()
+
+
+def counts(labels: Sequence[np.ndarray], ratio: float = 0.0, power: float = 0.0) -> np.ndarray:
+    """Negative and positive atoms that enter the loss in an epoch, on average, (2,).
+
+    Args:
+      labels: (N_g,) of 0 and 1 for each training graph.
+      ratio: of `kept`.
+      power: of `order`.
+
+    Raises:
+      ValueError: a label is neither 0 nor 1, or a parameter is negative or not finite.
+    """
+    for name, value in (("undersample", ratio), ("oversample", power)):
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be finite and not negative, got {value}")
+    if not all(np.isin(one, (0, 1)).all() for one in labels):
+        raise ValueError("training labels must be 0 or 1: give labels to every training graph")
+    positive = np.array([np.sum(one == 1) for one in labels], float)
+    negative = np.array([np.sum(one == 0) for one in labels], float)
+    if ratio > 0:
+        negative = np.where(positive > 0, np.minimum(negative, ratio * positive), negative)
+    times = len(labels) * _chances(positive, power) if power > 0 else np.ones(len(labels))
+    return np.array([times @ negative, times @ positive])
