@@ -19,7 +19,7 @@ from absl import app, flags
 from stzjax import io
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline import runner
-from stzjax.pipeline.settings import PRESETS, Settings
+from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
 
 OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 PRESET = flags.DEFINE_enum(
@@ -66,14 +66,10 @@ def _recorded(out: str) -> tuple[str, dict[str, Any]] | None:
     if not path.exists():
         return None
     record = io.read_json(path)
-    names = {field.name for field in dataclasses.fields(Settings)}
-    try:
-        values = {name: record[name] for name in names}
-        return record["preset"], values
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} lacks {error}: not the settings of a run of this version; choose another --out"
-        ) from error
+    if not isinstance(record, dict) or not {"preset", "num_atoms", "potential"} <= set(record):
+        raise ValueError(f"{path} does not hold the settings of a run; choose another --out")
+    # Settings that came after the run was made had their default.
+    return record["preset"], {name: record.get(name, value) for name, value in DEFAULTS.items()}
 
 
 def settings() -> tuple[str, Settings]:

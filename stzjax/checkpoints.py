@@ -42,7 +42,7 @@ def load(folder: str | os.PathLike) -> TrainResult:
         params = Params(
             content["network"],
             splits.Scaler(**content["scaler"]),
-            calibration.Calibration(**content["calibration"]),
+            calibration.Calibration(**content.get("calibration", {})),
         )
     except OSError as error:
         raise ValueError(f"cannot read {folder / _PARAMS}: {error.strerror}") from error

@@ -226,11 +226,20 @@ def bucket_shape(graphs: Sequence[jraph.GraphsTuple], graphs_per_batch: int = 1)
     edges = sorted((int(graph.n_edge.sum()) for graph in graphs), reverse=True)[:most]
     degree = max(graph.nodes.incoming.shape[1] for graph in graphs)
     return Bucket(
-        num_nodes=_round_up(sum(nodes) + 1),
+        num_nodes=_no_power_of_two(_round_up(sum(nodes) + 1)),
         num_edges=_round_up(sum(edges)),
         num_graphs=most + 1,
         degree=-(-degree // _DEGREE_STEP) * _DEGREE_STEP,
     )
+
+
+def _no_power_of_two(size: int) -> int:
+    """No power of two: XLA's CPU backend aborts on a batch of graphs of 2048, 4096, … nodes.
+
+    jaxlib 0.10.1 makes constants of that many numbers, aligned to their size, and its loader takes
+    no alignment beyond a page.
+    """
+    return size + size // _STEPS_PER_OCTAVE if size >= 1024 and size.bit_count() == 1 else size
 
 
 def _round_up(size: int) -> int:

@@ -148,6 +148,13 @@ def test_rounding_wastes_less_than_a_sixteenth(size):
     assert graphs._round_up(rounded) == rounded
 
 
+def test_no_bucket_has_a_power_of_two_of_nodes():
+    for size in range(1000, 20_000, 7):
+        nodes = graphs._no_power_of_two(graphs._round_up(size))
+        assert size <= nodes <= 1.13 * size
+        assert nodes < 1024 or nodes.bit_count() > 1
+
+
 def test_too_small_a_shape_is_refused():
     graph = random_graph(4)
     with pytest.raises(ValueError, match="cannot pad"):

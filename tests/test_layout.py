@@ -27,7 +27,10 @@ GROUPS = (
     (
         "judgement",
         tuple(
-            "metrics verdict shares tables figures gradient_figures paper_figures report".split()
+            (
+                "metrics verdict repeats shares tables figures gradient_figures paper_figures "
+                "report"
+            ).split()
         ),
     ),
     ("pipeline", ("pipeline",)),

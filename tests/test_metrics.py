@@ -261,3 +261,13 @@ def test_bootstrap_refuses():
         metrics.bootstrap([0, 1], [0.1, 0.2], [0, 0], key=jax.random.key(0))
     with pytest.raises(ValueError, match="groups have shape"):
         metrics.bootstrap([0, 1], [0.1, 0.2], [0], key=jax.random.key(0))
+
+
+def test_brier_agrees_with_scikit_learn():
+    rng = np.random.default_rng(3)
+    labels, confidence = rng.random(500) < 0.1, rng.random(500)
+    assert metrics.brier(labels, confidence) == pytest.approx(
+        reference.brier_score_loss(labels, confidence)
+    )
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\] to be probabilities, got -1.0"):
+        metrics.brier([0, 1], [-1.0, 0.5])

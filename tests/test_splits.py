@@ -105,3 +105,22 @@ def test_bad_features_are_refused():
     scaler = splits.fit_scaler([np.random.default_rng(0).random((5, 3))])
     with pytest.raises(ValueError, match="fitted on 3 feature columns, got 2"):
         scaler.apply(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize(("count", "num"), [(30, 5), (11, 4), (3, 3)])
+def test_rotations_test_and_validate_every_specimen_once(count, num):
+    found = splits.rotations(np.arange(count), num, key=jax.random.key(1))
+    assert len(found) == num
+    for part in ("test", "validation"):
+        pooled = np.concatenate([getattr(split, part) for split in found])
+        assert sorted(pooled) == list(range(count))
+    for split in found:
+        parts = [set(part.tolist()) for part in split]
+        assert set.union(*parts) == set(range(count))
+        assert sum(map(len, parts)) == count and all(parts)
+
+
+@pytest.mark.parametrize("num", [2, 6])
+def test_rotations_that_cannot_be_are_refused(num):
+    with pytest.raises(ValueError, match=f"cannot rotate 5 specimens through {num} parts"):
+        splits.rotations(np.arange(5), num, key=jax.random.key(0))

@@ -324,6 +324,14 @@ def test_trainings_side_by_side_equal_those_one_by_one():
             np.testing.assert_allclose(one, other, atol=2e-4)
 
 
+def test_side_by_side_at_a_size_that_rounds_to_a_power_of_two():
+    """Two thousand atoms are padded to 2048 nodes at which XLA's CPU backend ends the process."""
+    members = ring_graphs(25, 2, num_atoms=2000)
+    tasks = [training.Task(members[:1], members[1:], seed) for seed in (0, 1)]
+    results = training.train_many(tasks, dataclasses.replace(SMALL, epochs=1))
+    assert all(np.isfinite(result.history[0]["train_loss"]) for result in results)
+
+
 def test_a_lane_that_has_stopped_keeps_its_best_and_is_heard_no_more():
     members = ring_graphs(21, 6)
     config = dataclasses.replace(SMALL, select_by="ap", patience=2, epochs=6)

@@ -9,8 +9,8 @@ import numpy as np
 from stzjax import io, labels, metrics, paper_figures, shares
 from stzjax.pipeline import stages
 from stzjax.pipeline.folder import Folder
-from stzjax.report.results import Predictions
 from stzjax.structure import Structure
+from stzjax.verdict import Predictions
 
 OPERATING = 0.5
 """Confidence from which the paper calls an atom positive."""

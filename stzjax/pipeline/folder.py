@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from stzjax import io
-from stzjax.pipeline.settings import STAGES, Settings
+from stzjax.pipeline.settings import DEFAULTS, STAGES, Settings
 
 
 class Purpose(enum.IntEnum):
@@ -90,8 +90,11 @@ class Folder:
         return True
 
     def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
-        """Raise ValueError naming what differs between recorded settings and these."""
-        same(path, found, self.stage_settings(stage))
+        """Raise ValueError naming what differs between recorded settings and these.
+
+        What was recorded before a setting existed was made with its default.
+        """
+        same(path, {**io.plain(DEFAULTS), **found}, self.stage_settings(stage))
 
 
 def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -180,6 +180,10 @@ class Settings:
 
 _NAMES = frozenset(field.name for field in dataclasses.fields(Settings))
 
+DEFAULTS = dataclasses.asdict(Settings())
+"""What a run did that knows nothing of a setting: a new one's default must be what was done before.
+"""
+
 _MELT = (
     "potential seed num_atoms cu_fraction num_specimens melt_temperature pressure "
     "equilibration_time melt_time snapshot_interval timestep thermostat_time barostat_time "

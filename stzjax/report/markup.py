@@ -3,8 +3,8 @@
 import html
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 Interval = Mapping[str, Mapping[str, float]]
 """What `metrics.bootstrap` returns; empty where there is nothing to resample."""
@@ -36,6 +36,25 @@ def text(value: Any) -> str:
     return html.escape(str(value))
 
 
+class Cell(NamedTuple):
+    """A cell of a table: what it shows, as HTML, and what it is sorted by."""
+
+    shown: str
+    key: float | str | None = None
+
+
+def known(value: float | None) -> bool:
+    """Whether a number is there: JSON holds null where it is undefined, arrays NaN."""
+    return value is not None and not math.isnan(value)
+
+
+def dig(value: Any, *path: str) -> Any:
+    """What lies under nested keys; None where one of them is missing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Three significant digits, or "undefined"."""
     if value is None or math.isnan(value):
@@ -53,16 +72,34 @@ def score(scores: Mapping[str, Any] | None, key: str) -> str:
     """One metric of a set, to four decimals or more; a dash if the set is not there or lacks it."""
     if not scores or key not in scores:
         return "–"
-    value = scores[key]
+    return decimals(scores[key])
+
+
+def decimals(value: float | None) -> str:
+    """Four decimals, as the paper has them, or more where these would say little."""
     return number(value) if value is None or not 0.01 <= abs(value) <= 1 else f"{value:.4f}"
 
 
-def bounds(interval: Interval, key: str) -> str:
+def percent(share: float | None) -> str:
+    """A share of one as per cent, or "undefined"."""
+    return f"{100 * share:.3g} %" if share is not None and known(share) else UNDEFINED
+
+
+def bounds(interval: Interval | None, key: str) -> str:
     """The bootstrap interval of a metric as small print, or nothing."""
-    span = interval.get(key)
-    if span is None or math.isnan(span["low"]):
-        return ""
-    return f"<small>{number(span['low'])} to {number(span['high'])}</small>"
+    return between(dig(interval, key))
+
+
+def between(span: Mapping[str, Any] | None, word: Callable[[float | None], str] = number) -> str:
+    """The ends of an interval as small print, or nothing."""
+    low, high = dig(span, "low"), dig(span, "high")
+    return f"<small>{word(low)} to {word(high)}</small>" if known(low) and known(high) else ""
+
+
+def measured(span: Mapping[str, Any] | None, word: Callable[[float | None], str] = number) -> Cell:
+    """A number with its interval: estimate, low and high."""
+    value = dig(span, "estimate")
+    return Cell(word(value) + between(span, word), value)
 
 
 def count(value: Any) -> str:
@@ -90,3 +127,59 @@ def plot(name: str, figure: str) -> str:
         f'<div class="plot" id="{name}"></div>'
         f'<script type="application/json" data-plot="{name}">{figure}</script>'
     )
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    marked: Collection[int] = (),
+    rules: Collection[int] = (),
+    sortable: bool = False,
+) -> str:
+    """A table that scrolls within its box; the first cell of a row names it.
+
+    Args:
+      head: names of the columns, as HTML.
+      rows: of cells.
+      marked: numbers of rows that stand out.
+      rules: numbers of rows above which there is a line.
+      sortable: a click on a column sorts by it, undefined cells last.
+    """
+    names = (f"<button>{name}</button>" if sortable and name else name for name in head)
+    titles = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = ""
+    for place, row in enumerate(rows):
+        kinds = [kind for kind, those in (("key", marked), ("rule", rules)) if place in those]
+        cells = "".join(map(_cell, row[1:]))
+        name = f'<th scope="row"{_key(row[0].key)}>{row[0].shown}</th>'
+        body += f'<tr class="{" ".join(kinds)}">{name}{cells}</tr>'
+    kind = "numbers sortable" if sortable else "numbers"
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    kind = ' class="words"' if isinstance(cell.key, str) else ""
+    return f"<td{kind}{_key(cell.key)}>{cell.shown}</td>"
+
+
+def _key(key: float | str | None) -> str:
+    if isinstance(key, str):
+        return f' data-key="{html.escape(key)}"'
+    return f' data-key="{key:.9g}"' if known(key) else ""
+
+
+def picture(pictures: Collection[str], number: int) -> str:
+    """A link to a figure of the paper that experiments/draw.py has drawn, or nothing."""
+    name = f"figure{number}.png"
+    if name not in pictures:
+        return ""
+    link = f'<a href="figures/{name}">figures/{name}</a>'
+    return f'<p class="note">Figure {number} of the paper for this run, as a picture: {link}</p>'
+
+
+def fold(summary: str, content: str) -> str:
+    """Content that a click unfolds."""
+    return f"<details><summary>{summary}</summary>{content}</details>"

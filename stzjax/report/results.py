@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import io, loading, units
+from stzjax import io, labels, loading, units
+from stzjax.report import studies
+from stzjax.report.studies import Studies
 from stzjax.structure import Structure
 from stzjax.verdict import Predictions
 
@@ -43,7 +45,7 @@ class Shear:
       direction: such as "+xy".
       strain: (S,) engineering strain.
       stress: (S,) shear stress, positive along the load [GPa].
-      event: first state whose largest D²min exceeds the threshold, or None.
+      event: state after the first event, or None.
       event_d2min: (N,) D²min of that state [Å²], or None.
       outcome: how the run ended, in words.
     """
@@ -69,6 +71,8 @@ class Results:
       test: predictions on the test specimens.
       metrics: the content of `metrics.json`.
       history: per-epoch lists of the training.
+      studies: search, thresholds, remedies and baselines.
+      pictures: names of the files in `figures/`.
     """
 
     config: dict[str, Any]
@@ -78,6 +82,8 @@ class Results:
     test: Predictions | None
     metrics: dict[str, Any]
     history: dict[str, list]
+    studies: Studies
+    pictures: frozenset[str]
 
     def thresholds(self) -> dict[str, float]:
         """Operating points by name: 0.5, and the one chosen on validation if there is one."""
@@ -101,6 +107,20 @@ class Results:
             "sizes": [int(np.sum(field > self.threshold)) for field in fields],
         }
 
+    def test_d2min(self) -> np.ndarray:
+        """D²min of the test atoms in the step of the first event of their run, (A,) [Å²].
+
+        NaN for the runs of which it is not stored, or is not what they were labelled by.
+        """
+        assert self.test is not None
+        fields = {(s.specimen, s.direction): s.event_d2min for s in self.shears}
+        found = np.full(len(self.test.label), np.nan)
+        for number, direction, span in self.test.runs():
+            field, label = fields.get((number, direction)), self.test.label[span]
+            if field is not None and np.array_equal(field > self.threshold, label == 1):
+                found[span] = field
+        return found
+
     def shown_runs(self) -> list[tuple[int, str, slice]]:
         """The test runs whose specimen is in the folder with the same number of atoms."""
         return [
@@ -122,6 +142,7 @@ def read(out: str | os.PathLike) -> Results:
         raise ValueError(f"{out} is not a folder with the results of a run")
     config = _json(out / "config.json")
     threshold = float(config.get("threshold", PAPER_THRESHOLD))
+    min_cluster = int(config.get("min_cluster", 1))
     files = sorted(path for path in out.glob("shears/*.npz") if _SHEAR.fullmatch(path.name))
     return Results(
         config=config,
@@ -131,10 +152,12 @@ def read(out: str | os.PathLike) -> Results:
             for path in sorted(out.glob("specimens/*.npz"))
             if path.stem.isdigit()
         },
-        shears=[_shear(path, threshold) for path in files],
+        shears=[_shear(path, threshold, min_cluster) for path in files],
         test=_predictions(out / "predictions" / "test.npz"),
         metrics=_json(out / "metrics.json"),
         history=_history(_json(out / "model" / "history.json")),
+        studies=studies.read(out),
+        pictures=frozenset(path.name for path in out.glob("figures/*.png")),
     )
 
 
@@ -172,14 +195,19 @@ def _specimen(path: Path) -> Specimen:
     return Specimen(io.structure_from(arrays, path), trace)
 
 
-def _shear(path: Path, threshold: float) -> Shear:
+def _shear(path: Path, threshold: float, min_cluster: int) -> Shear:
     arrays, settings = io.load_archive(path)
     strain, stress, largest = _take(arrays, ("strain", "stress", "max_d2min"), path)
     number, named = path.stem.split("_")
     direction = loading.canonical(str(settings.get("direction", named)))
     flow, gradient, sign = loading.axes(direction)
-    above = np.flatnonzero(largest > threshold)
-    event = int(above[0]) if len(above) else None
+    kept: list[Any] = [[], []]
+    if min_cluster > 1:
+        kept = _take(arrays, ("history_step", "history_d2min", "pairs"), path)
+    try:
+        event = labels.first_event(largest, *kept[:2], threshold, min_cluster, *kept[2:])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return Shear(
         specimen=int(number),
         direction=direction,
