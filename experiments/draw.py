@@ -10,11 +10,8 @@ and the features of each atom. Figure 4 needs `thresholds/thresholds.json`.
 import options  # Before jax loads.
 
 # isort: split
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from stzjax import figures, io
 from stzjax.pipeline import draw
@@ -62,23 +59,12 @@ def _write_tables(folder: folders.Folder, runs: list[Judged]) -> None:
         print(f"{len(runs)} test runs: {folder.path / 'export'}/*.extxyz, *.dump")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Draw and export."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    options.prepare_jax()
-    try:
-        out = Path(options.OUT.value)
-        if not (out / "config.json").exists():
-            raise ValueError(f"{out} holds no run; run experiments/reproduce.py --out={out} first")
-        folder = folders.Folder(out, options.settings()[1])
-        runs = draw.judged(folder)
-        wanted = _exported(runs)
-        _write_figures(folder, runs)
-        _write_tables(folder, wanted)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+def _draw(folder: folders.Folder) -> None:
+    runs = draw.judged(folder)
+    wanted = _exported(runs)
+    _write_figures(folder, runs)
+    _write_tables(folder, wanted)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.main(_draw)

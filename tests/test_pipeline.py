@@ -208,12 +208,6 @@ def test_worked_examples(run):
         assert (out / "differentiate" / f"{name}.png").stat().st_size > 10_000
 
 
-def test_worked_examples_refuse(tmp_path):
-    done = script("differentiate", f"--out={tmp_path / 'x'}", "--parts=stiffness,magic")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "error: --parts takes confidence, stiffness, descriptor, got magic" in done.stderr
-
-
 def test_errors_are_over_specimens_and_not_over_networks():
     """Two specimens, many networks each: closed form of two differences, 0.1 and 0.3."""
     rows = [

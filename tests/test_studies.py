@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +192,33 @@ def test_names_of_baselines_make_file_names(folder):
     data = Dataset(folder)
     for name in baselines.names(data.columns):
         assert contests.file_name(name).replace("_", "").replace("+", "").replace("-", "").isalnum()
+
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "flags", "said"),
+    [
+        ("search", ["--grid_layers=2,x"], "--grid_layers takes whole numbers, got 2,x"),
+        ("search", ["--collect", "--folds=2"], "16 trials are missing, the first is"),
+        ("thresholds", ["--thresholds=0.1,a"], "--thresholds takes numbers, got 0.1,a"),
+        ("baselines", ["--rotations=2"], "cannot rotate 10 specimens through 2 parts"),
+        ("draw", [], "run experiments/evaluate.py on this folder first"),
+        ("differentiate", ["--parts=magic"], "--parts takes confidence, stiffness, descriptor"),
+        ("remedies", ["--epochs=0"], "epochs must be 1 or more, got 0"),
+    ],
+)
+def test_scripts_say_in_one_line_what_is_wrong(folder, name, flags, said):
+    done = subprocess.run(
+        [sys.executable, str(EXPERIMENTS / f"{name}.py"), f"--out={folder.path}", *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and said in lines[0]
+    assert "Traceback" not in done.stderr
