@@ -13,6 +13,7 @@ import options  # Before jax loads.
 # isort: split
 from absl import flags
 
+from stzjax import report
 from stzjax.pipeline import studies
 from stzjax.pipeline.folder import Folder
 
@@ -28,7 +29,7 @@ def _baselines(folder: Folder) -> None:
         folder, _BASELINES.value, range(_SEEDS.value), _ROTATIONS.value, options.WORKERS.value
     )
     print(table.markdown())
-    print(f"tables: {folder.path / 'baselines'}")
+    print(f"tables: {folder.path / 'baselines'}, report: {report.write(folder.path)}")
 
 
 if __name__ == "__main__":

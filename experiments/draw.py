@@ -13,7 +13,7 @@ import options  # Before jax loads.
 
 from absl import flags
 
-from stzjax import figures, io
+from stzjax import figures, io, report
 from stzjax.pipeline import draw
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline.draw import Judged
@@ -64,6 +64,7 @@ def _draw(folder: folders.Folder) -> None:
     wanted = _exported(runs)
     _write_figures(folder, runs)
     _write_tables(folder, wanted)
+    print(f"report: {report.write(folder.path)}")
 
 
 if __name__ == "__main__":

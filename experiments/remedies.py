@@ -12,6 +12,7 @@ import options  # Before jax loads.
 # isort: split
 from absl import flags
 
+from stzjax import report
 from stzjax.pipeline import studies
 from stzjax.pipeline.folder import Folder
 
@@ -27,7 +28,7 @@ def _remedies(folder: Folder) -> None:
         folder, _REMEDIES.value, range(_SEEDS.value), _ROTATIONS.value, options.WORKERS.value
     )
     print(table.markdown())
-    print(f"tables: {folder.path / 'remedies'}")
+    print(f"tables: {folder.path / 'remedies'}, report: {report.write(folder.path)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import options  # Before jax loads.
 import jax
 from absl import flags
 
+from stzjax import report
 from stzjax.pipeline import search
 from stzjax.pipeline.folder import Folder
 
@@ -59,7 +60,7 @@ def _search(folder: Folder) -> None:
         collect=_COLLECT.value,
     )
     print(table.markdown())
-    print(f"tables: {folder.path / 'search'}")
+    print(f"tables: {folder.path / 'search'}, report: {report.write(folder.path)}")
 
 
 if __name__ == "__main__":

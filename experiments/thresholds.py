@@ -12,6 +12,7 @@ import options  # Before jax loads.
 # isort: split
 from absl import flags
 
+from stzjax import report
 from stzjax.pipeline import studies
 from stzjax.pipeline.folder import Folder
 
@@ -35,7 +36,7 @@ def _thresholds(folder: Folder) -> None:
         folder, values, range(_SEEDS.value), _ROTATIONS.value, options.WORKERS.value
     )
     print(table.markdown())
-    print(f"tables: {folder.path / 'thresholds'}")
+    print(f"tables: {folder.path / 'thresholds'}, report: {report.write(folder.path)}")
 
 
 if __name__ == "__main__":

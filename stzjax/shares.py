@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from stzjax import metrics
+
 _QUIET = 1e-10
 """Smaller D²min is rounding noise [Å²]."""
 
@@ -74,8 +76,7 @@ def by_d2min(
     count, value = every.sum(0), _ratio(yes.sum(0), every.sum(0))
     low, high = _wilson(value, count, level)
     if len(names) > 1 and count.any():
-        draws = jax.random.randint(key, (num_samples, len(names)), 0, len(names))
-        times = np.stack([np.bincount(d, minlength=len(names)) for d in np.asarray(draws)])
+        times = metrics.redraws(key, num_samples, len(names))
         samples = _ratio(times @ yes, times @ every)
         filled = count > 0
         tails = [(1 - level) / 2, (1 + level) / 2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stzjax import io, loading, metrics, report, structure
-from stzjax.report import results, scenes
+from stzjax.report import results, space
 
 NUM = 300
 CELL = np.array([[20.0, 2.5, -1.5], [0.0, 19.0, 3.0], [0.0, 0.0, 21.0]])
@@ -126,32 +126,59 @@ def _shear(out, number, direction, label, rng):
     return float(strain[event]) if label.any() else None
 
 
-class _Page(html.parser.HTMLParser):
-    """What a browser would find: links out, JSON blocks, and the text outside of scripts."""
+class Page(html.parser.HTMLParser):
+    """What a browser would find: links, JSON blocks, the text outside of scripts, the tables.
+
+    Rows are those of the tables with a header, under the id of their section and in it the title
+    of their first column; a cell is its text.
+    """
 
     def __init__(self, path):
+        """Read the file."""
         super().__init__()
-        self.outside, self.blocks, self.words, self._inside = [], {}, [], None
+        self.outside, self.links, self.blocks, self.words, self._inside = [], [], {}, [], None
+        self.rows, self.marked, self._cell, self._section = {}, [], False, ""
         self.feed(path.read_text(encoding="utf-8"))
         self.words = re.sub(r"\s+", " ", " ".join(self.words))
+        self.rows = {
+            section: [[" ".join(cell.split()) for cell in row] for row in rows if row]
+            for section, rows in self.rows.items()
+        }
 
     def handle_starttag(self, tag, attrs):
+        """Note links, and where text will belong."""
         attrs = dict(attrs)
         if tag in ("script", "style"):
             self._inside = attrs.get("data-plot") or attrs.get("id") or tag
+        if tag == "section":
+            self._section = attrs["id"]
+        elif tag == "tr":
+            self.rows.setdefault(self._section, []).append([])
+            if "key" in attrs.get("class", "").split():
+                self.marked.append((self._section, len(self.rows[self._section]) - 1))
+        elif tag in ("th", "td"):
+            self._cell = True
+            self.rows[self._section][-1].append("")
         for name in ("src", "href", "srcset", "action", "data"):
             if attrs.get(name) and not attrs[name].startswith(("#", "data:")):
-                self.outside.append((tag, attrs[name]))
+                beside = tag == "a" and attrs[name].startswith("figures/")
+                (self.links if beside else self.outside).append(attrs[name])
 
     def handle_endtag(self, tag):
+        """Leave a script or a cell."""
         if tag in ("script", "style"):
             self._inside = None
+        elif tag in ("th", "td"):
+            self._cell = False
 
     def handle_data(self, data):
+        """Keep the text."""
         if self._inside is None:
             self.words.append(data)
+            if self._cell:
+                self.rows[self._section][-1][-1] += f" {data} "
         else:
-            self.blocks[self._inside] = data
+            self.blocks[self._inside] = self.blocks.get(self._inside, "") + data
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +188,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return _Page(report.write(run))
+    return Page(report.write(run))
 
 
 def test_page_needs_nothing_from_outside(page):
@@ -212,12 +239,28 @@ def test_view_holds_the_atoms(page, run):
     confidence = np.frombuffer(base64.b64decode(view["runs"][7]["confidence"]), "<f4")
     np.testing.assert_array_equal(label, arrays["label"][7 * NUM : 8 * NUM])
     np.testing.assert_allclose(confidence, arrays["confidence"][7 * NUM : 8 * NUM], rtol=1e-6)
-    positions = np.frombuffer(base64.b64decode(view["specimens"]["2"]["positions"]), "<f4")
+    fractional = np.frombuffer(base64.b64decode(view["specimens"]["2"]["fractional"]), "<u2")
     glass, _ = io.load_archive(run / "specimens" / "0002.npz")
-    expected = np.einsum("ij,nj->ni", CELL, glass["fractional"])
-    np.testing.assert_allclose(positions.reshape(-1, 3), expected, atol=1e-5)
-    box = np.array(view["specimens"]["2"]["box"])
-    assert box.max(axis=(0, 1)) == pytest.approx([22.5, 22.0, 21.0])
+    away = fractional.reshape(-1, 3) / 2**16 - glass["fractional"]
+    assert np.abs(away - np.round(away)).max() < 2.0**-16
+    np.testing.assert_allclose(view["specimens"]["2"]["cell"], CELL, atol=1e-4)
+
+
+def test_view_holds_the_mobility(page, run):
+    """Codes are logarithms: D²min comes back to 0.04 %, and above the threshold where moved."""
+    view = json.loads(page.blocks["view-data"])
+    for place, name in ((0, "0001_+xy"), (7, "0002_+yz")):
+        arrays, _ = io.load_archive(run / "shears" / f"{name}.npz")
+        stored = view["runs"][place]["d2min"]
+        if not len(arrays["history_d2min"]):
+            assert stored is None
+            continue
+        code = np.frombuffer(base64.b64decode(stored), "<u2")
+        d2min = 10.0 ** (view["d2min_low"] + view["d2min_step"] * (code - 1.0))
+        np.testing.assert_allclose(d2min, arrays["history_d2min"][-1], rtol=4e-4)
+    code = space.codes([0.0, 1e-17, 1e-16, 1.0, 1e30])
+    assert code[0] == code[1] == 0 and code[2] == 1 and code[4] == 2**16 - 1
+    assert code[3] == pytest.approx(1 + 16 / 3e-4, abs=1)
 
 
 def test_pngs_are_pictures(run, page):
@@ -236,19 +279,19 @@ def test_same_run_same_bytes(run, page):
 
 
 def test_empty_folder_and_folder_without_learning(tmp_path):
-    words = _Page(report.write(tmp_path)).words
+    words = Page(report.write(tmp_path)).words
     for part in ("No settings", "No quench", "No shear run", "No metrics", "No predictions"):
         assert part in words
     write_run(tmp_path / "part")
     for name in ("metrics.json", "predictions/test.npz", "model/history.json"):
         (tmp_path / "part" / name).unlink()
-    words = _Page(report.write(tmp_path / "part")).words
+    words = Page(report.write(tmp_path / "part")).words
     assert "No verdict yet" in words and "No training history" in words
     assert re.search(r"1\d of 18 runs reached", words), "events are counted from the shear runs"
 
 
 def test_no_events_at_all(tmp_path):
-    page = _Page(report.write(write_run(tmp_path, events=False)))
+    page = Page(report.write(write_run(tmp_path, events=False)))
     assert "None of 18 runs reached a first event" in page.words
     assert "No verdict" in page.words and "undefined" in page.words
     assert "no atom of the test set moves first" in page.words
@@ -256,7 +299,7 @@ def test_no_events_at_all(tmp_path):
 
 
 def test_one_test_specimen_says_so(tmp_path):
-    words = _Page(report.write(write_run(tmp_path, test=(1,)))).words
+    words = Page(report.write(write_run(tmp_path, test=(1,)))).words
     assert "One test specimen cannot tell" in words
     assert "at least two test specimens" in words
     assert "Not established beyond chance" in words
@@ -265,7 +308,7 @@ def test_one_test_specimen_says_so(tmp_path):
 def test_specimens_lost(tmp_path):
     write_run(tmp_path)
     (tmp_path / "specimens" / "0001.npz").unlink()
-    view = scenes.view(results.read(tmp_path))
+    view = space.view(results.read(tmp_path))
     assert view["omitted"] == 6 and len(view["runs"]) == 6
 
 
@@ -305,5 +348,5 @@ def test_runs_of_pooled_predictions():
 
 
 def test_script_json_cannot_close_its_element():
-    text = scenes.script_json({"a": "</script><b>&"})
+    text = space.script_json({"a": "</script><b>&"})
     assert "<" not in text and json.loads(text) == {"a": "</script><b>&"}

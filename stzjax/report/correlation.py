@@ -38,11 +38,11 @@ def section(found: Results) -> str:
         f"least {OPERATING:g}. A model that has learned something calls the more atoms positive "
         f"the further they move. Above {found.threshold:g} Å² an atom counts as moved.</p>"
     )
-    behind = f"{measured.specimens} specimens" if measured.specimens > 1 else "one specimen"
-    notes = [
-        f"Band: 95 % interval, over {behind} and for the number of atoms in a bin, whichever is "
-        f"wider. Hollow: fewer than {FEW} atoms."
-    ]
+    behind = "for the number of atoms in a bin; one specimen tells nothing about others"
+    if measured.specimens > 1:
+        behind = f"over {measured.specimens} specimens or for the number of atoms in a bin, "
+        behind += "whichever is wider"
+    notes = [f"Band: 95 % interval {behind}. Hollow: fewer than {FEW} atoms."]
     outside = int(np.sum(np.isfinite(d2min)) - measured.atoms.sum())
     if outside:
         notes.append(f"{outside:,} atoms whose D²min is rounding noise are in neither plot.")
@@ -69,18 +69,21 @@ def figure(measured: Share, d2min: np.ndarray, threshold: float) -> str:
     """Both panels, on logarithmic axes of D²min."""
     drawn = make_subplots(1, 2, horizontal_spacing=0.11)
     _share_panel(drawn, measured)
-    _density_panel(drawn, d2min[np.isfinite(d2min)], threshold)
+    density = _density_panel(drawn, d2min[np.isfinite(d2min)], threshold)
     drawing.axes(drawn, _D2MIN, f"share with confidence ≥ {OPERATING:g}", column=1)
     drawing.axes(drawn, _D2MIN, "probability density (1/Å²)", column=2)
     ends = measured.edges[0], measured.edges[-1]
     drawn.update_xaxes(**drawing.log_ticks(*ends), range=np.log10(ends).tolist())
     drawn.update_yaxes(range=[-0.02, 1.04], col=1)
-    drawn.update_yaxes(type="log", exponentformat="power", dtick=1, col=2)
+    lowest, highest = np.nanmin(density) / 2, np.nanmax(density) * 2
+    drawn.update_yaxes(
+        **drawing.log_ticks(lowest, highest), range=np.log10([lowest, highest]).tolist(), col=2
+    )
     for place in (1, 2):
         drawn.add_vline(threshold, line={"color": ORANGE, "width": 1.5}, row=1, col=place)
     # On a logarithmic axis the place of an annotation is a logarithm.
     drawn.add_annotation(
-        x=np.log10(threshold), y=1, yref="y domain", text=f"{threshold:g} Å²", showarrow=False,
+        x=np.log10(threshold), y=0, yref="y domain", text=f"{threshold:g} Å²", showarrow=False,
         xanchor="right", yanchor="bottom", font={"color": ORANGE},
     )  # fmt: skip
     drawn.update_layout(legend={"x": 0.02, "y": 0.98, "xanchor": "left", "yanchor": "top"})
@@ -118,7 +121,8 @@ def _share_panel(drawn: go.Figure, measured: Share) -> None:
     )  # fmt: skip
 
 
-def _density_panel(drawn: go.Figure, values: np.ndarray, threshold: float) -> None:
+def _density_panel(drawn: go.Figure, values: np.ndarray, threshold: float) -> np.ndarray:
+    """Draw the histogram; its heights, NaN where nothing was counted."""
     edges = shares.bins(values, threshold, 8)
     count = np.histogram(values, edges)[0]
     density = np.where(count > 0, count / (len(values) * np.diff(edges)), np.nan)
@@ -129,3 +133,4 @@ def _density_panel(drawn: go.Figure, values: np.ndarray, threshold: float) -> No
         hovertemplate="%{customdata[0]:.3g} to %{customdata[1]:.3g} Å²<br>"
         "%{customdata[2]} atoms<extra></extra>",
     )  # fmt: skip
+    return density

@@ -1,6 +1,6 @@
 """What the plotly figures of the report have in common: axes, ticks, bands, marks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ def axes(figure: go.Figure, x: str, y: str, column: int | None = None, row: int 
         "zeroline": False,
         "ticks": "outside",
     }
-    style |= {"automargin": True, "title_standoff": 10}
+    style |= {"automargin": True, "title_standoff": 10, "title_font_size": 14}
     figure.update_xaxes(title_text=x, col=column, row=row, **style)
     figure.update_yaxes(title_text=y, col=column, row=row, **style)
 
@@ -32,10 +32,13 @@ def title(figure: go.Figure, words: str, place: int = 1) -> None:
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis, ticked at 1, 2, 5 of each decade if short, at the decades if long."""
-    steps = (1, 2, 5) if high < 300 * low else (1,)
+    """A logarithmic axis, ticked at the decades if long, and within them if short."""
+    steps: tuple[float, ...] = (1, 2, 5) if high < 300 * low else (1,)
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 8 * low else steps
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [step * 10.0**decade for decade in decades[:: max(1, len(decades) // 9)] for step in steps]
+    ticks = [
+        step * 10.0**decade for decade in decades[:: max(1, len(decades) // 9)] for step in steps
+    ]
     return {"type": "log", "tickvals": ticks, "ticktext": [_power(tick) for tick in ticks]}
 
 
@@ -52,7 +55,7 @@ def short(values) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-def column(rows: Sequence[Any]) -> list[float | None]:
+def column(rows: Iterable[Any]) -> list[float | None]:
     """Numbers with None, which plotly leaves out, where they are undefined."""
     return [None if row is None or not np.isfinite(row) else float(row) for row in rows]
 
@@ -79,8 +82,10 @@ def band(x, low, high) -> dict[str, list[float | None]]:
 
 def to_json(figure: go.Figure, height: int) -> str:
     """The figure in the style of the page, as text that is safe inside a script element."""
+    titled = any(note.xref != "x" and note.yshift for note in figure.layout.annotations)
+    top = 60 if titled else 34  # The buttons of plotly stand above the titles.
     figure.update_layout(
-        height=height, margin={"l": 60, "r": 16, "t": 34, "b": 52}, plot_bgcolor="white",
+        height=height, margin={"l": 60, "r": 16, "t": top, "b": 52}, plot_bgcolor="white",
         paper_bgcolor="white", hovermode="closest", template="none",
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
     )  # fmt: skip

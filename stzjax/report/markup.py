@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Interval = Mapping[str, Mapping[str, float]]
+Interval = Mapping[str, Mapping[str, Any]]
 """What `metrics.bootstrap` returns; empty where there is nothing to resample."""
 
 PAPER = {
@@ -43,7 +43,7 @@ class Cell(NamedTuple):
     key: float | str | None = None
 
 
-def known(value: float | None) -> bool:
+def known(value: Any) -> bool:
     """Whether a number is there: JSON holds null where it is undefined, arrays NaN."""
     return value is not None and not math.isnan(value)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,11 +14,29 @@ from matplotlib.figure import Figure
 
 from stzjax import figures, io, metrics
 from stzjax import structure as structures
-from stzjax.report import results, sections
-from stzjax.report.markup import PAPER, Interval, number, odds, text
+from stzjax.report import (
+    contests,
+    correlation,
+    grid,
+    judgement,
+    labelling,
+    results,
+    sections,
+    space,
+)
+from stzjax.report.markup import PAPER, Interval, known, number, odds, text
 from stzjax.report.results import Results
 
 _RESAMPLES = 1000
+
+_REMEDIES = (
+    "Trainings against the imbalance of the classes under equal budgets; the paper's is the "
+    "weighted cross-entropy."
+)
+_BASELINES = (
+    "Simpler predictors beside the network, on the same features, and as a control the network "
+    "with the labels of each glass dealt out anew, which must not beat chance."
+)
 
 
 def write(out: str | os.PathLike) -> Path:
@@ -43,19 +62,25 @@ def write(out: str | os.PathLike) -> Path:
 
 
 def _page(found: Results) -> str:
-    interval = _interval(found)
+    interval, studies = _interval(found), found.studies
     chapters = [
         ("settings", "Settings", sections.settings(found)),
         ("quench", "Quench", sections.quench(found)),
         ("shear", "Stress and strain", sections.shear(found)),
         ("events", "First events", sections.events(found)),
         ("metrics", "Metrics", sections.metrics(found, interval)),
+        ("verdict", "Verdict", judgement.section(found)),
         ("curves", "ROC and precision–recall", sections.curves(found)),
-        ("atoms", "Atoms in space", sections.atoms(found)),
+        ("correlation", "Confidence and D²min", correlation.section(found)),
+        ("atoms", "Atoms in space", space.section(found)),
+        ("thresholds", "Thresholds", labelling.section(studies.thresholds, found.pictures)),
+        ("search", "Grid search", grid.section(studies.search)),
+        ("remedies", "Remedies", contests.section("remedies", studies.remedies, _REMEDIES)),
+        ("baselines", "Baselines", contests.section("baselines", studies.baselines, _BASELINES)),
         ("training", "Training", sections.training(found)),
         ("timings", "Time spent", sections.timings(found)),
     ]
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in chapters)
+    links = "".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, *_ in chapters)
     body = "".join(
         f'<section id="{n}"><h2>{t}</h2>{content}</section>' for n, t, content in chapters
     )
@@ -65,7 +90,10 @@ def _page(found: Results) -> str:
         "body": f"<header><div>{_headline(found, interval)}</div></header>"
         f"<nav><div>{links}</div></nav><main>{body}{_footer(found)}</main>",
     }
-    template = resources.files("stzjax.report").joinpath("page.html").read_text("utf-8")
+    folder = resources.files("stzjax.report")
+    template, parts["view"] = (
+        folder.joinpath(f"{name}.html").read_text("utf-8") for name in ("page", "view")
+    )
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
@@ -110,16 +138,15 @@ def _verdict(found: Results, interval: Interval) -> str:
             "<strong>No verdict:</strong> no atom of the test set moves first, so a ranking "
             "cannot be judged. Shear further, or test on more specimens."
         )
-    span = interval.get("ap_over_prevalence")
-    words = (
-        f"<strong>{_judgement(ratio, span)}.</strong> Average precision is {number(ratio)} times "
-    )
-    words += "what a random ranking gives"
-    if span and np.isfinite(span["low"]):
+    span, chance = interval.get("ap_over_prevalence"), judgement.random_ranking(test)
+    words = f"<strong>{_judgement(ratio, span, chance)}.</strong> "
+    words += f"Average precision is {number(ratio)} times the prevalence"
+    if span and known(span["low"]):
         words += f" (95 % over test specimens: {number(span['low'])} to {number(span['high'])})"
     words += (
-        f"; a perfect ranking would reach {number(1 / test['prevalence'])}, and the paper's model "
-        f"reaches {PAPER['ap_over_prevalence']:.2g} of {1 / PAPER['prevalence']:.0f}."
+        f"; a random ranking reaches {number(chance)} times on average, a perfect one "
+        f"{number(1 / test['prevalence'])}, and the paper's model "
+        f"{PAPER['ap_over_prevalence']:.2g} of {1 / PAPER['prevalence']:.0f}."
     )
     if not span:
         words += " One test specimen cannot tell how much of this is luck."
@@ -131,11 +158,10 @@ def _verdict(found: Results, interval: Interval) -> str:
     )
 
 
-def _judgement(ratio: float, span: Mapping[str, float] | None) -> str:
-    if ratio <= 1:
+def _judgement(ratio: float, span: Mapping[str, Any] | None, chance: float) -> str:
+    if ratio <= chance:
         return "No better than chance"
-    # A NaN bound fails the comparison too, as it should.
-    if span is None or not span["low"] > 1:
+    if span is None or not known(span["low"]) or span["low"] <= chance:
         return "Not established beyond chance"
     return "Better than chance" if ratio >= 3 else "Slightly better than chance"
 
@@ -190,7 +216,9 @@ def _atoms(found: Results) -> Figure:
 
 
 def _interval(found: Results) -> Interval:
-    """Bootstrap over the test specimens; nothing if there are fewer than two."""
+    """Over the test specimens, recorded or computed; nothing if there are fewer than two."""
+    if recorded := found.metrics.get("verdict"):
+        return recorded["pooled"]["interval"] or {}
     test = found.test
     if test is None or len(np.unique(test.specimen)) < 2:
         return {}

@@ -201,11 +201,12 @@ def _shear(path: Path, threshold: float, min_cluster: int) -> Shear:
     number, named = path.stem.split("_")
     direction = loading.canonical(str(settings.get("direction", named)))
     flow, gradient, sign = loading.axes(direction)
-    kept: list[Any] = [[], []]
+    steps = fields = pairs = np.zeros(0)  # A cluster of one atom needs none of them.
     if min_cluster > 1:
-        kept = _take(arrays, ("history_step", "history_d2min", "pairs"), path)
+        names = ("history_step", "history_d2min", "pairs")
+        steps, fields, pairs = _take(arrays, names, path)
     try:
-        event = labels.first_event(largest, *kept[:2], threshold, min_cluster, *kept[2:])
+        event = labels.first_event(largest, steps, fields, threshold, min_cluster, pairs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Shear(

@@ -1,4 +1,4 @@
-"""The sections of the report: each takes the results of a run and returns HTML."""
+"""The sections about the run itself: each takes its results and returns HTML."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,9 @@ from stzjax.report.markup import (
     bounds,
     count,
     duration,
+    fold,
     odds,
+    picture,
     plot,
     score,
     text,
@@ -39,7 +41,7 @@ def settings(found: Results) -> str:
     if not config:
         return absent("No settings recorded: <code>config.json</code> is not there.")
     rows = "".join(f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in config.items())
-    return f'<dl class="pairs">{rows}</dl>'
+    return fold(f"{len(config)} settings of all stages", f'<dl class="pairs">{rows}</dl>')
 
 
 def quench(found: Results) -> str:
@@ -60,9 +62,11 @@ def shear(found: Results) -> str:
     for shear in found.shears:
         ends[shear.outcome or "unrecorded"] = ends.get(shear.outcome or "unrecorded", 0) + 1
     words = ", ".join(f"{text(name)} {count}" for name, count in sorted(ends.items()))
+    several = int(found.config.get("min_cluster", 1))
+    whose = "an atom's D²min exceeds" if several < 2 else f"{several} bonded atoms' D²min exceed"
     return (
         f"<p>Athermal quasi-static shear, {len(found.shears)} runs. A dot marks the first state "
-        f"in which an atom's D²min exceeds {found.threshold:g} Å². A click in the legend hides a "
+        f"in which {whose} {found.threshold:g} Å². A click in the legend hides a "
         f"direction.</p>{plot('stress-plot', scenes.stress_strain(found.shears))}"
         f'<p class="note">Outcome of the runs: {words}.</p>'
     )
@@ -132,7 +136,7 @@ def metrics(found: Results, interval: Interval) -> str:
         "F1, MCC and AP rise with the prevalence. AP over prevalence (how many times better than a "
         "random ranking) is the line to compare, bearing in mind that its ceiling is one over the "
         f"prevalence. {_interval_words(interval)}</p>"
-        f'<h3>Confusion matrices</h3><div class="matrices">{matrices}</div>'
+        f'<h3>Confusion matrices</h3><div class="matrices scroll">{matrices}</div>'
     )
 
 
@@ -162,28 +166,7 @@ def curves(found: Results) -> str:
         return absent(f"The curves are undefined: {which} atom of the test set moves first.")
     drawn = scenes.curves(found.test.label, found.test.confidence, found.thresholds())
     words = f"{positive:,} first movers among {len(found.test.label):,} test atoms."
-    return f"<p>{words}</p>{plot('curves-plot', drawn)}"
-
-
-def atoms(found: Results) -> str:
-    """The controls and the content of the 3D view."""
-    if found.test is None:
-        return absent("No predictions yet.")
-    view = scenes.view(found)
-    if not view["runs"]:
-        return absent("The specimens of the test set are not in this folder.")
-    left = f" {view['omitted']} test runs are left out." if view["omitted"] else ""
-    return (
-        "<p>The unsheared glass of a test run, with the atoms that move first under the load and "
-        f"those the model points at. Drag to turn, scroll to zoom.{left}</p>"
-        '<div class="controls"><label>Run <select id="view-run"></select></label>'
-        '<label>Threshold <input id="view-threshold" type="range" min="0" max="1" step="any"> '
-        '<output id="view-value"></output></label><span id="view-thresholds"></span>'
-        '<label><input id="view-false" type="checkbox" checked> false positives</label>'
-        '<label><input id="view-others" type="checkbox" checked> other atoms</label></div>'
-        '<div id="view-counts"></div><div id="view"></div><p class="note" id="view-text"></p>'
-        f'<script type="application/json" id="view-data">{scenes.script_json(view)}</script>'
-    )
+    return f"<p>{words}</p>{plot('curves-plot', drawn)}{picture(found.pictures, 2)}"
 
 
 def training(found: Results) -> str:
@@ -204,7 +187,8 @@ def timings(found: Results) -> str:
         f'<td><i class="bar" style="width:{400 * seconds / longest:.0f}px"></i></td></tr>'
         for stage, seconds in timings.items()
     )
-    return f"<table>{rows}<tr><th>total</th><td>{duration(sum(timings.values()))}</td></tr></table>"
+    total = duration(sum(timings.values()))
+    return f'<div class="scroll"><table>{rows}<tr><th>total</th><td>{total}</td></tr></table></div>'
 
 
 def _interval_words(interval: Interval) -> str:

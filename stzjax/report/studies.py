@@ -77,10 +77,14 @@ def read(out: Path) -> Studies:
     thresholds = _load(out / "thresholds" / "thresholds.json", {"rows": "threshold"})
     return Studies(
         search=_search(out / "search"),
-        thresholds=thresholds and sorted(thresholds["rows"], key=lambda row: row["threshold"]),
+        thresholds=_ascending(thresholds["rows"]) if thresholds else None,
         remedies=_contest(out / "remedies" / "remedies.json"),
         baselines=_contest(out / "baselines" / "baselines.json"),
     )
+
+
+def _ascending(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row["threshold"])
 
 
 def _load(path: Path, lists: Mapping[str, str]) -> dict[str, Any] | None:
@@ -98,7 +102,9 @@ def _load(path: Path, lists: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _contest(path: Path) -> Contest | None:
     found = _load(path, {"rows": "name", "splits": "test"})
-    return found and Contest(str(found.get("reference")), found["splits"], found["rows"])
+    if found is None:
+        return None
+    return Contest(str(found.get("reference")), found["splits"], found["rows"])
 
 
 def _search(folder: Path) -> Search | None:
