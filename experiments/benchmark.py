@@ -1,9 +1,9 @@
-"""How fast: dynamics, shear and neighbour lists beside LAMMPS, descriptors beside other tools.
+"""How fast: dynamics, shear and neighbour lists beside LAMMPS, the rest beside other tools.
 
-    python experiments/benchmark.py --suite=md,npt,aqs,neighbors,descriptors
+    python experiments/benchmark.py --suite=md,npt,aqs,neighbors,descriptors,learning
 
 Ours and the peer take turns, so that both see the same machine; medians are reported. A ratio
-above 1 always means that ours is better. Without LAMMPS ours is measured alone.
+above 1 always means that ours is better. Without LAMMPS, or another peer, ours is measured alone.
 """
 
 import os
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import descriptor_suite
 import jax
 import jax.numpy as jnp
+import learning_suite
 import numpy as np
 from absl import app, flags
 from timings import alternate, row, seconds, table
@@ -39,7 +40,7 @@ from stzjax.structure import Structure
 import lammps_peer
 
 PRECISIONS = ("float64", "float32")
-_SUITE = flags.DEFINE_list("suite", ["md"], "Which of md, npt, aqs, neighbors, descriptors.")
+_SUITE = flags.DEFINE_list("suite", ["md"], "md, npt, aqs, neighbors, descriptors, learning.")
 _SIZES = flags.DEFINE_list("sizes", ["10000"], "Atom counts.")
 _PRECISION = flags.DEFINE_list("precision", list(PRECISIONS), "Of ours; aqs is always float64.")
 _POTENTIAL = flags.DEFINE_string("potential", "mendelev2019", "Built-in name or setfl file.")
@@ -60,6 +61,8 @@ _RANKS = flags.DEFINE_integer("ranks", 2, "MPI ranks of LAMMPS.", lower_bound=1)
 _SKIN = flags.DEFINE_float("lammps_skin", 0.4, "Skin of LAMMPS' lists in the shear runs [Å].")
 _FIRE_STEP = flags.DEFINE_float("lammps_timestep", 0.001, "First time step of its FIRE [ps].")
 _POINTS = flags.DEFINE_integer("table_points", 10_000, "Of the table written for LAMMPS.")
+_TORCH_ENV = flags.DEFINE_string("torch_env", "", "Folder of an environment with torch_geometric.")
+_TORCH_MODE = flags.DEFINE_enum("torch_mode", "eager", ["eager", "compile"], "Of its network.")
 _BATCH = flags.DEFINE_list("batch", ["1", "4", "16"], "Specimens at a time in md, on a GPU.")
 
 _WARM_UP, _TIMESTEP = 100, 0.002
@@ -90,6 +93,7 @@ class Plan(NamedTuple):
       lammps_timestep: first time step of the peer's FIRE [ps].
       table_points: of the table written for the peer.
       batch: batch sizes on a GPU.
+      torch: where PyTorch Geometric is, or None.
     """
 
     potential: EAM
@@ -108,6 +112,7 @@ class Plan(NamedTuple):
     lammps_timestep: float
     table_points: int
     batch: tuple[int, ...]
+    torch: learning_suite.Torch | None
 
 
 def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
@@ -424,12 +429,18 @@ def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     return descriptor_suite.rows(glass, plan.potential, *settings)
 
 
+def learning(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of training steps on a glass, beside PyTorch Geometric."""
+    return learning_suite.rows(specimen("glass", num_atoms, plan), plan.repeats, plan.torch)
+
+
 SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {
     "md": functools.partial(dynamics, "md"),
     "npt": functools.partial(dynamics, "npt"),
     "aqs": shear,
     "neighbors": neighbor_lists,
     "descriptors": descriptors,
+    "learning": learning,
 }
 
 
@@ -463,6 +474,10 @@ def plan_from_flags() -> Plan:
     peer = lammps_peer.find(_LAMMPS_ENV.value, _RANKS.value) if _LAMMPS.value else None
     if _LAMMPS.value and peer is None:
         print(lammps_peer.MISSING)
+    learns = "learning" in _SUITE.value
+    torch = learning_suite.find(_TORCH_ENV.value, _TORCH_MODE.value) if learns else None
+    if learns and torch is None:
+        print(learning_suite.MISSING)
     return Plan(
         potential=potential,
         name=f"{file.stem}-{zlib.crc32(file.read_bytes()):08x}" if is_file else file.name,
@@ -480,6 +495,7 @@ def plan_from_flags() -> Plan:
         lammps_timestep=_FIRE_STEP.value,
         table_points=_POINTS.value,
         batch=tuple(map(int, _BATCH.value)),
+        torch=torch,
     )
 
 
@@ -520,6 +536,8 @@ def measure(suites: Sequence[str], sizes: Sequence[int], plan: Plan) -> None:
     versions, where = io.provenance(), machine()
     if plan.peer:
         versions["lammps"] = lammps_peer.version(plan.peer)
+    if plan.torch:
+        versions |= plan.torch.versions
     for suite in suites:
         rows = [entry for size in sizes for entry in SUITES[suite](size, plan)]
         # A shear run takes as long as many repeats of the others.

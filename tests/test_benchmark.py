@@ -1,5 +1,6 @@
 """The benchmark beside LAMMPS: its reading of logs, which way ratios point, and a small run."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -9,15 +10,17 @@ import sys
 import types
 from pathlib import Path
 
+import flax
 import jax
 import numpy as np
 import pytest
 from reference import small_glass
 
-from stzjax import aqs, energetics, io, loading, nve, potentials
+from stzjax import aqs, energetics, io, loading, nve, potentials, splits, training
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.descriptors import stiffness
+from stzjax.models import gat
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -296,7 +299,10 @@ def test_alone_where_lammps_is_missing(tmp_path, reference):
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (["--suite=md,speed"], "--suite takes md, npt, aqs, neighbors, descriptors, got speed"),
+        (
+            ["--suite=md,speed"],
+            "--suite takes md, npt, aqs, neighbors, descriptors, learning, got speed",
+        ),
         (["--suite=md,npt", "--out=x.json"], "--out names one file"),
         (["--precision=float16"], "error: --precision takes float64, float32, got float16"),
         (["--potential=nothing"], "error: cannot read potential nothing"),
@@ -421,3 +427,80 @@ def test_without_ovito(monkeypatch, capsys):
     glass = small_glass.rough(small_glass.TILTED)
     assert module("descriptor_suite").beside_ovito(glass, "54 atoms", 1) == []
     assert capsys.readouterr().out.startswith("OVITO is not installed")
+
+
+def test_learning_rows():
+    """Every row of the suite without the peer; graphs of other sizes are not compiled again."""
+    suite = module("learning_suite")
+    glass = small_glass.rough(small_glass.TILTED)
+    rows = suite.rows(glass, 2, shapes=[(2, 3, 2)])
+    found = {entry["name"].removesuffix(" L2 M3 N2 54 atoms"): entry for entry in rows}
+    names = ("step", "memory", "epoch of 4 graphs", "compilations after the first epoch")
+    assert tuple(found) == names
+    assert all(found[name]["ours"] > 0.0 for name in names[:3])
+    assert found["compilations after the first epoch"]["ours"] == 0
+    assert all(entry["peer"] is None for entry in rows)
+
+
+def test_steps_of_the_suite_are_those_of_training():
+    """Same parameters at the start, same losses: the epoch of one graph is one step."""
+    suite, glass = module("learning_suite"), small_glass.rough(small_glass.TILTED)
+    graph, model = suite.labelled(glass), gat.Config(2, 3, 2)
+    scaled = splits.fit_scaler([graph.nodes.features]).apply(graph.nodes.features)
+    graph = graph._replace(nodes=graph.nodes._replace(features=scaled.astype(np.float32)))
+    config = training.TrainConfig(model, epochs=3, select_by="loss", learning_rate=1e-3)
+    expected = [record["train_loss"] for record in training.train([graph], [graph], config).history]
+    still = dataclasses.replace(config, epochs=1, learning_rate=1e-30)
+    start = training.train([graph], [graph], still).params.network
+    flat = flax.traverse_util.flatten_dict(start, sep="/")
+    given = suite.problem(graph, model) | {f"network/{name}": x for name, x in flat.items()}
+    found = suite.take(suite.trainer(graph, model, given), 3)
+    assert len(found.seconds) == 3
+    # Scaled features are scaled once more in training, which rounds them.
+    assert found.losses == pytest.approx(expected, rel=1e-6)
+
+
+def test_two_loss_curves():
+    suite = module("learning_suite")
+    ours = [suite.Turn([1.0], [0.1]), suite.Turn([0.5, 0.25], [0.1, 0.1])]
+    theirs = [suite.Turn([1.0], [0.1]), suite.Turn([0.5, 0.2], [0.1, 0.1])]
+    assert suite.loss_difference(ours, ours) == 0.0
+    assert suite.loss_difference(ours, theirs) == pytest.approx(0.25)
+
+
+def test_where_pytorch_geometric_is_looked_for(tmp_path):
+    suite = module("learning_suite")
+    assert suite.find(str(tmp_path)) is None
+    program(tmp_path / "bin" / "python", "exit 1")
+    assert suite.find(str(tmp_path)) is None
+    versions = '{"torch": "2.13.0", "torch_geometric": "2.8.1"}'
+    program(tmp_path / "bin" / "python", f"echo '{versions}'")
+    assert suite.find(str(tmp_path)).versions == json.loads(versions)
+
+
+def test_a_peer_that_dies_is_noticed(tmp_path):
+    suite = module("learning_suite")
+    peer = suite.Torch(str(program(tmp_path / "python", "exit 1")), {})
+    with suite.started(peer, {}) as running, pytest.raises(ValueError, match="has stopped"):
+        running.take(1)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (3, 5, 2)])
+def test_the_peer_holds_our_network(shape):
+    """With our parameters its logits are ours, and so are the losses of some steps."""
+    pytest.importorskip("torch_geometric")
+    torch, peer = importlib.import_module("torch"), module("pyg_peer")
+    suite = module("learning_suite")
+    graph, config = suite.labelled(small_glass.rough(small_glass.TILTED)), gat.Config(*shape)
+    given = suite.problem(graph, config)
+    rng = np.random.default_rng(0)  # Biases start at zero: a forgotten one is to be seen.
+    for name in [name for name in given if name.startswith("network/")]:
+        given[name] = (given[name] + 0.1 * rng.normal(size=given[name].shape)).astype(np.float32)
+    theirs = peer.Network(given)(torch.tensor(given["features"]), torch.tensor(given["edges"]))
+    flat = {k.removeprefix("network/"): x for k, x in given.items() if "network/" in k}
+    variables = {"params": flax.traverse_util.unflatten_dict(flat, sep="/")}
+    ours = jax.jit(gat.GAT(config).apply)(variables, graph)
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-5)
+    steps = suite.take(suite.trainer(graph, config, given), 5).losses
+    other = peer.trainer(given)
+    assert steps == pytest.approx([other() for _ in range(5)], rel=suite.LOSS_TOLERANCE)

@@ -111,19 +111,53 @@ def test_residual_and_normalisation_agree_with_a_loop():
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_aggregation_agrees_with_jraph_segments():
+# One feature, and more than are summed in one piece.
+@pytest.mark.parametrize("width", [1, 4, 37])
+def test_aggregation_agrees_with_jraph_segments(width):
     rng = np.random.default_rng(2)
     graph = random_graph(2, 40, 200)
-    values = jnp.asarray(rng.normal(size=(40, 3, 4)))
+    values, change = jnp.asarray(rng.normal(size=(2, 40, 3, width)))
     sent, received = jnp.asarray(rng.normal(size=(2, 40, 3)))
     senders, filled = graphs.incoming_table(graph)
     coefficients = gat.attention(sent, received, senders, filled)
-    found = gat.aggregate(values, coefficients, senders)
-    score = sent[graph.senders] + received[graph.receivers]
-    weight = jraph.segment_softmax(jnp.where(score > 0, score, 0.2 * score), graph.receivers, 40)
-    expected = jraph.segment_sum(weight[..., None] * values[graph.senders], graph.receivers, 40)
-    np.testing.assert_allclose(found, expected, rtol=FLOAT64_ROUNDING, atol=FLOAT64_ROUNDING)
     np.testing.assert_allclose(coefficients.sum(axis=0), 1.0, rtol=FLOAT64_ROUNDING)
+
+    def by_table(values, sent, received):
+        coefficients = gat.attention(sent, received, senders, filled)
+        return gat.aggregate(values, coefficients, senders, gat.reverse_slots(senders))
+
+    def by_edges(values, sent, received):
+        score = sent[graph.senders] + received[graph.receivers]
+        score = jnp.where(score > 0, score, 0.2 * score)
+        weight = jraph.segment_softmax(score, graph.receivers, 40)
+        return jraph.segment_sum(weight[..., None] * values[graph.senders], graph.receivers, 40)
+
+    found, back = jax.vjp(jax.jit(by_table), values, sent, received)
+    expected, expected_back = jax.vjp(by_edges, values, sent, received)
+    np.testing.assert_allclose(found, expected, rtol=FLOAT64_ROUNDING, atol=FLOAT64_ROUNDING)
+    for ours, theirs in zip(back(change), expected_back(change), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_the_reverse_of_every_edge():
+    members = [random_graph(seed, size, 30) for seed, size in enumerate((10, 14))]
+    padded = graphs.pad(graphs.batch(members), *graphs.bucket_shape(members, 2))
+    senders, filled = map(np.asarray, graphs.incoming_table(padded))
+    reverse = np.asarray(gat.reverse_slots(senders))
+    slots, nodes = np.divmod(reverse, senders.shape[1])
+    assert (nodes[filled] == senders[filled]).all()
+    assert (senders[slots, nodes] == np.arange(senders.shape[1])).all()
+    place = np.arange(senders.size).reshape(senders.shape)
+    assert (reverse.ravel()[reverse] == place).all() and filled[slots, nodes][filled].all()
+    assert (reverse == place)[~filled].all()
+
+
+def test_mish_agrees_with_jax():
+    x = np.concatenate([np.linspace(-40.0, 40.0, 1001), [-1e3, 20.0, 1e3]])
+    value, slope = jax.vmap(jax.value_and_grad(gat.mish))(x)
+    expected, expected_slope = jax.vmap(jax.value_and_grad(jax.nn.mish))(x)
+    np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-12, atol=1e-12)
 
 
 CONFIG = gat.Config(2, 4, 2, dense=(6,), residual=True, normalisation="layer")
@@ -207,7 +241,10 @@ def test_gradients_by_finite_differences():
             logits, padded.nodes.label, padded.nodes.mask, jnp.array([1.0, 7.0])
         )
 
-    check_grads(jax.jit(loss), (variables, padded.nodes.features), order=1, atol=1e-6, rtol=1e-6)
+    args = jax.jit(loss), (variables, padded.nodes.features)
+    check_grads(*args, order=1, modes=("rev",), atol=1e-6, rtol=1e-6)
+    # Differences of first derivatives are rougher.
+    check_grads(*args, order=2, modes=("rev",), atol=1e-5, rtol=1e-5)
 
 
 def test_large_scores_do_not_overflow():
