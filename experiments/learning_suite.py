@@ -8,7 +8,8 @@ processes of their own on both sides, and ours is that of a whole training:
 
 The peer hands large tensors back to the system after each use, and half its time may go into
 getting them again. `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_ARENA_MAX=1` in the
-environment lets glibc keep them, on both sides.
+environment lets glibc keep them, on both sides. With a GPU, `JAX_PLATFORMS=cpu` puts both on the
+same processor. Linux only, which tells the memory and the cores.
 """
 
 import contextlib
