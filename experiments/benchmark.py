@@ -430,7 +430,7 @@ def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
 
 
 def learning(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
-    """Rows of training steps on a glass, beside PyTorch Geometric."""
+    """Rows of training on the graph of a glass, beside PyTorch Geometric."""
     return learning_suite.rows(specimen("glass", num_atoms, plan), plan.repeats, plan.torch)
 
 

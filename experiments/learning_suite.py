@@ -1,10 +1,11 @@
-"""Training steps of the graph network beside PyTorch Geometric's GATConv on the same graph.
+"""Epochs of the graph network's training beside PyTorch Geometric's GATConv on the same graph.
 
-Both begin with the same parameters and take the same steps in turns, each on all cores: ours here,
-the peer's in a process of its own, whose interpreter may be another one. Memory is that of
-processes of their own on both sides, and ours is that of a whole training:
+Both begin with the same parameters and take turns, each in a process of its own and on all cores;
+the peer's interpreter may be another one. An epoch learns from one graph (forward, backward, Adam)
+and judges another. What a whole training needs is measured in one more process. These are
 
-    python experiments/learning_suite.py GLASS.npz LAYERS FEATURES HEADS
+    python experiments/learning_suite.py turns GLASS.npz LAYERS FEATURES HEADS
+    python experiments/learning_suite.py trial GLASS.npz LAYERS FEATURES HEADS
 
 The peer hands large tensors back to the system after each use, and half its time may go into
 getting them again. `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_ARENA_MAX=1` in the
@@ -13,6 +14,7 @@ same processor. Linux only, which tells the memory and the cores.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import statistics
@@ -20,23 +22,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
-import jax.numpy as jnp
-import jraph
 import numpy as np
-import optax
 from timings import alternate, row
 
 from stzjax import graphs, io, losses, training
 from stzjax.models import gat
 from stzjax.structure import Structure
 
-MISSING = "torch_geometric is not installed: training steps are measured alone"
+MISSING = "torch_geometric is not installed: training is measured alone"
 
 SHAPES = ((2, 8, 4), (4, 15, 9), (6, 25, 9))
 """Layers, features per head and heads: a small one, the default, the median of the paper's grid."""
@@ -51,12 +49,14 @@ out of any gradient, also out of one that is rounding alone and points elsewhere
 _FEATURES, _POSITIVES = 19, 0.01
 """Channels of the features, and share of the atoms that are labelled."""
 
-_LEARNING_RATE = 1e-3
-_STEPS = 4
-"""Training steps of a turn."""
+_EPOCHS = 4
+"""Of a turn, and of a trial."""
 
-_GRAPHS, _EPOCHS = 4, 3
-"""Graphs that the training whose memory is measured learns from, and its epochs."""
+_GRAPHS = 4
+"""Graphs that a trial learns from."""
+
+_NO_STEP = 1e-30
+"""Learning rate that leaves every parameter where it starts."""
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -76,19 +76,19 @@ class Torch(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What some training steps gave.
+    """What some epochs gave.
 
     Attributes:
-      losses: before each step.
-      seconds: wall time of each step.
+      losses: of the graph learned, before the step, and of the graph judged, after it.
+      seconds: wall time of each epoch.
     """
 
-    losses: list[float]
+    losses: list[list[float]]
     seconds: list[float]
 
 
 class Trial(NamedTuple):
-    """What a training used, from the first graph to the last epoch.
+    """What a training used, from the structure to the last epoch.
 
     Attributes:
       memory: peak of the process [GiB].
@@ -123,7 +123,7 @@ def rows(
     peer: Torch | None = None,
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> list[dict[str, Any]]:
-    """Times of a training step, loss curves, and memory, for networks of some shapes.
+    """Times of an epoch, loss curves, and memory, for networks of some shapes.
 
     Args:
       glass: N atoms.
@@ -131,45 +131,32 @@ def rows(
       peer: where PyTorch Geometric is, or None.
       shapes: layers, features per head, heads.
     """
-    graph = labelled(glass)
-    return [entry for shape in shapes for entry in beside(glass, graph, shape, repeats, peer)]
-
-
-def labelled(glass: Structure) -> jraph.GraphsTuple:
-    """The Voronoi graph with random features, and labels that can be learned from them."""
-    features = np.random.default_rng(0).normal(size=(glass.num_atoms, _FEATURES))
-    score = features[:, 0] + 0.5 * features[:, 1] * features[:, 2]
-    positives = max(1, round(_POSITIVES * glass.num_atoms))
-    labels = np.zeros(glass.num_atoms, int)
-    labels[np.argsort(score)[-positives:]] = 1
-    return graphs.build(glass, features, labels)
+    return [entry for shape in shapes for entry in beside(glass, shape, repeats, peer)]
 
 
 def beside(
-    glass: Structure,
-    graph: jraph.GraphsTuple,
-    shape: tuple[int, int, int],
-    repeats: int,
-    peer: Torch | None,
+    glass: Structure, shape: tuple[int, int, int], repeats: int, peer: Torch | None
 ) -> list[dict[str, Any]]:
     """Rows of one shape."""
-    config = gat.Config(*shape)
-    given = problem(graph, config)
-    mine = trainer(graph, config, given)
-    with started(peer, given) as theirs:
-        turn = (lambda _: theirs.take(_STEPS)) if theirs else None
-        mine_first, first = take(mine, 1), [theirs.take(1)] if theirs else []  # Compiles.
-        turns, other = alternate(lambda: take(mine, _STEPS), turn, repeats)
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        mine = stack.enter_context(started(our_command("turns", glass, shape, Path(name))))
+        theirs = None
+        if peer is not None:
+            given = problem(glass, shape)
+            theirs = stack.enter_context(started(peer_command(peer, given, Path(name))))
+        turn = (lambda _: theirs.take(_EPOCHS)) if theirs else None
+        first, other_first = mine.take(1), [theirs.take(1)] if theirs else []  # Compiles.
+        turns, other = alternate(lambda: mine.take(_EPOCHS), turn, repeats)
         memory = theirs.memory() if theirs else None
+        used = trial(our_command("trial", glass, shape, Path(name)))
     name = "L{} M{} N{} {} atoms".format(*shape, glass.num_atoms)
     spent = _milliseconds(other) if other else None
-    found = [row(f"step {name}", _milliseconds(turns), spent, "ms", "less")]
+    found = [row(f"epoch {name}", _milliseconds(turns), spent, "ms", "less")]
     if other:
-        error = loss_difference([mine_first, *turns], first + other)
-        found.append(row(f"loss {name}, off the peer's", error, None, "1"))
+        error = loss_difference([first, *turns], other_first + other)
+        found.append(row(f"losses {name}, off the peer's", error, None, "1"))
         if not error < LOSS_TOLERANCE:
             print(f"{name}: the loss curves are not equal, so the times say little")
-    used = trial(glass, shape)
     return [
         *found,
         row(f"memory {name}", used.memory, memory, "GiB", "less"),
@@ -183,69 +170,47 @@ def _milliseconds(turns: Sequence[Turn]) -> float:
 
 
 def loss_difference(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
-    """Largest relative difference of two loss curves."""
-    mine, other = ([loss for turn in turns for loss in turn.losses] for turns in (ours, theirs))
+    """Largest relative difference of the loss curves."""
+    mine, other = ([pair for turn in turns for pair in turn.losses] for turns in (ours, theirs))
     return float(np.abs(np.array(mine) / np.array(other) - 1.0).max())
 
 
-def problem(graph: jraph.GraphsTuple, config: gat.Config) -> dict[str, np.ndarray]:
-    """What `pyg_peer` is given: an unpadded graph, and the parameters that both begin with."""
-    network: Any = jax.jit(gat.GAT(config).init)(jax.random.key(0), graph)
-    flat = flax.traverse_util.flatten_dict(network["params"], sep="/")
+def labelled(glass: Structure, seed: int = 0) -> Any:
+    """The Voronoi graph with random features, and labels that can be learned from them."""
+    features = np.random.default_rng(seed).normal(size=(glass.num_atoms, _FEATURES))
+    score = features[:, 0] + 0.5 * features[:, 1] * features[:, 2]
+    positives = max(1, round(_POSITIVES * glass.num_atoms))
+    labels = np.zeros(glass.num_atoms, int)
+    labels[np.argsort(score)[-positives:]] = 1
+    return graphs.build(glass, features, labels)
+
+
+def settings(shape: tuple[int, int, int], epochs: int) -> training.TrainConfig:
+    """Of all trainings here."""
+    return training.TrainConfig(gat.Config(*shape), epochs=epochs, select_by="loss")
+
+
+def problem(glass: Structure, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """What `pyg_peer` is given: our graphs, scaled, and the parameters that ours begins with."""
+    learned, judged = labelled(glass), labelled(glass, seed=1)
+    config = settings(shape, 1)
+    still = dataclasses.replace(config, learning_rate=_NO_STEP)
+    start = training.train([learned], [judged], still).params
+    leaves = jax.tree_util.tree_leaves_with_path(start.network)
+    scaled = [start.scaler.apply(x.nodes.features).astype(np.float32) for x in (learned, judged)]
     return {
-        "features": graph.nodes.features,
-        "label": graph.nodes.label,
-        "edges": np.stack([graph.senders, graph.receivers]),
-        "class_weights": np.float32(losses.class_weights(graph.nodes.label)),
-        "learning_rate": np.float32(_LEARNING_RATE),
-        "shape": np.array([config.layers, config.features_per_head, config.heads]),
-        **{f"network/{name}": np.asarray(value) for name, value in flat.items()},
+        "features": np.stack(scaled),
+        "label": np.stack([learned.nodes.label, judged.nodes.label]),
+        "edges": np.stack([learned.senders, learned.receivers]),
+        "class_weights": np.float32(losses.class_weights(learned.nodes.label)),
+        "learning_rate": np.float32(config.learning_rate),
+        "shape": np.array(shape),
+        **{"/".join(["network", *(key.key for key in path)]): leaf for path, leaf in leaves},
     }
 
 
-def trainer(
-    graph: jraph.GraphsTuple, config: gat.Config, given: Mapping[str, np.ndarray]
-) -> Callable[[], jax.Array]:
-    """A function that takes a training step, on a graph padded as in training; see `pyg_peer`."""
-    padded = jax.device_put(graphs.pad(graph, *graphs.bucket_shape([graph])))
-    start = {name.removeprefix("network/"): x for name, x in given.items() if "network/" in name}
-    network = flax.traverse_util.unflatten_dict(start, sep="/")
-    adam, weights = optax.adam(_LEARNING_RATE), jnp.asarray(given["class_weights"])
-
-    @jax.jit
-    def step(network, state):
-        def loss_of(network):
-            logits: Any = gat.GAT(config).apply({"params": network}, padded)
-            nodes = padded.nodes
-            return losses.weighted_cross_entropy(logits, nodes.label, nodes.mask, weights)
-
-        loss, gradient = jax.value_and_grad(loss_of)(network)
-        update, state = adam.update(gradient, state)
-        return optax.apply_updates(network, update), state, loss
-
-    now = network, adam.init(network)
-
-    def advance() -> jax.Array:
-        nonlocal now
-        *now, loss = step(*now)
-        return loss
-
-    return advance
-
-
-def take(advance: Callable[[], jax.Array], steps: int) -> Turn:
-    """A turn of ours."""
-    found: list[float] = []
-    spent: list[float] = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        found.append(float(advance()))
-        spent.append(time.perf_counter() - start)
-    return Turn(found, spent)
-
-
-class Peer(NamedTuple):
-    """A running `pyg_peer`.
+class Side(NamedTuple):
+    """A process that takes turns.
 
     Attributes:
       process: with unbuffered pipes to its input and from its output.
@@ -253,18 +218,18 @@ class Peer(NamedTuple):
 
     process: Any
 
-    def take(self, steps: int) -> Turn:
-        """A turn of the peer.
+    def take(self, epochs: int) -> Turn:
+        """Some more epochs.
 
         Raises:
           ValueError: it has died.
         """
         answer = b""
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(f"{steps}\n".encode())
+            self.process.stdin.write(f"{epochs}\n".encode())
             answer = self.process.stdout.readline()
         if not answer:
-            raise ValueError("PyTorch Geometric has stopped; its error is above")
+            raise ValueError("a training has stopped; its error is above")
         return Turn(**json.loads(answer))
 
     def memory(self) -> float:
@@ -273,23 +238,31 @@ class Peer(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(peer: Torch | None, given: Mapping[str, np.ndarray]) -> Iterator[Peer | None]:
-    """The peer's process while the context lasts, with as many threads as we have cores."""
-    if peer is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "problem.npz"
-        np.savez(path, allow_pickle=False, **given)
-        script = Path(__file__).with_name("pyg_peer.py")
-        threads = len(os.sched_getaffinity(0))
-        command = [peer.python, str(script), str(path), str(threads), peer.mode]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as process:
-            try:
-                yield Peer(process)
-            finally:
-                process.terminate()
+def started(command: Sequence[str]) -> Iterator[Side]:
+    """A process that takes turns while the context lasts."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as process:
+        try:
+            yield Side(process)
+        finally:
+            process.terminate()
+
+
+def our_command(
+    task: str, glass: Structure, shape: tuple[int, int, int], folder: Path
+) -> list[str]:
+    """Command of this file."""
+    path = folder / "glass.npz"
+    io.write(path, glass)
+    return [sys.executable, __file__, task, str(path), *map(str, shape)]
+
+
+def peer_command(peer: Torch, given: Mapping[str, Any], folder: Path) -> list[str]:
+    """Command of `pyg_peer`, with as many threads as we have cores."""
+    path = folder / "problem.npz"
+    np.savez(path, allow_pickle=False, **given)
+    script = Path(__file__).with_name("pyg_peer.py")
+    return [peer.python, str(script), str(path), str(len(os.sched_getaffinity(0))), peer.mode]
 
 
 def peak_memory(process: str = "self") -> float:
@@ -300,24 +273,41 @@ def peak_memory(process: str = "self") -> float:
     return int(peak) / 2**20
 
 
-def trial(glass: Structure, shape: tuple[int, int, int]) -> Trial:
-    """A short training in a process of its own, from the structure on.
+def trial(command: Sequence[str]) -> Trial:
+    """What a process that runs `train_once` tells.
 
     Raises:
       ValueError: it failed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "glass.npz"
-        io.write(path, glass)
-        command = [sys.executable, __file__, str(path), *map(str, shape)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise ValueError("the training has failed; its error is above")
     return Trial(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def train(glass: Structure, shape: tuple[int, int, int]) -> Trial:
-    """What `trial` does there: graphs of slightly different sizes, then some epochs."""
+def train_in_turns(glass: Structure, shape: tuple[int, int, int]) -> None:
+    """Train on one graph; each line read is a number of epochs, each written what they gave."""
+    turn, asked = Turn([], []), int(input())
+    start = time.perf_counter()
+
+    def note(epoch: int, record: training.Record) -> None:
+        nonlocal asked, start
+        turn.seconds.append(time.perf_counter() - start)
+        turn.losses.append([record["train_loss"], record["validation_loss"]])
+        if len(turn.seconds) == asked:
+            print(json.dumps(turn._asdict()), flush=True)
+            for told in turn:
+                told.clear()
+            asked = int(input())
+        start = time.perf_counter()
+
+    with contextlib.suppress(EOFError):
+        graphs_ = [labelled(glass)], [labelled(glass, seed=1)]
+        training.train(*graphs_, settings(shape, sys.maxsize), on_epoch=note)
+
+
+def train_once(glass: Structure, shape: tuple[int, int, int]) -> None:
+    """Some epochs on graphs of slightly different sizes; print what they used."""
     compiled = 0
 
     def count(event: str, duration_secs: float, **_: Any) -> None:
@@ -326,15 +316,16 @@ def train(glass: Structure, shape: tuple[int, int, int]) -> Trial:
 
     jax.monitoring.register_event_duration_secs_listener(count)
     *learned, judged = (labelled(_without(glass, number)) for number in range(_GRAPHS + 1))
-    ends, counts = [time.perf_counter()], []
+    ends: list[float] = []
+    counts: list[int] = []
 
     def note(epoch: int, record: training.Record) -> None:
         ends.append(time.perf_counter())
         counts.append(compiled)
 
-    config = training.TrainConfig(gat.Config(*shape), epochs=_EPOCHS, select_by="loss")
-    training.train(learned, [judged], config, on_epoch=note)
-    return Trial(peak_memory(), float(np.diff(ends).min()), counts[-1] - counts[0])
+    training.train(learned, [judged], settings(shape, _EPOCHS), on_epoch=note)
+    used = Trial(peak_memory(), float(np.diff(ends).min()), counts[-1] - counts[0])
+    print(json.dumps(used._asdict()))
 
 
 def _without(glass: Structure, count: int) -> Structure:
@@ -342,11 +333,12 @@ def _without(glass: Structure, count: int) -> Structure:
     return glass.replace(fractional=glass.fractional[count:], species=glass.species[count:])
 
 
-def main(path: str, *shape: str) -> None:
-    """Print what a training uses."""
+def main(task: str, path: str, *shape: str) -> None:
+    """One of the two trainings."""
     jax.config.update("jax_enable_x64", True)
     layers, features, heads = map(int, shape)
-    print(json.dumps(train(io.read(path), (layers, features, heads))._asdict()))
+    run = {"turns": train_in_turns, "trial": train_once}[task]
+    run(io.read(path), (layers, features, heads))
 
 
 if __name__ == "__main__":

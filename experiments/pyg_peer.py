@@ -3,10 +3,11 @@
     python experiments/pyg_peer.py PROBLEM.npz THREADS MODE
 
 MODE is "eager", or "compile" for `torch.compile`, which needs a C++ compiler. The script runs where
-torch and torch_geometric are, so it imports nothing of ours. Each line read is a number of training
-steps; each line written is what they gave, in JSON. PROBLEM.npz holds `features`, `label`, `edges`
-(senders, then receivers), `class_weights`, `learning_rate`, `shape` (layers, features per head,
-heads), and under "network/..." the parameters of `stzjax.models.gat`.
+torch and torch_geometric are, so it imports nothing of ours. Each line read is a number of epochs;
+each line written is what they gave, in JSON. An epoch is a training step on one graph and the loss
+of another. PROBLEM.npz holds `features` and `label` of the two, their `edges` (senders, then
+receivers), `class_weights`, `learning_rate`, `shape` (layers, features per head, heads), and under
+"network/..." the parameters of `stzjax.models.gat`.
 """
 
 import json
@@ -75,36 +76,38 @@ def _copy(parameter: torch.Tensor, value: np.ndarray) -> None:
     parameter.copy_(torch.tensor(value))
 
 
-def trainer(problem: Mapping[str, np.ndarray], mode: str = "eager") -> Callable[[], float]:
-    """A function that takes a training step and returns the loss before it."""
+def trainer(problem: Mapping[str, np.ndarray], mode: str = "eager") -> Callable[[], list[float]]:
+    """A function that takes an epoch and returns its losses: before the step, and of the judged."""
     network = Network(problem)
     forward = torch.compile(network) if mode == "compile" else network
-    features = torch.tensor(problem["features"])
-    label = torch.tensor(problem["label"]).long()
+    learned, judged = torch.tensor(problem["features"])
+    label, truth = torch.tensor(problem["label"]).long()
     edges = torch.tensor(problem["edges"]).long()
     weights = torch.tensor(problem["class_weights"])
     optimiser = torch.optim.Adam(network.parameters(), lr=float(problem["learning_rate"]))
 
-    def step() -> float:
+    def epoch() -> list[float]:
         optimiser.zero_grad()
-        loss = functional.cross_entropy(forward(features, edges), label, weight=weights)
+        loss = functional.cross_entropy(forward(learned, edges), label, weight=weights)
         loss.backward()
         optimiser.step()
-        return loss.item()
+        with torch.no_grad():
+            other = functional.cross_entropy(forward(judged, edges), truth, weight=weights)
+        return [loss.item(), other.item()]
 
-    return step
+    return epoch
 
 
 def main(path: str, threads: str, mode: str) -> None:
-    """Serve training steps until the input ends."""
+    """Serve epochs until the input ends."""
     torch.set_num_threads(int(threads))
     with np.load(path) as archive:
-        step = trainer(dict(archive), mode)
+        epoch = trainer(dict(archive), mode)
     for line in sys.stdin:
         losses, seconds = [], []
         for _ in range(int(line)):
             start = time.perf_counter()
-            losses.append(step())
+            losses.append(epoch())
             seconds.append(time.perf_counter() - start)
         print(json.dumps({"losses": losses, "seconds": seconds}), flush=True)
 

@@ -1,6 +1,5 @@
 """The benchmark beside LAMMPS: its reading of logs, which way ratios point, and a small run."""
 
-import dataclasses
 import importlib
 import json
 import os
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from reference import small_glass
 
-from stzjax import aqs, energetics, io, loading, nve, potentials, splits, training
+from stzjax import aqs, energetics, io, loading, nve, potentials, training
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.descriptors import stiffness
@@ -435,35 +434,17 @@ def test_learning_rows():
     glass = small_glass.rough(small_glass.TILTED)
     rows = suite.rows(glass, 2, shapes=[(2, 3, 2)])
     found = {entry["name"].removesuffix(" L2 M3 N2 54 atoms"): entry for entry in rows}
-    names = ("step", "memory", "epoch of 4 graphs", "compilations after the first epoch")
+    names = ("epoch", "memory", "epoch of 4 graphs", "compilations after the first epoch")
     assert tuple(found) == names
     assert all(found[name]["ours"] > 0.0 for name in names[:3])
     assert found["compilations after the first epoch"]["ours"] == 0
     assert all(entry["peer"] is None for entry in rows)
 
 
-def test_steps_of_the_suite_are_those_of_training():
-    """Same parameters at the start, same losses: the epoch of one graph is one step."""
-    suite, glass = module("learning_suite"), small_glass.rough(small_glass.TILTED)
-    graph, model = suite.labelled(glass), gat.Config(2, 3, 2)
-    scaled = splits.fit_scaler([graph.nodes.features]).apply(graph.nodes.features)
-    graph = graph._replace(nodes=graph.nodes._replace(features=scaled.astype(np.float32)))
-    config = training.TrainConfig(model, epochs=3, select_by="loss", learning_rate=1e-3)
-    expected = [record["train_loss"] for record in training.train([graph], [graph], config).history]
-    still = dataclasses.replace(config, epochs=1, learning_rate=1e-30)
-    start = training.train([graph], [graph], still).params.network
-    flat = flax.traverse_util.flatten_dict(start, sep="/")
-    given = suite.problem(graph, model) | {f"network/{name}": x for name, x in flat.items()}
-    found = suite.take(suite.trainer(graph, model, given), 3)
-    assert len(found.seconds) == 3
-    # Scaled features are scaled once more in training, which rounds them.
-    assert found.losses == pytest.approx(expected, rel=1e-6)
-
-
 def test_two_loss_curves():
     suite = module("learning_suite")
-    ours = [suite.Turn([1.0], [0.1]), suite.Turn([0.5, 0.25], [0.1, 0.1])]
-    theirs = [suite.Turn([1.0], [0.1]), suite.Turn([0.5, 0.2], [0.1, 0.1])]
+    ours = [suite.Turn([[1.0, 2.0]], [0.1]), suite.Turn([[0.5, 1.0], [0.25, 0.5]], [0.1, 0.1])]
+    theirs = [suite.Turn([[1.0, 2.0], [0.5, 1.0], [0.25, 0.4]], [0.1, 0.1, 0.1])]
     assert suite.loss_difference(ours, ours) == 0.0
     assert suite.loss_difference(ours, theirs) == pytest.approx(0.25)
 
@@ -478,29 +459,45 @@ def test_where_pytorch_geometric_is_looked_for(tmp_path):
     assert suite.find(str(tmp_path)).versions == json.loads(versions)
 
 
-def test_a_peer_that_dies_is_noticed(tmp_path):
+def test_a_training_that_dies_is_noticed(tmp_path):
     suite = module("learning_suite")
-    peer = suite.Torch(str(program(tmp_path / "python", "exit 1")), {})
-    with suite.started(peer, {}) as running, pytest.raises(ValueError, match="has stopped"):
-        running.take(1)
+    command = [str(program(tmp_path / "python", "exit 1"))]
+    with suite.started(command) as side, pytest.raises(ValueError, match="has stopped"):
+        side.take(1)
+    with pytest.raises(ValueError, match="has failed"):
+        suite.trial(command)
+
+
+@pytest.fixture(scope="module")
+def torch_peer():
+    pytest.importorskip("torch_geometric")
+    return module("pyg_peer")
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 1), (3, 5, 2)])
-def test_the_peer_holds_our_network(shape):
-    """With our parameters its logits are ours, and so are the losses of some steps."""
-    pytest.importorskip("torch_geometric")
-    torch, peer = importlib.import_module("torch"), module("pyg_peer")
-    suite = module("learning_suite")
-    graph, config = suite.labelled(small_glass.rough(small_glass.TILTED)), gat.Config(*shape)
-    given = suite.problem(graph, config)
+def test_the_peer_holds_our_network(torch_peer, shape):
+    """With the parameters of a training of ours its logits are ours."""
+    torch = importlib.import_module("torch")
+    suite, glass = module("learning_suite"), small_glass.rough(small_glass.TILTED)
+    given = suite.problem(glass, shape)
     rng = np.random.default_rng(0)  # Biases start at zero: a forgotten one is to be seen.
-    for name in [name for name in given if name.startswith("network/")]:
-        given[name] = (given[name] + 0.1 * rng.normal(size=given[name].shape)).astype(np.float32)
-    theirs = peer.Network(given)(torch.tensor(given["features"]), torch.tensor(given["edges"]))
-    flat = {k.removeprefix("network/"): x for k, x in given.items() if "network/" in k}
-    variables = {"params": flax.traverse_util.unflatten_dict(flat, sep="/")}
-    ours = jax.jit(gat.GAT(config).apply)(variables, graph)
+    names = [name for name in given if name.startswith("network/")]
+    moved = {
+        n: (given[n] + 0.1 * rng.normal(size=given[n].shape)).astype(np.float32) for n in names
+    }
+    edges = torch.tensor(given["edges"]).long()
+    theirs = torch_peer.Network(given | moved)(torch.tensor(given["features"][0]), edges)
+    network = flax.traverse_util.unflatten_dict(moved, sep="/")["network"]
+    graph = suite.labelled(glass)
+    graph = graph._replace(nodes=graph.nodes._replace(features=given["features"][0]))
+    ours = jax.jit(gat.GAT(gat.Config(*shape)).apply)({"params": network}, graph)
     np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-5)
-    steps = suite.take(suite.trainer(graph, config, given), 5).losses
-    other = peer.trainer(given)
-    assert steps == pytest.approx([other() for _ in range(5)], rel=suite.LOSS_TOLERANCE)
+
+
+def test_the_peer_learns_as_ours(torch_peer):
+    suite, glass = module("learning_suite"), small_glass.rough(small_glass.TILTED)
+    graphs = [suite.labelled(glass)], [suite.labelled(glass, seed=1)]
+    history = training.train(*graphs, suite.settings((2, 3, 2), 5)).history
+    ours = [[record["train_loss"], record["validation_loss"]] for record in history]
+    epoch = torch_peer.trainer(suite.problem(glass, (2, 3, 2)))
+    np.testing.assert_allclose(ours, [epoch() for _ in range(5)], rtol=suite.LOSS_TOLERANCE)
