@@ -28,8 +28,8 @@ GROUPS = (
         "judgement",
         tuple(
             (
-                "metrics verdict repeats shares tables figures gradient_figures paper_figures "
-                "report"
+                "metrics verdict repeats event_sizes shares tables figures gradient_figures "
+                "paper_figures report"
             ).split()
         ),
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import baselines, metrics, repeats, splits, training
+from stzjax import baselines, event_sizes, metrics, repeats, splits, training
 from stzjax.pipeline import learning, trials
 from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.folder import Folder, Purpose
@@ -171,6 +171,7 @@ def rows(
             "seconds": float(np.sum([trial.record.get("seconds", 0.0) for trial in own])),
             "average": repeats.average(sides[name], key, num_samples),
             "directions": directions(sides[name]),
+            "sizes": event_sizes.by_size(repeat.test for repeat in sides[name]),
             "minus_reference": None
             if name == reference
             else repeats.contrast(sides[name], sides[reference], key, num_samples),
@@ -228,6 +229,20 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
         lines,
         digits=3,
     )
+
+
+def size_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Each entrant by size of the event: AUC within the glass, AP/prevalence, hits."""
+    classes = found[0]["sizes"]
+    ends = ["or more" if one["most"] is None else f"to {one['most']}" for one in classes]
+    share = f"{100 * event_sizes.LOOKED_AT:g} %"
+    columns = [""]
+    for one, end in zip(classes, ends, strict=True):
+        title = f"{one['least']} {end} atoms ({one['events']} events)"
+        columns += [f"{title}: AUC", "±", "AP/prevalence, median", f"hit in top {share}"]
+    names = ("auc", "auc_error", "ap_over_prevalence", "hit")
+    lines = [[row["name"], *(one[n] for one in row["sizes"] for n in names)] for row in found]
+    return Table(columns, lines, digits=3)
 
 
 def spanned(value: Mapping[str, float]) -> str:

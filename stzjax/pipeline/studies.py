@@ -103,6 +103,7 @@ def _contest(
     found = contests.table(rows)
     out = folder.path / title
     trials.write_table(out, title, found)
+    trials.write_table(out, f"{title}_by_size", contests.size_table(rows))
     record = {"reference": reference, "splits": [split._asdict() for split in chosen], "rows": rows}
     io.write_json(out / f"{title}.json", record)
     return found

@@ -62,7 +62,7 @@ def section(title: str, contest: Contest | None, about: str) -> str:
         "precision, F1 and MCC are at threshold 0.5 unless said otherwise. Where few atoms move "
         "first, a random ranking reaches somewhat more than 1 on average (see Verdict). A hit in "
         "the top 1 %: of the 1 % of the atoms with the highest confidence, at least one moves "
-        f"first. A click on a column sorts by it.</p>{_directions(contest)}"
+        f"first. A click on a column sorts by it.</p>{_directions(contest)}{_sizes(contest)}"
     )
 
 
@@ -187,3 +187,41 @@ def _directions(contest: Contest) -> str:
     ]
     content = table(["Name", *present], rows, sortable=True)
     return fold("AP over prevalence by direction", content)
+
+
+def _sizes(contest: Contest) -> str:
+    """How well events of each class of size are found, folded away."""
+    classes: list[Row] = next((row["sizes"] for row in contest.rows if row.get("sizes")), [])
+    if not classes:
+        return ""
+
+    def cells(row: Row, place: int) -> list[Cell]:
+        sizes = row.get("sizes") or []
+        one = sizes[place] if place < len(sizes) else {}
+        auc, error = one.get("auc"), one.get("auc_error")
+        spread = f"<small>± {number(error)}</small>" if known(auc) and known(error) else ""
+        ratio, hit = one.get("ap_over_prevalence"), one.get("hit")
+        return [
+            Cell(number(auc) + spread, auc),
+            Cell(number(ratio), ratio),
+            Cell(percent(hit), hit),
+        ]
+
+    head = ["Name"]
+    for one in classes:
+        end = "or more" if one["most"] is None else f"to {one['most']}"
+        title = f"{one['least']} {end} atoms, {one['events']} events"
+        head += [f"{title}: AUC", "AP / prevalence, median", "hit"]
+    rows = [
+        [
+            Cell(text(row["name"]), str(row["name"])),
+            *(cell for place in range(len(classes)) for cell in cells(row, place)),
+        ]
+        for row in sorted(contest.rows, key=_rank)
+    ]
+    note = (
+        '<p class="note">Every event is ranked among the atoms of its own glass and weighs the same, '
+        "while in the table above every labelled atom does. Small print: standard error by specimens. A "
+        "hit is among the most confident 1 % of the atoms.</p>"
+    )
+    return fold("By size of the event", table(head, rows, sortable=True) + note)
