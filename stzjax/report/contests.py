@@ -220,8 +220,8 @@ def _sizes(contest: Contest) -> str:
         for row in sorted(contest.rows, key=_rank)
     ]
     note = (
-        '<p class="note">Every event is ranked among the atoms of its own glass and weighs the same, '
-        "while in the table above every labelled atom does. Small print: standard error by specimens. A "
-        "hit is among the most confident 1 % of the atoms.</p>"
+        '<p class="note">Every event is ranked among the atoms of its own glass and weighs the '
+        "same, while in the table above every labelled atom does. Small print: standard error by "
+        "specimens. A hit is among the most confident 1 % of the atoms.</p>"
     )
     return fold("By size of the event", table(head, rows, sortable=True) + note)
