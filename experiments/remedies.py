@@ -2,9 +2,10 @@
 
     python experiments/remedies.py --out=runs/mine --seeds=3
 
-Works on a folder that has been described. Weighted, focal, class-balanced and logit-adjusted
-losses, under- and over-sampling of the training graphs, calibration on validation. The difference
-from the paper's weighted cross-entropy is paired: the same specimens, drawn again together.
+Works on a folder that has been described. Weighted, focal, class-balanced, logit-adjusted
+and event-balanced losses, under- and over-sampling of the training graphs, calibration on
+validation. The difference from the paper's weighted cross-entropy is paired: the same specimens,
+drawn again together.
 """
 
 import options  # Before jax loads.

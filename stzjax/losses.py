@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-KINDS = ("weighted", "focal", "balanced", "adjusted")
-"""Losses: inverse class frequency; the same with focusing; effective numbers; adjusted logits."""
+KINDS = ("weighted", "focal", "balanced", "adjusted", "event")
+"""Losses: inverse class frequency; the same with focusing; effective numbers; adjusted logits;
+inverse class frequency within each graph."""
 
 
 class Terms(NamedTuple):
@@ -19,11 +20,13 @@ class Terms(NamedTuple):
       weights: (2,) weight of each class.
       offsets: (2,) added to the logits in training alone.
       focus: power of the focal factor (1 - p)^focus; 0 is plain cross-entropy.
+      by_event: 1 if the weights are those of each graph instead, see `event_weights`; else 0.
     """
 
     weights: Any
     offsets: Any
     focus: Any
+    by_event: Any
 
 
 def terms(
@@ -43,6 +46,8 @@ def terms(
         - weighted: class weights (n / 2 n_c)^power, as in the paper.
         - focal: these and the factor (1 - p_y)^γ; Lin et al., ICCV 2017, eq. 5.
         - balanced: weights (1 - β)/(1 - β^n_c), brought to the sum 2; Cui et al., CVPR 2019, eq. 2.
+        - event: class weights as for weighted with power 1, but of each graph by itself: a small
+          event counts as much as an avalanche.
         - adjusted: no weights, but τ log π_y added to the logits; Menon et al., ICLR 2021, eq. 10.
       counts: (2,) atoms of each class that an epoch shows; see `sampling.counts`.
       weight_power: of weighted and focal; 0 weighs every atom alike.
@@ -63,6 +68,8 @@ def terms(
     weights, offsets, focus = np.ones(2), np.zeros(2), 0.0
     if kind in ("weighted", "focal"):
         weights = _inverse(counts, weight_power)
+    if kind == "event":
+        weights = _inverse(counts, 1.0)
     if kind == "focal":
         focus = focal_gamma
     if kind == "balanced":
@@ -70,7 +77,8 @@ def terms(
         weights *= 2 / weights.sum()
     if kind == "adjusted":
         offsets = adjustment * np.log(counts / counts.sum())
-    return Terms(*(np.asarray(value, np.float32) for value in (weights, offsets, focus)))
+    values = (weights, offsets, focus, kind == "event")
+    return Terms(*(np.asarray(value, np.float32) for value in values))
 
 
 def _check(kind: str, counts: np.ndarray, balance_beta: float, powers: Mapping[str, float]) -> None:
@@ -110,8 +118,33 @@ def class_weights(labels, power: float = 1.0) -> np.ndarray:
     return _inverse(counts, power)
 
 
+def event_weights(labels: Array, mask: Array, graph: Array, num_graphs: int) -> Array:
+    """Weight of each atom, so that both classes of every graph add up to one half.
+
+    Args:
+      labels: (N,) 0 or 1 wherever the mask is True.
+      mask: (N,) bool, True for the atoms that count.
+      graph: (N,) number of the graph of each atom.
+      num_graphs: static.
+
+    Returns:
+      (N,); 0 outside the mask. A class that a graph lacks adds nothing.
+    """
+    place = 2 * graph + jnp.where(mask, labels, 0)
+    counts = jax.ops.segment_sum(mask.astype(jnp.float32), place, 2 * num_graphs)
+    return jnp.where(mask, 0.5 / jnp.maximum(counts[place], 1.0), 0.0)
+
+
 def weighted_cross_entropy(
-    logits: Array, labels: Array, mask: Array, weights: Array, offsets: Any = 0.0, focus: Any = 0.0
+    logits: Array,
+    labels: Array,
+    mask: Array,
+    weights: Array,
+    offsets: Any = 0.0,
+    focus: Any = 0.0,
+    by_event: Any = 0.0,
+    graph: Array | None = None,
+    num_graphs: int = 1,
 ) -> Array:
     """Mean cross-entropy of the real atoms, each with its class's weight.
 
@@ -124,6 +157,9 @@ def weighted_cross_entropy(
       weights: (2,) weight of each class.
       offsets: (2,) added to the logits.
       focus: power of the focal factor.
+      by_event: where it is not 0, `event_weights` take the place of the weights.
+      graph: (N,) number of the graph of each atom; None: all are of one.
+      num_graphs: static.
     """
     mask = jnp.asarray(mask, bool)
     # A logit that is not finite in the padding must reach neither the value nor the gradient.
@@ -135,5 +171,8 @@ def weighted_cross_entropy(
     wrong = jnp.take_along_axis(log_probability, 1 - labels[:, None], axis=1)[:, 0]
     factor = jnp.exp(jnp.asarray(focus, logits.dtype) * wrong)
     weight = jnp.where(mask, jnp.asarray(weights, logits.dtype)[labels], 0)
+    graph = jnp.zeros(labels.shape, int) if graph is None else graph
+    own = event_weights(labels, mask, graph, num_graphs).astype(logits.dtype)
+    weight = jnp.where(jnp.asarray(by_event) > 0, own, weight)
     total = weight.sum()
     return (weight * factor * surprise).sum() / jnp.where(total > 0, total, 1)

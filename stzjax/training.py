@@ -378,12 +378,16 @@ def _advance(state: _State, step: _Step, terms: losses.Terms, rate, ratio, model
     """State after a step of a lane, and its loss; a step that does not count changes nothing."""
     nodes = step.graph.nodes
     counting = sampling.kept(jax.random.fold_in(step.key, 1), nodes.label, nodes.mask, ratio)
+    num_graphs, num_nodes = len(step.graph.n_node), len(nodes.label)
+    graph = jnp.repeat(jnp.arange(num_graphs), step.graph.n_node, total_repeat_length=num_nodes)
 
     def loss_of(network):
         logits: Any = gat.GAT(model).apply(
             {"params": network}, step.graph, train=model.dropout > 0, rngs={"dropout": step.key}
         )
-        return losses.weighted_cross_entropy(logits, nodes.label, counting, *terms)
+        return losses.weighted_cross_entropy(
+            logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs
+        )
 
     loss, gradient = jax.value_and_grad(loss_of)(state.network)
     update, optimiser = optax.adam(rate).update(gradient, state.optimiser)

@@ -108,6 +108,8 @@ def numpy_loss(kind, logits, labels, counts):
         weight = 1.0
         if kind in ("weighted", "focal"):
             weight = n / (2 * counts[y])
+        if kind == "event":  # All in one graph.
+            weight = 1 / (labels == y).sum()
         if kind == "balanced":
             effective = [(1 - 0.99**c) / (1 - 0.99) for c in counts]
             weight = (1 / effective[y]) * 2 / sum(1 / e for e in effective)
@@ -155,7 +157,7 @@ def test_adjusted_logits_are_bayes_optimal_for_the_balanced_error():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("hinge", {}, "weighted, focal, balanced, adjusted, got 'hinge'"),
+        ("hinge", {}, "weighted, focal, balanced, adjusted, event, got 'hinge'"),
         ("focal", {"focal_gamma": -1.0}, "focal_gamma must be finite and not negative, got -1.0"),
         ("balanced", {"balance_beta": 1.0}, r"balance_beta must lie in \[0, 1\), got 1.0"),
         ("adjusted", {"adjustment": np.nan}, "adjustment must be finite and not negative"),
@@ -164,3 +166,28 @@ def test_adjusted_logits_are_bayes_optimal_for_the_balanced_error():
 def test_bad_terms_are_refused(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         losses.terms(kind, [10, 2], **settings)
+
+
+def test_each_event_counts_once():
+    """Two graphs in a batch, and padding: the mean over both classes of each graph."""
+    rng = np.random.default_rng(5)
+    graph = np.array([0] * 20 + [1] * 30 + [2] * 6)
+    labels, mask = np.zeros(56, int), graph < 2
+    labels[[3, 21, 22, 23, 24, 40]] = 1
+    logits = rng.normal(size=(56, 2))
+    surprise = np.log(np.exp(logits).sum(1)) - logits[np.arange(56), labels]
+    means = [surprise[(graph == g) & (labels == c)].mean() for g in (0, 1) for c in (0, 1)]
+    chosen = losses.terms("event", np.array([44.0, 6.0]))
+
+    def loss(x):
+        return losses.weighted_cross_entropy(
+            x, labels, mask, *chosen, graph=jnp.asarray(graph), num_graphs=3
+        )
+
+    np.testing.assert_allclose(loss(logits), np.mean(means), rtol=1e-6)
+    check_grads(loss, (logits,), order=2)
+    # A graph without an event: its negatives alone.
+    labels[labels == 1] = np.where(graph[labels == 1] == 0, 0, 1)
+    surprise = np.log(np.exp(logits).sum(1)) - logits[np.arange(56), labels]
+    means = [surprise[(graph == g) & (labels == c)].mean() for g, c in ((0, 0), (1, 0), (1, 1))]
+    np.testing.assert_allclose(loss(logits), np.mean(means), rtol=1e-6)

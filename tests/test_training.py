@@ -280,7 +280,7 @@ def test_what_cannot_be_learned_from_is_refused():
         ({"adjustment": -1.0}, "adjustment must be finite and not negative, got -1.0"),
         ({"undersample": -2.0}, "undersample must be finite and not negative, got -2.0"),
         ({"oversample": np.nan}, "oversample must be finite and not negative, got nan"),
-        ({"loss": "hinge"}, "weighted, focal, balanced, adjusted, got 'hinge'"),
+        ({"loss": "hinge"}, "weighted, focal, balanced, adjusted, event, got 'hinge'"),
         ({"calibration": "isotonic"}, "none, temperature, platt, got 'isotonic'"),
         ({"select_by": "luck"}, "loss, ap, mcc, f1, auc, got 'luck'"),
     ],

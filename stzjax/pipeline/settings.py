@@ -83,7 +83,7 @@ class Settings:
     epochs: int = _setting(200, "Passes over the training graphs, at most.")
     patience: int = _setting(50, "Stop after so many epochs without a better one; 0: never.")
     graphs_per_batch: int = _setting(1, "Graphs per training step.")
-    loss: str = _setting("weighted", "Loss: weighted, focal, balanced or adjusted.")
+    loss: str = _setting("weighted", "Loss: weighted, focal, balanced, adjusted or event.")
     weight_power: float = _setting(1.0, "Power of the inverse class frequency in the loss.")
     focal_gamma: float = _setting(2.0, "Focusing power of the focal loss.")
     balance_beta: float = _setting(0.9999, "Beta of the class-balanced loss.")

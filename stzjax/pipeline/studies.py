@@ -23,6 +23,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "focal": {"loss": "focal"},
     "class-balanced": {"loss": "balanced"},
     "logit-adjusted": {"loss": "adjusted"},
+    "event-balanced": {"loss": "event"},
     "undersampled 1:1": {"loss": "weighted", "undersample": 1.0},
     "undersampled 1:10": {"loss": "weighted", "weight_power": 0.0, "undersample": 10.0},
     "oversampled graphs": {"loss": "weighted", "oversample": 1.0},
