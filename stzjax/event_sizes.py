@@ -6,7 +6,7 @@ event weighs the same.
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +95,11 @@ def by_size(tests: Iterable[Predictions], first: Sequence[int] = FIRST) -> list[
             }
         )
     return rows
+
+
+def span(row: Mapping[str, Any]) -> str:
+    """The sizes of a class of `by_size` in words, such as "1 to 3"."""
+    return f"{row['least']} " + ("or more" if row["most"] is None else f"to {row['most']}")
 
 
 def _over(average, values: Sequence[float] | np.ndarray) -> float:

@@ -418,3 +418,17 @@ def test_calibration_is_fitted_on_validation_and_applied_in_prediction():
     assert calibrated.mean() == pytest.approx(labels.mean(), rel=1e-3)
     assert plain.mean() > 2 * labels.mean()
     np.testing.assert_array_equal(np.argsort(calibrated), np.argsort(plain))
+
+
+@pytest.mark.parametrize("loss", ["event", "weighted"])
+def test_event_loss_is_each_graphs_own_also_in_a_batch(loss):
+    """Nothing moves: two graphs in one step give the mean of the two; class weights do not."""
+    shapes = ((40, 0.1), (60, 0.5))
+    members = [ring_graphs(7, 1, num_atoms=n, prevalence=p)[0] for n, p in shapes]
+    config = dataclasses.replace(SMALL, epochs=1, learning_rate=1e-30, loss=loss, select_by="loss")
+    alone, together = (
+        training.train(members, members, dataclasses.replace(config, graphs_per_batch=size))
+        for size in (1, 2)
+    )
+    apart = abs(together.history[0]["train_loss"] / alone.history[0]["train_loss"] - 1.0)
+    assert apart < 1e-5 if loss == "event" else apart > 1e-3

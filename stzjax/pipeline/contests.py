@@ -233,12 +233,10 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 def size_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Each entrant by size of the event: AUC within the glass, AP/prevalence, hits."""
-    classes = found[0]["sizes"]
-    ends = ["or more" if one["most"] is None else f"to {one['most']}" for one in classes]
     share = f"{100 * event_sizes.LOOKED_AT:g} %"
     columns = [""]
-    for one, end in zip(classes, ends, strict=True):
-        title = f"{one['least']} {end} atoms ({one['events']} events)"
+    for one in found[0]["sizes"]:
+        title = f"{event_sizes.span(one)} atoms ({one['events']} events)"
         columns += [f"{title}: AUC", "±", "AP/prevalence, median", f"hit in top {share}"]
     names = ("auc", "auc_error", "ap_over_prevalence", "hit")
     lines = [[row["name"], *(one[n] for one in row["sizes"] for n in names)] for row in found]

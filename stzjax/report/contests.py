@@ -5,7 +5,7 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-from stzjax import loading
+from stzjax import event_sizes, loading
 from stzjax.report import drawing, forest
 from stzjax.report.markup import (
     Cell,
@@ -209,8 +209,7 @@ def _sizes(contest: Contest) -> str:
 
     head = ["Name"]
     for one in classes:
-        end = "or more" if one["most"] is None else f"to {one['most']}"
-        title = f"{one['least']} {end} atoms, {one['events']} events"
+        title = f"{event_sizes.span(one)} atoms, {one['events']} events"
         head += [f"{title}: AUC", "AP / prevalence, median", "hit"]
     rows = [
         [
