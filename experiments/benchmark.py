@@ -31,7 +31,18 @@ import numpy as np
 from absl import app, flags
 from timings import alternate, row, seconds, table
 
-from stzjax import aqs, batches, io, loading, npt, nve, potentials, quench, relax
+from stzjax import (
+    aqs,
+    archives,
+    batches,
+    io,
+    loading,
+    npt,
+    nve,
+    potentials,
+    quench,
+    relax,
+)
 from stzjax import neighbors as lists
 from stzjax import structure as structures
 from stzjax.potentials.eam import EAM
@@ -533,7 +544,7 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(suites: Sequence[str], sizes: Sequence[int], plan: Plan) -> None:
     """Print the table of each suite and write its file."""
-    versions, where = io.provenance(), machine()
+    versions, where = archives.provenance(), machine()
     if plan.peer:
         versions["lammps"] = lammps_peer.version(plan.peer)
     if plan.torch:
@@ -553,7 +564,7 @@ def measure(suites: Sequence[str], sizes: Sequence[int], plan: Plan) -> None:
             "versions": versions,
             "command": shlex.join(sys.argv),
         }
-        io.write_json(_OUT.value or f"runs/benchmark/{suite}.json", record)
+        archives.write_json(_OUT.value or f"runs/benchmark/{suite}.json", record)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import options  # Before jax loads.
 import numpy as np
 from absl import app, flags
 
-from stzjax import aqs, io
+from stzjax import aqs, archives
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline import stages
+from stzjax.pipeline.workers import each
 
 _TOLERANCE = flags.DEFINE_float("tight", 0.0, "Force tolerance of the paper's runs; 0: the run's.")
 
@@ -35,7 +36,7 @@ def compare(folder: folders.Folder, workers: int) -> list[dict]:
         rows.append(row(lane, stored, run, folder.settings.threshold))
         print(described(rows[-1]), flush=True)
 
-    stages.each(again, stages.all_lanes(folder), workers)
+    each(again, stages.all_lanes(folder), workers)
     return sorted(rows, key=lambda found: (found["specimen"], found["direction"]))
 
 
@@ -74,10 +75,12 @@ def main(argv) -> None:
     options.prepare_jax()
     preset, values = options.settings()
     folder = folders.prepare(options.OUT.value, values, preset)
-    rows = compare(folder, options.WORKERS.value)
+    rows = compare(folder, options.crew().workers)
     same = sum(found["same"] for found in rows)
     calls = [sum(found["calls"][k] for found in rows) for k in (0, 1)]
-    io.write_json(folder.path / "events.json", {"same": same, "runs": len(rows), "rows": rows})
+    archives.write_json(
+        folder.path / "events.json", {"same": same, "runs": len(rows), "rows": rows}
+    )
     print(f"same event and atoms in {same} of {len(rows)} runs; force evaluations {calls}")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from stzjax import figures, io
+from stzjax import archives, figures
 from stzjax.pipeline import differentiate
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline.differentiate import Answer
@@ -53,7 +53,7 @@ def _answer(folder: folders.Folder) -> None:
         raise ValueError(f"--parts takes {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     for name in _PARTS.value:
         answer = PARTS[name](folder)
-        io.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
+        archives.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
         figures.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
         print(f"{name}: {folder.path / 'differentiate' / name}.json, .png")
 

@@ -13,7 +13,7 @@ import options  # Before jax loads.
 
 from absl import flags
 
-from stzjax import figures, io, report
+from stzjax import archives, figures, io, report
 from stzjax.pipeline import draw
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline.draw import Judged
@@ -44,7 +44,7 @@ def _write_figures(folder: folders.Folder, runs: list[Judged]) -> None:
         path = folder.path / "figures" / name
         figures.save(figure, path.with_suffix(".png"))
         figures.save(figure, path.with_suffix(".pdf"))
-        io.write_json(path.with_suffix(".json"), numbers)
+        archives.write_json(path.with_suffix(".json"), numbers)
         print(f"{name}: {path}.png, .pdf, .json")
     if "figure4" not in drawn:
         print(f"figure4: not drawn, {draw.thresholds_path(folder)} is missing")

@@ -8,6 +8,8 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import logging
+import shlex
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +17,13 @@ from typing import Any
 
 import jax
 from absl import app, flags
+from tqdm import tqdm
 
-from stzjax import io
+from stzjax import archives
 from stzjax.pipeline import folder as folders
 from stzjax.pipeline import runner
 from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
+from stzjax.pipeline.workers import Crew
 
 OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 PRESET = flags.DEFINE_enum(
@@ -29,8 +33,27 @@ PRESET = flags.DEFINE_enum(
     "Named settings; without it those of an existing --out, else quickstart.",
 )
 WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count() or 1, "Specimens or shear runs at a time.", lower_bound=1
+    "workers",
+    0,
+    "Threads, each at specimens, shear runs or trials of its own, dealt out to the devices; 0: one "
+    "a core on CPU, one a device on GPU.",
+    lower_bound=0,
 )
+SAVE_EVERY = flags.DEFINE_float(
+    "save_every",
+    120.0,
+    "Time between saves of what is being made [s]; a run that is killed loses no more.",
+    lower_bound=0.0,
+)
+DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed",
+    False,
+    "One of several processes of a job that share the work; SLURM and Open MPI are found by "
+    "themselves, else give --coordinator, --num_processes and --process.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address and port of process 0.")
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the job.", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", None, "Number of this process.", lower_bound=0)
 LANES = flags.DEFINE_integer(
     "lanes",
     0,
@@ -65,8 +88,8 @@ def _recorded(out: str) -> tuple[str, dict[str, Any]] | None:
     path = Path(out) / "config.json"
     if not path.exists():
         return None
-    record = io.read_json(path)
-    if not isinstance(record, dict) or not {"preset", "num_atoms", "potential"} <= set(record):
+    record = archives.read_record(path)
+    if not {"preset", "num_atoms", "potential"} <= set(record):
         raise ValueError(f"{path} does not hold the settings of a run; choose another --out")
     # Settings that came after the run was made had their default.
     return record["preset"], {name: record.get(name, value) for name, value in DEFAULTS.items()}
@@ -104,6 +127,73 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def crew() -> Crew:
+    """Who works in this process."""
+    cpu, devices = jax.default_backend() == "cpu", len(jax.local_devices())
+    workers = WORKERS.value or (max(_cores(), devices) if cpu else devices)
+    return Crew(workers, LANES.value or (1 if cpu else 64))
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a job are not those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _join_job() -> None:
+    """Be one process of a job, if the flags say so.
+
+    Raises:
+      ValueError: no job is found.
+    """
+    given: dict[str, Any] = {
+        "coordinator_address": _COORDINATOR.value,
+        "num_processes": _PROCESSES.value,
+        "process_id": _PROCESS.value,
+    }
+    if not DISTRIBUTED.value:
+        if any(value is not None for value in given.values()):
+            raise ValueError("--coordinator, --num_processes and --process need --distributed")
+        return
+    # Work is shared through the folder: a process that dies takes nobody with it.
+    jax.config.update("jax_enable_recoverability", True)
+    try:
+        jax.distributed.initialize(**given)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"--distributed finds no job ({error}); start it with srun or mpirun, or give "
+            "--coordinator=HOST:PORT --num_processes=N --process=I"
+        ) from error
+
+
+def _keep_log() -> None:
+    """Warnings on the terminal, between progress bars; all that is said in `--log_dir` too."""
+    log = logging.getLogger("stzjax")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handlers: list[logging.Handler] = [_Terminal(logging.WARNING)]
+    if flags.FLAGS.log_dir:
+        folder = Path(flags.FLAGS.log_dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{Path(sys.argv[0]).stem}.{socket.gethostname()}.{os.getpid()}.log"
+            handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"cannot write to --log_dir={folder}: {error.strerror}") from error
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+    log.info("%s", shlex.join(sys.argv))
+
+
+class _Terminal(logging.Handler):
+    """Lines on standard error that do not tear the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
     """Main of a script on `--out`: one line and exit code 1 on bad input.
 
@@ -118,13 +208,18 @@ def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         prepare_jax()
         try:
+            _keep_log()
+            _join_job()
             preset, values = settings()
             if make:
-                work(folders.prepare(OUT.value, values, preset))
+                folder = folders.prepare(OUT.value, values, preset)
             else:
-                work(folders.existing(OUT.value, values))
+                folder = folders.existing(OUT.value, values)
+            work(dataclasses.replace(folder, save_every=SAVE_EVERY.value))
         except (ValueError, OSError) as error:
-            sys.exit(f"error: {error}")
+            line = " ".join(str(error).split())
+            logging.getLogger("stzjax").info("error: %s", line)
+            sys.exit(f"error: {line}")
 
     app.run(do)
 
@@ -133,8 +228,7 @@ def run(names: Sequence[str] = runner.ORDER) -> None:
     """Main of a script that does some stages of a run."""
 
     def work(folder: folders.Folder) -> None:
-        lanes = LANES.value or (1 if jax.default_backend() == "cpu" else 64)
-        judged = runner.run(folder, names, WORKERS.value, lanes)
+        judged = runner.run(folder, names, crew(), judge=jax.process_index() == 0)
         if judged:
             _summarise(folder, judged)
 
@@ -147,6 +241,6 @@ def _summarise(folder: folders.Folder, judged: dict[str, Any]) -> None:
     names = ("recall", "precision", "f1", "mcc", "auc", "ap", "prevalence", "ap_over_prevalence")
     for name in names:
         print(f"  {name:20s}{test[name]:10.4f}")
-    seconds = judged["timings_s"]
-    print("  ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items()))
+    for stage, spent in runner.spent(folder).items():
+        print(f"  {stage:20s}{spent['seconds']:8.0f} s{spent['peak_mib']:8.0f} MiB")
     print(f"report: {folder.path / 'report.html'}")

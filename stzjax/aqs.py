@@ -3,192 +3,26 @@
 Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 016118 (2006).
 """
 
-import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stzjax import batches, labels, lanes, loading, nonaffine, relax
+from stzjax import batches, lanes, loading, nonaffine, runs, suspend
 from stzjax import neighbors as lists
-from stzjax.lanes import Lane, Protocol
+from stzjax.archives import Clock, Saved
+from stzjax.lanes import Lane
 from stzjax.neighbors import Neighbors, Spec
 from stzjax.potentials.compact import compact
 from stzjax.potentials.eam import EAM
-from stzjax.relax import RelaxConfig
+from stzjax.runs import Run, ShearConfig
 from stzjax.structure import Structure
-
-
-class ShearConfig(NamedTuple):
-    """Settings of a shear run; hashable.
-
-    Attributes:
-      step: engineering strain per step.
-      final: strain at which a run ends.
-      force_tolerance: largest force norm after each relaxation [eV/Å]. Above about 1e-5 the
-        minimiser stops half-way and events come late; see BUILD_NOTES.md.
-      max_iterations: force evaluations per relaxation before the run is given up.
-      d2min_cutoff: bonds that count for D²min [Å].
-      d2min_reduction: "sum" or "mean" over the bonds.
-      record_threshold: the D²min field of a step is kept when its maximum exceeds this [Å²].
-      stop_threshold: the run ends after the first step whose maximum exceeds this [Å²]; None runs
-        on to the final strain, as in the paper.
-      extrapolate: try each step from the linearly extrapolated non-affine displacement. A step
-        that is not quiet is repeated from the plain affine start by FIRE, so that events are
-        those of the paper's protocol.
-      minimizer: one of `lanes.MINIMIZERS`, of the tries. The paper's protocol is "fire" without
-        `extrapolate`.
-      skin: of the neighbour list [Å].
-    """
-
-    step: float = 1e-4
-    final: float = 4e-2
-    force_tolerance: float = 1e-6
-    max_iterations: int = 20_000
-    d2min_cutoff: float = 3.8
-    d2min_reduction: str = "sum"
-    record_threshold: float = 0.01
-    stop_threshold: float | None = 0.1
-    extrapolate: bool = True
-    minimizer: str = "lbfgs"
-    skin: float = 0.4
-
-    @property
-    def relaxation(self) -> RelaxConfig:
-        """Settings of the relaxation in each step."""
-        return RelaxConfig(force_tolerance=self.force_tolerance, max_iterations=self.max_iterations)
-
-    @property
-    def protocol(self) -> Protocol:
-        """Settings of the compiled loop."""
-        stop = float("inf") if self.stop_threshold is None else self.stop_threshold
-        return Protocol(
-            relaxation=self.relaxation,
-            step=self.step,
-            num_steps=self.num_steps,
-            d2min_cutoff=self.d2min_cutoff,
-            d2min_reduction=self.d2min_reduction,
-            record_threshold=self.record_threshold,
-            stop_threshold=stop,
-            extrapolate=self.extrapolate,
-            minimizer=self.minimizer,
-        )
-
-    @property
-    def num_steps(self) -> int:
-        """Steps up to the final strain."""
-        return round(self.final / self.step)
-
-    def validate(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        for name in ("step", "final", "force_tolerance", "d2min_cutoff", "record_threshold"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.num_steps < 1:
-            raise ValueError(f"the final strain {self.final} is less than one step {self.step}")
-        if self.d2min_reduction not in ("sum", "mean"):
-            raise ValueError(f"d2min_reduction must be sum or mean, got {self.d2min_reduction!r}")
-        if self.minimizer not in lanes.MINIMIZERS:
-            known = ", ".join(lanes.MINIMIZERS)
-            raise ValueError(f"minimizer must be one of {known}, got {self.minimizer!r}")
-        if self.stop_threshold is not None and not self.stop_threshold >= self.record_threshold:
-            raise ValueError(
-                f"stop_threshold {self.stop_threshold} must be at least record_threshold "
-                f"{self.record_threshold}, or the event's field would be lost"
-            )
-
-
-ENDINGS = ("final strain reached", "event", *relax.OUTCOMES[1:])
-"""How a run can end."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One shear run: S steps, the unsheared state first.
-
-    Attributes:
-      direction: one of `loading.DIRECTIONS`.
-      strain: (S,) engineering strain.
-      energy: (S,) potential energy [eV].
-      stress: (S, 3, 3) [eV/Å³].
-      max_d2min: (S,) largest D²min of the step [Å²].
-      iterations: (S,) force evaluations of the step, those of tries given up included.
-      residual: (S,) largest force norm after it [eV/Å].
-      history_step: (H,) steps whose field was kept.
-      history_d2min: (H, N) their D²min [Å²].
-      pairs: (P, 2) atoms bonded within the D²min cut-off in the unsheared state.
-      final: the last relaxed configuration.
-      outcome: one of `ENDINGS`; a run that failed keeps the steps before the failure.
-      config: settings of the run.
-    """
-
-    direction: str
-    strain: np.ndarray
-    energy: np.ndarray
-    stress: np.ndarray
-    max_d2min: np.ndarray
-    iterations: np.ndarray
-    residual: np.ndarray
-    history_step: np.ndarray
-    history_d2min: np.ndarray
-    pairs: np.ndarray
-    final: Structure
-    outcome: str
-    config: ShearConfig
-
-    @property
-    def shear_stress(self) -> np.ndarray:
-        """Stress that resists the load, (S,) [eV/Å³]."""
-        flow, gradient, sign = loading.axes(self.direction)
-        return sign * self.stress[:, flow, gradient]
-
-    def event_step(self, threshold: float = 0.1, min_cluster: int = 1) -> int | None:
-        """Index of the first event in the arrays of the run; None if there is none.
-
-        Raises:
-          ValueError: the run ended before an event of that threshold could be ruled out.
-        """
-        found = labels.first_event(
-            self.max_d2min,
-            self.history_step,
-            self.history_d2min,
-            threshold,
-            min_cluster,
-            self.pairs,
-        )
-        if found is None and self.outcome == "event":
-            raise ValueError(
-                f"the run was stopped at strain {self.strain[-1]:g} by stop_threshold "
-                f"{self.config.stop_threshold}, before D²min {threshold} was passed; shear again "
-                "with a larger stop_threshold"
-            )
-        return found
-
-    def labels(self, threshold: float = 0.1, min_cluster: int = 1) -> np.ndarray:
-        """True for the atoms of the first event, (N,) bool.
-
-        Raises:
-          ValueError: there is no event.
-        """
-        step = self.event_step(threshold, min_cluster)
-        if step is None:
-            raise ValueError(
-                f"no event above {threshold} Å² up to strain {self.strain[-1]:g} "
-                f"({self.outcome}): the run has no labels"
-            )
-        return labels.field(self.history_step, self.history_d2min, step) > threshold
-
-
-_ENDED = {
-    lanes.FINAL: ENDINGS[0],
-    lanes.EVENT: ENDINGS[1],
-    lanes.OUT_OF_ITERATIONS: relax.OUTCOMES[relax.OUT_OF_ITERATIONS],
-    lanes.NOT_FINITE: relax.OUTCOMES[relax.NOT_FINITE],
-}
 
 
 class Job(NamedTuple):
@@ -198,11 +32,13 @@ class Job(NamedTuple):
       structure: N atoms; relaxed here to the tolerance of the run if they are not.
       direction: one of `loading.DIRECTIONS`.
       name: whatever identifies the job to the caller.
+      saved: where to go on, as `save` of `shear_many` was given it; None begins.
     """
 
     structure: Structure
     direction: str
     name: Any = None
+    saved: Saved | None = None
 
 
 class _Log:
@@ -213,6 +49,8 @@ class _Log:
         self.rows: list[lanes.Record] = []
         self.history: dict[int, np.ndarray] = {}
         self.pairs = np.zeros((0, 2), int)
+        if job.saved is not None:
+            self._resume(job.saved.arrays)
 
     @property
     def steps(self) -> int:
@@ -229,30 +67,51 @@ class _Log:
         if self.rows[-1].max_d2min[-1] > config.record_threshold:
             self.history[self.steps - 1] = np.array(lane.d2min)
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """What has been collected so far, as `Run` has it."""
+        num_atoms = self.job.structure.num_atoms
+        return {
+            **{
+                name: np.concatenate([getattr(rows, name) for rows in self.rows])
+                for name in lanes.Record._fields
+                if self.rows
+            },
+            "history_step": np.array(list(self.history), dtype=np.int64),
+            "history_d2min": np.array(list(self.history.values())).reshape(-1, num_atoms),
+            "pairs": self.pairs,
+        }
+
+    def suspend(self, lane: Lane) -> Saved:
+        """The lane and its log, to go on later."""
+        saved = suspend.suspend(lane, _LISTS)
+        log = {f"log.{name}": values for name, values in self.columns().items()}
+        return saved._replace(arrays={**saved.arrays, **log})
+
+    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
+        if f"log.{lanes.Record._fields[0]}" in arrays:
+            rows: Any = {name: arrays[f"log.{name}"] for name in lanes.Record._fields}
+            self.rows = [lanes.Record(**rows)]
+        history = zip(arrays["log.history_step"], arrays["log.history_d2min"], strict=True)
+        self.history = {int(step): field for step, field in history}
+        self.pairs = arrays["log.pairs"]
+
     def run(self, lane: Lane, config: ShearConfig) -> Run:
         """The run of a lane that has ended."""
-        columns = {
-            name: np.concatenate([getattr(rows, name) for rows in self.rows])
-            for name in lanes.Record._fields
-        }
+        if not self.rows:
+            self.rows.append(jax.tree.map(lambda x: np.array(x[:0]), lane.record))
         return Run(
             direction=self.job.direction,
             strain=np.arange(self.steps) * config.step,
-            **columns,
-            history_step=np.array(list(self.history), dtype=np.int64),
-            history_d2min=np.array(list(self.history.values())).reshape(
-                -1, self.job.structure.num_atoms
-            ),
-            pairs=self.pairs,
+            **self.columns(),
             final=_relaxed(lane, config),
-            outcome=_ENDED[int(lane.code)],
+            outcome=runs.ENDED[int(lane.code)],
             config=config,
         )
 
 
 def _relaxed(lane: Lane, config: ShearConfig) -> Structure:
     """Configuration at the end of the last closed step of a lane."""
-    strain = (int(lane.number) - 1) * config.step
+    strain = max(int(lane.number) - 1, 0) * config.step
     cell = lane.cell + strain * lane.tilt @ lane.cell
     return lane.structure.replace(fractional=lane.before, cell=cell)
 
@@ -283,6 +142,8 @@ def shear(
     tell = None if on_step is None else lambda job, step, largest: on_step(step, largest)
     job = Job(structure, direction)
     (_, run), *_ = shear_many([job], potential, config, num_lanes=1, on_step=tell)
+    if not len(run.strain):
+        raise ValueError(f"the unsheared structure does not relax: {run.outcome}")
     return run
 
 
@@ -292,11 +153,15 @@ def shear_many(
     config: ShearConfig | None = None,
     num_lanes: int = 1,
     on_step: Callable[[Job, int, float], None] | None = None,
+    save: Callable[[Job, Saved], None] | None = None,
+    save_every: float = 120.0,
 ) -> Iterator[tuple[Job, Run]]:
     """Shear many glasses of one size, some lanes at a time in one compiled loop.
 
     Each lane takes its own strain steps; one that has ended takes the next job at once, so that
-    none waits for the slowest. Results come in the order in which runs end.
+    none waits for the slowest. Results come in the order in which runs end. A run that goes on
+    from what `save` was given ends with the same bits as one that was never interrupted, if its
+    neighbour lists have the same shape, as they do with one lane.
 
     Args:
       jobs: glasses with the same number of atoms and elements; taken one by one.
@@ -305,20 +170,30 @@ def shear_many(
       num_lanes: runs at a time. On a GPU as many as its memory holds; on a CPU one lane for each
         thread that calls this is as fast as many and needs less memory.
       on_step: called now and then with a job, its last step and the largest D²min in it.
+      save: called now and then with a job and where it is.
+      save_every: time between saves [s].
 
     Yields:
-      A job and its run.
+      A job and its run. One that could not even be relaxed has no steps.
 
     Raises:
-      ValueError: as `shear`.
+      ValueError: as `shear`, but for the relaxation; or what was saved is of another run.
     """
     config = config or ShearConfig()
     config.validate()
-    yield from _Flight(iter(jobs), potential, config, num_lanes).runs(on_step)
+    clock = Clock(save_every if save else math.inf)
+    flight = _Flight(iter(jobs), potential, config, num_lanes)
+    yield from flight.runs(on_step, save, clock)
 
 
 _SLACK = 1.03
 """Spare places of the neighbour lists, at first."""
+
+_LISTS = ("neighbors", "bonds")
+"""The neighbour lists among the fields of a lane."""
+
+_FIRST_TURNS, _PATIENCE = 256, 10.0
+"""Turns of the first call of the compiled loop; calls get longer until they take so long [s]."""
 
 
 class _Flight:
@@ -335,59 +210,76 @@ class _Flight:
             return
         self.potential = compact(potential, first[0].structure.elements)
         self.logs = [_Log(self._checked(job)) for job in first]
-        specs = self._shapes(first[0].structure)
+        self.turns = _FIRST_TURNS
+        specs = self._shapes(first[0])
         self.state = batches.stack([self._lane(job, *specs) for job in first])
 
     def _checked(self, job: Job) -> Job:
         return job._replace(direction=loading.canonical(job.direction))
 
-    def _shapes(self, structure: Structure) -> tuple[Spec, Spec]:
+    def _shapes(self, job: Job) -> tuple[Spec, Spec]:
         """Of lists for forces and for D²min."""
+        if job.saved is not None:
+            return suspend.spec(job.saved, _LISTS[0]), suspend.spec(job.saved, _LISTS[1])
+        structure = job.structure
         make = functools.partial(lists.allocate, structure, skin=self.config.skin, slack=_SLACK)
         forces = make(self.base.cutoff, inner=self.base.density_cutoff)
         return forces.spec, make(self.config.d2min_cutoff).spec
 
     def _lane(self, job: Job, spec: Spec, spec_near: Spec) -> Lane:
-        found, near = (lists.make(one, job.structure) for one in (spec, spec_near))
+        listed = [job.structure] * 2
+        if job.saved is not None:
+            listed = [suspend.listed(job.structure, job.saved, name) for name in _LISTS]
+        found, near = map(lists.make, (spec, spec_near), listed)
         tilt = jnp.asarray(loading.generator(job.direction))
         lane = lanes.begin(job.structure, tilt, found, near, self.protocol)
+        if job.saved is not None:
+            lane = suspend.resume(lane, job.saved, _LISTS)
         short = found.overflow | near.overflow
         return lane.replace(code=jnp.where(short, lanes.OVERFLOW, lanes.RUNNING))
 
-    def runs(self, on_step) -> Iterator[tuple[Job, Run]]:
+    def _fly(self) -> np.ndarray:
+        """Fly until a lane needs the host, or for some seconds. Returns what they are up to."""
+        began = time.monotonic()
+        self.state = lanes.fly(self.state, self.potential, self.protocol, self.width, self.turns)
+        codes = np.asarray(self.state.code)
+        if np.any(codes == lanes.OVERFLOW):
+            self._widen()
+            codes = np.where(codes == lanes.OVERFLOW, self.state.code, codes)
+        elif np.all((codes == lanes.RUNNING) | (codes == lanes.IDLE)):
+            self.turns *= 2 if time.monotonic() - began < 0.5 * _PATIENCE else 1
+        return codes
+
+    def runs(self, on_step, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
         """Fly until all jobs are done."""
         while any(self.logs):
-            self.state = lanes.fly(self.state, self.potential, self.protocol, self.width)
-            codes = np.asarray(self.state.code)
-            if np.any(codes == lanes.OVERFLOW):
-                self._widen()
+            codes = self._fly()
             halted = (codes != lanes.RUNNING) & (codes != lanes.IDLE)
             for place in np.flatnonzero(halted).tolist():
                 log = self.logs[place]
-                if log is None or codes[place] == lanes.OVERFLOW:
+                if log is None:
                     continue
-                lane = jax.tree.map(lambda x, place=place: x[place], self.state)
+                lane = self._lane_at(place)
                 log.collect(lane, self.config)
                 if on_step is not None and log.steps:
                     on_step(log.job, log.steps - 1, float(log.rows[-1].max_d2min[-1]))
                 if codes[place] == lanes.NOTED:
                     self._set(place, closed=0, code=lanes.RUNNING)
                     continue
-                self._refuse_if_never_relaxed(lane)
                 yield log.job, log.run(lane, self.config)
                 self._refill(place)
+            if save is not None and clock.struck():
+                for place, log in enumerate(self.logs):
+                    if log is not None:
+                        save(log.job, log.suspend(self._lane_at(place)))
+
+    def _lane_at(self, place: int) -> Lane:
+        return jax.tree.map(lambda x: x[place], self.state)
 
     def _set(self, place: int, **values) -> None:
         """Change fields of one lane."""
         fields = {k: getattr(self.state, k).at[place].set(v) for k, v in values.items()}
         self.state = self.state.replace(**fields)
-
-    def _refuse_if_never_relaxed(self, lane: Lane) -> None:
-        if int(lane.number) == 0:
-            raise ValueError(
-                f"the unsheared structure does not relax: {_ENDED[int(lane.code)]}, "
-                f"largest force {float(lane.residual):.2e} eV/Å"
-            )
 
     def _refill(self, place: int) -> None:
         """The next job in the place of one that is done."""
@@ -401,19 +293,29 @@ class _Flight:
         self.state = jax.tree.map(lambda x, new: x.at[place].set(new), self.state, lane)
 
     def _widen(self) -> None:
-        """Longer lists for all lanes, until none overflows."""
+        """Longer lists for all lanes, until none overflows; who fits in none ends."""
         places = range(len(self.logs))
-        lane = [jax.tree.map(lambda x, k=k: x[k], self.state) for k in places]
-        now = [one.structure for one in lane]
-        past = [_relaxed(one, self.config) for one in lane]
-        short = int(np.flatnonzero(np.asarray(self.state.code) == lanes.OVERFLOW)[0])
-        longer = []
-        for old, glasses in ((self.state.neighbors, now), (self.state.bonds, past)):
-            spec = lists.longer(old.spec, glasses[short])
-            longer.append(batches.stack(lists.fitted(spec, glasses)))
-        found, near = longer
-        running = jnp.where(self.state.code == lanes.OVERFLOW, lanes.RUNNING, self.state.code)
-        self.state = self.state.replace(code=running, neighbors=found, bonds=near)
+        lane = [self._lane_at(k) for k in places]
+        configurations = {
+            "neighbors": [one.structure for one in lane],
+            "bonds": [_relaxed(one, self.config) for one in lane],
+        }
+        code = np.array(self.state.code)
+        for name, glasses in configurations.items():
+            spec = getattr(self.state, name).spec
+            for place in np.flatnonzero(code == lanes.OVERFLOW).tolist():
+                try:
+                    spec = lists.longer(spec, glasses[place])
+                    lists.fitted(spec, [glasses[place]])
+                except lists.TooThin:
+                    code[place] = lanes.TOO_THIN
+                except lists.Clumped:
+                    code[place] = lanes.CLUMPED
+            fit = [place for place in places if code[place] in (lanes.RUNNING, lanes.OVERFLOW)]
+            found = batches.stack(lists.fitted(spec, glasses, fit))
+            self.state = self.state.replace(**{name: found})
+        code[code == lanes.OVERFLOW] = lanes.RUNNING
+        self.state = self.state.replace(code=jnp.asarray(code))
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:

@@ -1,62 +1,69 @@
-"""A trained network on disk: config, history and parameters, each file written atomically."""
+"""A trained network on disk: one sealed archive, and its config and history as JSON to read."""
 
 import dataclasses
 import os
 from pathlib import Path
 
-import flax.serialization
 import jax
+import numpy as np
+from flax import traverse_util
 
-from stzjax import calibration, io, splits
+from stzjax import archives, calibration, splits
 from stzjax.models import gat
 from stzjax.training import Params, TrainConfig, TrainResult
 
-_PARAMS, _CONFIG, _HISTORY = "params.msgpack", "config.json", "history.json"
+_NETWORK, _CONFIG, _HISTORY = "network.npz", "config.json", "history.json"
+_PARTS = ("network", "scaler", "calibration")
 
 
 def save(folder: str | os.PathLike, result: TrainResult) -> None:
-    """Write a result into a folder, each file atomically, the parameters last."""
+    """Write a result into a folder, each file atomically, the network last."""
     folder = Path(folder)
-    io.write_json(folder / _CONFIG, dataclasses.asdict(result.config))
-    chosen = {"best_epoch": result.best_epoch, "selected_by": result.selected_by}
-    io.write_json(folder / _HISTORY, {**chosen, "epochs": list(result.history)})
+    settings = {
+        "config": dataclasses.asdict(result.config),
+        "best_epoch": result.best_epoch,
+        "selected_by": result.selected_by,
+        "history": list(result.history),
+    }
+    archives.write_json(folder / _CONFIG, settings["config"])
+    past = {name: settings[name] for name in ("best_epoch", "selected_by")}
+    archives.write_json(folder / _HISTORY, {**past, "epochs": settings["history"]})
     content = {
-        "network": result.params.network,
+        "network": jax.device_get(result.params.network),
         "scaler": result.params.scaler._asdict(),
         "calibration": result.params.calibration._asdict(),
     }
-    with io.atomic(folder / _PARAMS) as temporary:
-        temporary.write_bytes(flax.serialization.msgpack_serialize(jax.device_get(content)))
+    arrays = traverse_util.flatten_dict(content, sep="/")
+    archives.save_archive(folder / _NETWORK, arrays, settings)
 
 
 def load(folder: str | os.PathLike) -> TrainResult:
     """Read what `save` wrote.
 
     Raises:
-      ValueError: a file is missing, truncated, or not of this kind.
+      ValueError: there is none, it is damaged, or of another version.
     """
-    folder = Path(folder)
-    settings, past = io.read_json(folder / _CONFIG), io.read_json(folder / _HISTORY)
+    path = Path(folder) / _NETWORK
+    arrays, settings = archives.load_archive(path)
+    content = traverse_util.unflatten_dict(arrays, sep="/")
     try:
-        content = flax.serialization.msgpack_restore((folder / _PARAMS).read_bytes())
+        network, scaler, calibrated = (content[name] for name in _PARTS)
         params = Params(
-            content["network"],
-            splits.Scaler(**content["scaler"]),
-            calibration.Calibration(**content.get("calibration", {})),
+            network,
+            splits.Scaler(**scaler),
+            calibration.Calibration(**{k: _number(v) for k, v in calibrated.items()}),
         )
-    except OSError as error:
-        raise ValueError(f"cannot read {folder / _PARAMS}: {error.strerror}") from error
-    except Exception as error:  # msgpack raises a dozen unrelated types on damaged bytes
-        raise ValueError(
-            f"{folder / _PARAMS} is not a complete model ({error}); delete it and train again"
-        ) from error
-    try:
-        shape = {**settings.pop("model")}
+        flat = {**settings["config"]}
+        shape = flat.pop("model")
         model = gat.Config(**{**shape, "dense": tuple(shape["dense"])})
-        config = TrainConfig(model=model, **settings)
-        history, chosen = tuple(past["epochs"]), (past["best_epoch"], past["selected_by"])
+        config = TrainConfig(model=model, **flat)
+        chosen = settings["best_epoch"], settings["selected_by"]
+        return TrainResult(params, config, tuple(settings["history"]), *chosen)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{folder} holds no training of this version ({error}); train again"
+            f"{path} holds no training of this version ({error}); train again"
         ) from error
-    return TrainResult(params, config, history, *chosen)
+
+
+def _number(value: np.ndarray) -> float:
+    return float(value)

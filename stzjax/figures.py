@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from stzjax import io, loading, metrics
+from stzjax import archives, loading, metrics
 
 BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 INK, GREY, FAINT = "#1f2933", "#7b8794", "#e4e7eb"
@@ -46,7 +46,7 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     ending = Path(path).suffix
     if ending not in _METADATA:
         raise ValueError(f"cannot write a figure to {path}: end it in {' or '.join(_METADATA)}")
-    with io.atomic(path) as temporary:
+    with archives.atomic(path) as temporary:
         figure.savefig(temporary, format=ending[1:], dpi=_DPI, metadata=_METADATA[ending])
 
 

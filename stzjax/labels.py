@@ -71,3 +71,37 @@ def field(history_step: np.ndarray, history_d2min: np.ndarray, step: int) -> np.
             "record_threshold"
         )
     return np.asarray(history_d2min)[row[0]]
+
+
+def spans(atoms: np.ndarray, pairs: np.ndarray, fractional: np.ndarray) -> bool:
+    """Whether marked atoms hang together around the periodic cell.
+
+    Args:
+      atoms: (N,) bool, the marked atoms.
+      pairs: (P, 2) bonded atoms.
+      fractional: (N, 3) positions in units of the cell vectors.
+    """
+    inside = pairs[atoms[pairs].all(axis=1)]
+    gap = fractional[inside[:, 1]] - fractional[inside[:, 0]]
+    # Where each atom lies if its cluster is followed from bond to bond, in whole cells.
+    hops = -np.round(gap).astype(int)
+    bonds: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for (a, b), hop in zip(inside.tolist(), hops, strict=True):
+        bonds.setdefault(a, []).append((b, hop))
+        bonds.setdefault(b, []).append((a, -hop))
+    image: dict[int, np.ndarray] = {}
+    for first in bonds:
+        if first in image:
+            continue
+        image[first] = np.zeros(3, int)
+        waiting = [first]
+        while waiting:
+            atom = waiting.pop()
+            for other, hop in bonds[atom]:
+                place = image[atom] + hop
+                if other not in image:
+                    image[other] = place
+                    waiting.append(other)
+                elif np.any(image[other] != place):
+                    return True
+    return False

@@ -31,6 +31,9 @@ from stzjax.structure import Structure
 RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
 """What a lane is up to. NOTED: a step is closed that the host must see before the next."""
 
+TOO_THIN, CLUMPED = 8, 9
+"""Set by the host on a lane that overflowed: no list can be made, or none is long enough."""
+
 MINIMIZERS = ("lbfgs", "anderson", "fire")
 
 
@@ -322,23 +325,25 @@ def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
 
 
 @functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
-def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane:
-    """Advance all running lanes until the host is needed by one of them.
+def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: Array) -> Lane:
+    """Advance all running lanes until the host is needed by one of them, or for so many turns.
 
-    Pure. A lane whose neighbour list overflows stands still before the force evaluation.
+    Pure. A lane whose neighbour list overflows stands still before the force evaluation. Where a
+    flight is cut makes no difference to its lanes.
 
     Args:
       lanes: B lanes; the arrays of `Lane` with a leading axis.
       potential: for the forces, prepared by `potentials.compact` or not.
       protocol: settings.
       width: lanes whose step is closed, or list rebuilt, at a time.
+      turns: force evaluations of each lane, at most; not static.
     """
     anchor = potential.anchor
 
-    def going(lanes: Lane) -> Array:
-        return jnp.all((lanes.code == RUNNING) | (lanes.code == IDLE)) & jnp.any(
-            lanes.code == RUNNING
-        )
+    def going(carry: tuple[Lane, Array]) -> Array:
+        code = carry[0].code
+        smooth = jnp.all((code == RUNNING) | (code == IDLE))
+        return smooth & jnp.any(code == RUNNING) & (carry[1] > 0)
 
     def evaluate(structure: Structure, neighbors: Neighbors) -> Array:
         return energetics.forces(structure, potential, neighbors)
@@ -347,7 +352,8 @@ def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane
         closed = batches.mapped(lambda lane: _close(lane, potential, protocol))(some)
         return {name: getattr(closed, name) for name in _CLOSING}
 
-    def turn(lanes: Lane) -> Lane:
+    def turn(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
+        lanes, left = carry
         forces = batches.mapped(evaluate)(lanes.structure, lanes.neighbors)
         # The lists do not change here, and are large: they stay outside.
         light = lanes.replace(neighbors=None)
@@ -356,6 +362,7 @@ def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int = 1) -> Lane
         )
         lanes = moved.replace(neighbors=lanes.neighbors)
         lanes = batches.serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
-        return _search(lanes, potential, width)
+        return _search(lanes, potential, width), left - 1
 
-    return jax.lax.while_loop(going, turn, _search(lanes, potential, width))
+    start = _search(lanes, potential, width), jnp.asarray(turns, jnp.int32)
+    return jax.lax.while_loop(going, turn, start)[0]

@@ -30,6 +30,9 @@ _SHARES = (0.7, 1.0)
 _RANKED_FROM = 2000
 """Fewer atoms share one table: there the passes over short tables cost more than empty places."""
 
+_ROOM = 0.02
+"""What a cell may shrink before a skin that was shortened for it must be shortened again [Å]."""
+
 _LONGER, _LOOSEST = 1.05, 4.0
 """By how much the spare places grow at a time, and at most."""
 
@@ -99,6 +102,14 @@ class Zone(flax.struct.PyTreeNode):
         return jnp.take(jnp.concatenate(parts, axis=-1), self.place, axis=-1, mode="clip")
 
 
+class TooThin(ValueError):
+    """The cell is smaller than twice the cut-off."""
+
+
+class Clumped(ValueError):
+    """No list is long enough."""
+
+
 class Neighbors(flax.struct.PyTreeNode):
     """A neighbour list and the configuration it was made for.
 
@@ -135,15 +146,19 @@ def allocate(
       inner: shorter cut-off whose pairs come first [Å]; such as that of the potential's densities.
 
     Raises:
-      ValueError: the cell is smaller than twice the cut-off.
+      TooThin: the cell is smaller than twice the cut-off.
     """
     heights = structures.heights(structure.cell)
-    if heights.min() < 2.0 * cutoff:
-        raise ValueError(
+    if not heights.min() >= 2.0 * cutoff:
+        raise TooThin(
             f"the cell is {heights.min():.2f} Å across at its thinnest, less than twice the "
             f"cut-off {cutoff:.2f} Å; use more atoms or replicate the structure"
         )
-    skin = min(skin, math.floor(1e3 * (float(heights.min()) / 2.0 - cutoff)) / 1e3)
+    spare = float(heights.min()) / 2.0 - cutoff
+    # Coarse steps, so that a shrinking cell does not recompile its loop for every thousandth, and
+    # room for the next step of its dynamics.
+    coarse, fine = math.floor(10.0 * (spare - _ROOM)) / 10.0, math.floor(1e3 * spare) / 1e3
+    skin = min(skin, coarse if coarse > 0.0 else fine)
     inner = cutoff if inner is None else min(inner, cutoff)
     grid = cells.divide(structure, cutoff + skin, heights, slack)
     near, far = _places(structure, grid, inner + skin, cutoff + skin, slack)
@@ -189,16 +204,20 @@ def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
       slack: factor of spare places.
 
     Raises:
-      ValueError: there is none, or the cell is too small.
+      Clumped: there is none.
+      TooThin: the cell is too small.
     """
     while slack <= _LOOSEST:
         new = allocate(structure, spec.cutoff, spec.skin, slack, spec.inner).spec
         larger = _larger(spec, new)
-        # Another grid alone is no progress: it may have less room.
+        # Another grid alone is no progress, for it may have less room, unless it is the old grid
+        # that the cell has become too thin for.
         if larger._replace(grid=spec.grid) != spec:
             return larger
+        if larger != spec and bool(_too_thin(structure.cell, spec)):
+            return larger
         slack *= _LONGER
-    raise ValueError("the neighbour lists overflow at any length: the atoms clump")
+    raise Clumped("the neighbour lists overflow at any length: the atoms clump")
 
 
 def fitted(
@@ -212,7 +231,8 @@ def fitted(
       needed: numbers of the structures whose lists must not overflow; all by default.
 
     Raises:
-      ValueError: no list is long enough, or a cell is too small.
+      Clumped: no list is long enough.
+      TooThin: a cell is too small.
     """
     needed = range(len(configurations)) if needed is None else needed
     while True:

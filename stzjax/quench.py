@@ -1,7 +1,7 @@
 """Melt and quench: a liquid at high temperature, snapshots of it, and glasses cooled from them."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,9 +11,10 @@ from jax import Array
 
 from stzjax import relax, units
 from stzjax import structure as structures
+from stzjax.archives import Clock, Saved
 from stzjax.npt import Ensemble
 from stzjax.potentials.eam import EAM
-from stzjax.specimens import Saved, Schedule, Specimens, Trace
+from stzjax.specimens import Schedule, Specimens, Trace
 from stzjax.structure import Structure
 
 
@@ -149,11 +150,30 @@ def random_liquid(
     return relax.relax(start, potential, relax.RelaxConfig(0.5, max_iterations=300)).structure
 
 
+class Melting(NamedTuple):
+    """A melt on its way.
+
+    Attributes:
+      saved: the liquid as it is.
+      taken: the snapshots so far that are wanted, by number.
+      trace: a row of every snapshot so far.
+    """
+
+    saved: Saved
+    taken: Mapping[int, Structure]
+    trace: Sequence[tuple[float, ...]]
+
+
 def melt(
     key: Array,
     potential: EAM,
     config: QuenchConfig,
     on_steps: Callable[[int], None] | None = None,
+    *,
+    wanted: Sequence[int] | None = None,
+    begun: Melting | None = None,
+    save: Callable[[Melting], None] | None = None,
+    save_every: float = 120.0,
 ) -> tuple[list[Structure], Trace]:
     """Snapshots of one equilibrated liquid, evenly spaced in time.
 
@@ -162,34 +182,47 @@ def melt(
       potential: an embedded-atom potential.
       config: settings.
       on_steps: called with the steps just done, for progress.
+      wanted: numbers of the snapshots to keep, see `drawn`; all by default.
+      begun: where to go on; the result has the same bits as if the melt had never stopped.
+      save: called now and then with the melt on its way.
+      save_every: time between saves [s].
 
     Returns:
-      `config.num_snapshots` structures, and the trace with one entry per snapshot.
+      The snapshots that are wanted, of `config.num_snapshots`, and the trace with one entry for
+      each of them all.
+
+    Raises:
+      ValueError: wrong settings, a cell that is too small, or a melt that blew up.
     """
     config.validate()
+    chosen = set(range(config.num_snapshots) if wanted is None else map(int, wanted))
     start_key, velocity_key = jax.random.split(key)
     liquid = random_liquid(start_key, potential, config)
     flight = Specimens(potential, config.schedule(0.0), on_steps)
-    flight.begin([velocity_key], [liquid])
+    flight.begin([velocity_key], [liquid], [begun.saved if begun else None])
     equilibrated = config.steps(config.equilibration_time) if config.equilibration_time else 0
-    snapshots, rows = [], []
-    for count in range(config.num_snapshots):
+    taken, rows = (dict(begun.taken), list(begun.trace)) if begun else ({}, [])
+    clock = Clock(save_every if save else math.inf)
+
+    def pause() -> None:
+        if save is not None and clock.struck():
+            save(Melting(flight.saved(0, []), taken, rows))
+
+    for count in range(len(rows), config.num_snapshots):
         target = equilibrated + (count + 1) * config.steps(config.snapshot_interval)
-        flight.advance(np.array([target]))
+        flight.advance(np.array([target]), pause)
         if flight.lost:
-            raise ValueError(
-                "the melt blew up (forces are not finite); use a shorter timestep or precision "
-                "float64"
-            )
-        snapshots.append(flight.structure(0))
+            raise ValueError(f"the melt blew up ({flight.lost[0].reason}); {_ADVICE}")
+        if count in chosen:
+            taken[count] = flight.structure(0)
         rows.append(flight.observe(0))
-    return snapshots, Trace(*np.array(rows).T)
+    return [taken[count] for count in sorted(chosen)], Trace(*np.array(rows).T)
 
 
-def draw(key: Array, snapshots: Sequence[Structure], number: int) -> list[Structure]:
-    """A number of different snapshots at random, in the order of time."""
-    chosen = jax.random.choice(key, len(snapshots), (number,), replace=False)
-    return [snapshots[i] for i in sorted(np.asarray(chosen).tolist())]
+def drawn(key: Array, num_snapshots: int, number: int) -> list[int]:
+    """Numbers of different snapshots at random, in the order of time."""
+    chosen = jax.random.choice(key, num_snapshots, (number,), replace=False)
+    return sorted(np.asarray(chosen).tolist())
 
 
 def quench(
@@ -212,11 +245,37 @@ def quench(
 
     Returns:
       The configuration at the final temperature (not relaxed) and the trace.
+
+    Raises:
+      ValueError: the dynamics blew up.
     """
-    (_, glass, trace), *_ = quench_many(
-        [key], [structure], potential, config, on_steps, num_records
-    )
-    return glass, trace
+    (found,) = quench_many([key], [structure], potential, config, on_steps, num_records)
+    if found.outcome != COOLED:
+        last = found.trace.temperature[-1] if len(found.trace.temperature) else math.nan
+        raise ValueError(f"the quench blew up below {last:.0f} K ({found.outcome}); {_ADVICE}")
+    return found.structure, found.trace
+
+
+COOLED = "cooled"
+"""Outcome of a quench that reached the final temperature; the others are those of `specimens`."""
+
+_ADVICE = "use a shorter timestep or precision float64"
+
+
+class Quenched(NamedTuple):
+    """A quench that has ended.
+
+    Attributes:
+      place: number of the specimen among those given.
+      structure: configuration at the end (not relaxed); the liquid as given unless it COOLED.
+      trace: thermodynamic record.
+      outcome: COOLED, or why it could not go on.
+    """
+
+    place: int
+    structure: Structure
+    trace: Trace
+    outcome: str
 
 
 def quench_many(
@@ -229,11 +288,12 @@ def quench_many(
     saved: Sequence[Saved | None] | None = None,
     save: Callable[[int, Saved], None] | None = None,
     save_every: float = 120.0,
-) -> Iterator[tuple[int, Structure, Trace]]:
+) -> Iterator[Quenched]:
     """Cool many liquids in one compiled loop, each with its own cell and thermostat.
 
     A quench resumed from what `save` was given ends with the same bits as one that was never
-    interrupted, if it shares its loop with as many others on the same machine.
+    interrupted, if it shares its loop with as many others on the same machine. One that blows up
+    does not stop the others.
 
     Args:
       keys: random keys of the initial momenta, B of them.
@@ -247,11 +307,10 @@ def quench_many(
       save_every: time between saves [s].
 
     Yields:
-      The number of a specimen, its configuration at the final temperature (not relaxed), its trace.
+      The quenches that reached the final temperature, then the others.
 
     Raises:
-      ValueError: a saved state is not one of this specimen; or, when the others are done, the
-        dynamics of some blew up.
+      ValueError: a saved state is not one of this specimen.
     """
     total = config.quench_steps
     slope = (config.final_temperature - config.melt_temperature) / total
@@ -260,14 +319,12 @@ def quench_many(
     flight.begin(keys, structures, saved)
     edges = np.linspace(0, total, num_records + 1).round().astype(int)[1:]
     rows = [[] if s is None else np.asarray(s.arrays["trace"]).tolist() for s in saved]
-    written = time.monotonic()
+    clock = Clock(save_every if save else math.inf)
 
     def pause() -> None:
-        nonlocal written
-        if save is not None and time.monotonic() - written >= save_every:
+        if save is not None and clock.struck():
             for place in flight.going:
                 save(place, flight.saved(place, rows[place]))
-            written = time.monotonic()
 
     while len(flight.going) and np.any(flight.steps[flight.going] < total):
         following = edges[np.minimum(np.searchsorted(edges, flight.steps, "right"), len(edges) - 1)]
@@ -276,11 +333,8 @@ def quench_many(
         for place in flight.going:
             if behind[place]:
                 rows[place].append(flight.observe(place))
-    for place in flight.going:
-        yield place, flight.structure(place), Trace(*np.array(rows[place]).T)
-    if flight.lost:
-        raise ValueError(
-            "the dynamics blew up (forces are not finite): "
-            + ", ".join(f"specimen {place} at {kelvin:.0f} K" for place, kelvin in flight.lost)
-            + "; use a shorter timestep or precision float64"
-        )
+    ended = [(place, COOLED) for place in flight.going]
+    for place, outcome in ended + [(one.place, one.reason) for one in flight.lost]:
+        trace = Trace(*np.array(rows[place]).reshape(-1, len(Trace._fields)).T)
+        cold = flight.structure(place) if outcome == COOLED else structures[place]
+        yield Quenched(place, cold, trace, outcome)

@@ -5,7 +5,7 @@ specimen's temperature, energy and density, saves and restores.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax import batches, energetics, npt
+from stzjax import batches, energetics, npt, suspend
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.cells import Grid
+from stzjax.archives import Saved
 from stzjax.neighbors import Spec
 from stzjax.npt import Ensemble
 from stzjax.potentials.compact import compact
@@ -58,28 +58,41 @@ class Trace(NamedTuple):
     density: np.ndarray
 
 
-class Saved(NamedTuple):
-    """A specimen in the middle of its quench.
+def steps_of(saved: Saved) -> int:
+    """Steps that a saved specimen had taken."""
+    return int(saved.arrays["state.steps"])
+
+
+NOT_FINITE, TOO_THIN, CLUMPED = "not finite", "cell below twice the cut-off", "neighbour overflow"
+"""Why a specimen cannot go on: NaN; a collapsed cell; atoms so close that no list holds them."""
+
+
+class Lost(NamedTuple):
+    """A specimen that cannot go on.
 
     Attributes:
-      arrays: name to array, for `io.save_archive`.
-      settings: plain values that go with them.
+      place: its number in the batch.
+      temperature: of the thermostat [K].
+      reason: NOT_FINITE, TOO_THIN or CLUMPED.
     """
 
-    arrays: Mapping[str, np.ndarray]
-    settings: Mapping[str, Any]
-
-    @property
-    def steps(self) -> int:
-        """Steps taken so far."""
-        return int(self.arrays["state.steps"])
+    place: int
+    temperature: float
+    reason: str
 
 
 _FIRST_CHUNK, _PATIENCE = 256, 10.0
 """Steps of the first call of the compiled loop; calls get longer until they take so long [s]."""
 
+_LIST = "neighbors"
+"""The neighbour list among the fields of a state."""
+
 _SLACK = 1.08
 """Spare places of the neighbour lists, at first."""
+
+
+_LEAST_SKIN = 0.13
+"""A cell that leaves less skin than this has collapsed; the lists would be made in every step."""
 
 
 class Specimens:
@@ -89,7 +102,7 @@ class Specimens:
       potential: of the dynamics; prepared for them once `begin` knows the elements.
       schedule: how they are driven.
       states: B specimens, the leading axis of every array.
-      lost: number and temperature [K] of the specimens whose forces are not finite any more.
+      lost: the specimens that cannot go on.
     """
 
     def __init__(
@@ -99,7 +112,7 @@ class Specimens:
         self.potential, self.schedule, self.on_steps = potential, schedule, on_steps
         self.chunk = _FIRST_CHUNK
         self.states: Any = None
-        self.lost: list[tuple[int, float]] = []
+        self.lost: list[Lost] = []
 
     def begin(
         self,
@@ -111,13 +124,13 @@ class Specimens:
         schedule = self.schedule
         self.potential = compact(self.potential, liquids[0].elements, schedule.precision)
         saved = saved or [None] * len(liquids)
-        specs = [_spec(one.settings["list"]) for one in saved if one is not None]
+        specs = [suspend.spec(one, _LIST) for one in saved if one is not None]
         longest = max(specs, key=lambda spec: spec.capacity) if specs else None
         spec = longest or self._shape(liquids[0])
         listed = [structures.cast(structure, schedule.precision) for structure in liquids]
         for place, old in enumerate(saved):
             if old is not None:
-                listed[place] = _listed(listed[place], old)
+                listed[place] = suspend.listed(listed[place], old, _LIST)
         found = lists.fitted(spec, listed)
         temperature = jnp.asarray(schedule.start)
         states = []
@@ -125,7 +138,7 @@ class Specimens:
             inside = structures.cast(structure, schedule.precision)
             args = key, inside, self.potential, neighbors, temperature, schedule.ensemble
             state = npt.init(*args)
-            states.append(state if old is None else _restored(state, old))
+            states.append(state if old is None else suspend.resume(state, old, [_LIST]))
         self.states = batches.stack(states)
 
     @property
@@ -135,8 +148,8 @@ class Specimens:
 
     @property
     def going(self) -> list[int]:
-        """Numbers of the specimens whose forces are finite."""
-        lost = {place for place, _ in self.lost}
+        """Numbers of the specimens that go on."""
+        lost = {one.place for one in self.lost}
         return [place for place in range(len(self.steps)) if place not in lost]
 
     def advance(self, targets: np.ndarray, pause: Callable[[], None] | None = None) -> None:
@@ -165,7 +178,7 @@ class Specimens:
             finite = np.isfinite(self.states.virial)
             for place in self.going:
                 if not finite[place]:
-                    self.lost.append((place, self.temperature(place)))
+                    self._lose(place, NOT_FINITE)
             if np.any(self.states.neighbors.overflow):
                 self._widen()
             if self.on_steps is not None:
@@ -194,13 +207,9 @@ class Specimens:
 
     def saved(self, place: int, rows: list) -> Saved:
         """State and trace of a specimen."""
-        state = self._one(place)
-        arrays = {f"state{name}": np.asarray(leaf) for name, leaf in _named(state)}
-        arrays["list_fractional"] = np.asarray(state.neighbors.fractional)
-        arrays["list_cell"] = np.asarray(state.neighbors.cell)
-        arrays["trace"] = np.array(rows).reshape(-1, len(Trace._fields))
-        spec = state.neighbors.spec
-        return Saved(arrays, {"list": {**spec._asdict(), "grid": spec.grid._asdict()}})
+        kept = suspend.suspend(self._one(place), [_LIST])
+        trace = np.array(rows).reshape(-1, len(Trace._fields))
+        return kept._replace(arrays={**kept.arrays, "trace": trace})
 
     def _one(self, place: int) -> npt.State:
         return jax.tree.map(lambda x: x[place], self.states)
@@ -211,49 +220,25 @@ class Specimens:
         args = self.potential.cutoff, self.schedule.skin, _SLACK, inner
         return lists.allocate(structures.cast(structure, "float64"), *args).spec
 
+    def _lose(self, place: int, reason: str) -> None:
+        self.lost.append(Lost(place, self.temperature(place), reason))
+
     def _widen(self) -> None:
-        """Longer lists for all specimens, until none overflows."""
+        """Longer lists for all specimens, until none overflows; who fits in none is lost."""
         now = [self._one(place).structure for place in range(len(self.steps))]
-        short = np.flatnonzero(np.asarray(self.states.neighbors.overflow))
-        worst = next((place for place in short.tolist() if place in self.going), 0)
-        spec = lists.longer(self.states.neighbors.spec, now[worst])
+        spec = self.states.neighbors.spec
+        for place in np.flatnonzero(np.asarray(self.states.neighbors.overflow)).tolist():
+            if place not in self.going:
+                continue
+            if structures.heights(now[place].cell).min() < 2.0 * (spec.cutoff + _LEAST_SKIN):
+                self._lose(place, TOO_THIN)
+                continue
+            try:
+                spec = lists.longer(spec, now[place])
+                lists.fitted(spec, [now[place]])
+            except lists.Clumped:
+                self._lose(place, CLUMPED)
         found = lists.fitted(spec, now, self.going)
-        self.states = self.states.replace(neighbors=batches.stack(found))
-
-
-def _named(state: npt.State) -> list[tuple[str, Any]]:
-    """The leaves of a state and their names, those of its neighbour list left out."""
-    leaves = jax.tree_util.tree_leaves_with_path(state.replace(neighbors=None))
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-
-
-def _restored(state: npt.State, saved: Saved) -> npt.State:
-    """A state with the leaves that were saved."""
-    bare = state.replace(neighbors=None)
-    leaves = []
-    for name, leaf in _named(state):
-        kept = saved.arrays.get(f"state{name}")
-        if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
-            raise ValueError(
-                f"the saved quench does not fit this specimen (state{name}); delete the file and "
-                "quench again"
-            )
-        leaves.append(jnp.asarray(kept))
-    bare = jax.tree.unflatten(jax.tree.structure(bare), leaves)
-    return bare.replace(neighbors=state.neighbors)
-
-
-def _listed(structure: Structure, saved: Saved) -> Structure:
-    """The configuration of which the list of a saved specimen was made."""
-    return structure.replace(
-        fractional=jnp.asarray(saved.arrays["list_fractional"]),
-        cell=jnp.asarray(saved.arrays["list_cell"]),
-    )
-
-
-def _spec(stored: Mapping[str, Any]) -> Spec:
-
-    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-    return Spec(**{**plain(stored), "grid": Grid(**plain(stored["grid"]))})
+        # The lists of the lost are short for good; nothing may wait for them.
+        still = [one.replace(overflow=jnp.zeros((), bool)) for one in found]
+        self.states = self.states.replace(neighbors=batches.stack(still))

@@ -6,7 +6,7 @@ shape can be trained side by side, in one compiled step (`train_many`).
 """
 
 import dataclasses
-import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import optax
-from jax import Array
 
-from stzjax import calibration, losses, sampling, splits
+from stzjax import calibration, losses, optimisation, sampling, splits
 from stzjax import graphs as graphs_
+from stzjax.archives import Clock, Saved
 from stzjax.calibration import Calibration
 from stzjax.models import gat
 
@@ -27,6 +27,8 @@ SELECT_BY = ("loss", "ap", "mcc", "f1", "auc")
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Labels (n,) and confidences (n,) to a number; higher is better."""
+
+_RECORD = ("epoch", "train_loss", "validation_loss", "score")
 
 Record = dict[str, float]
 """One epoch: "epoch", "train_loss", "validation_loss", and the "score" that ranks it."""
@@ -152,19 +154,6 @@ class Task(NamedTuple):
     seed: int = 0
 
 
-class _State(NamedTuple):
-    network: Any
-    optimiser: Any
-
-
-class _Step(NamedTuple):
-    """What one step of one lane takes: a padded graph, its key, and whether it counts."""
-
-    graph: jraph.GraphsTuple
-    key: Array
-    counts: np.bool_
-
-
 def train(
     train_graphs: Sequence[jraph.GraphsTuple],
     validation_graphs: Sequence[jraph.GraphsTuple],
@@ -172,6 +161,9 @@ def train(
     *,
     score: Score | None = None,
     on_epoch: Callable[[int, Record], None] | None = None,
+    saved: Saved | None = None,
+    save: Callable[[Saved], None] | None = None,
+    save_every: float = 60.0,
 ) -> TrainResult:
     """Train on some graphs and keep the epoch that does best on others.
 
@@ -181,13 +173,17 @@ def train(
       config: see `TrainConfig`.
       score: what `config.select_by` names, on all validation atoms pooled; None for "loss".
       on_epoch: called after each epoch with its number, from 1, and its record.
+      saved: where to go on; the result has the same bits as if nothing had happened.
+      save: called after an epoch now and then with all that it takes to go on.
+      save_every: time between saves [s].
 
     Raises:
       ValueError: graphs that cannot be learned from, a missing score, or a loss that diverged.
     """
     task = Task(train_graphs, validation_graphs, config.seed)
     told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
-    return train_many([task], config, score=score, on_epoch=told)[0]
+    pausing: Any = {"saved": saved, "save": save, "save_every": save_every}
+    return train_many([task], config, score=score, on_epoch=told, **pausing)[0]
 
 
 def train_many(
@@ -196,6 +192,9 @@ def train_many(
     *,
     score: Score | None = None,
     on_epoch: Callable[[int, int, Record], None] | None = None,
+    saved: Saved | None = None,
+    save: Callable[[Saved], None] | None = None,
+    save_every: float = 60.0,
 ) -> list[TrainResult]:
     """Train networks of one shape side by side: folds, seeds, or both.
 
@@ -207,9 +206,12 @@ def train_many(
       config: of all.
       score: as for `train`.
       on_epoch: called with the place of the task, its epoch, and the record.
+      saved: as for `train`, of the same tasks.
+      save: as for `train`.
+      save_every: time between saves [s].
 
     Raises:
-      ValueError: as for `train`.
+      ValueError: as for `train`; or what was saved is of another training.
     """
     for task in tasks:
         _check(task.train, task.validation, config, score)
@@ -218,20 +220,26 @@ def train_many(
         [graph for lane in lanes for graph in (*lane.learned, *lane.judged)],
         config.graphs_per_batch,
     )
-    state = _stack([lane.start(bucket) for lane in lanes])
-    terms = _stack([lane.terms for lane in lanes])
-    for epoch in range(1, config.epochs + 1):
+    state = optimisation.stack([lane.start(bucket) for lane in lanes])
+    terms = optimisation.stack([lane.terms for lane in lanes])
+    if saved is not None:
+        state = _resume(state, lanes, saved)
+    first = 1 + len(max((lane.history for lane in lanes), key=len))
+    clock = Clock(save_every if save else math.inf)
+    for epoch in range(first, config.epochs + 1):
+        if all(lane.done for lane in lanes):
+            break
         state, losses_ = _epoch(state, lanes, bucket, config, terms, epoch)
         logits = _validate(state.network, lanes, bucket, config)
         for place, lane in enumerate(lanes):
             if lane.done:
                 continue
-            network = _pick(state.network, place, len(lanes))
+            network = optimisation.pick(state.network, place, len(lanes))
             record = lane.judge(epoch, losses_[place], logits[place], network)
             if on_epoch is not None:
                 on_epoch(place, epoch, record)
-        if all(lane.done for lane in lanes):
-            break
+        if save is not None and clock.struck():
+            save(_suspend(state, lanes))
     return [lane.result() for lane in lanes]
 
 
@@ -254,7 +262,7 @@ def predict(
     bucket = graphs_.bucket_shape(scaled, config.graphs_per_batch)
     found: list[np.ndarray] = []
     for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
-        logits = np.asarray(_forward(params.network, graph, model=config.model))
+        logits = np.asarray(optimisation.forward(params.network, graph, model=config.model))
         found += _parted(logits, scaled, number, config.graphs_per_batch)
     return [np.asarray(calibration.confidence(one, params.calibration)) for one in found]
 
@@ -279,12 +287,12 @@ class _Lane:
         self.history: list[Record] = []
         self.done = False
 
-    def start(self, bucket: graphs_.Bucket) -> _State:
+    def start(self, bucket: graphs_.Bucket) -> optimisation.State:
         graph = graphs_.pad(self.learned[0], *bucket)
-        network = _network(self.init_key, graph, model=self.config.model)
-        return _State(network, optax.adam(self.config.learning_rate).init(network))
+        network = optimisation.start(self.init_key, graph, model=self.config.model)
+        return optimisation.State(network, optax.adam(self.config.learning_rate).init(network))
 
-    def steps(self, bucket: graphs_.Bucket, epoch: int) -> Iterator[_Step]:
+    def steps(self, bucket: graphs_.Bucket, epoch: int) -> Iterator[optimisation.Step]:
         """The steps of an epoch, and after them as many that do not count as anyone asks for."""
         key = jax.random.fold_in(self.key, epoch)
         order_key, step_key = jax.random.split(key)
@@ -292,9 +300,9 @@ class _Lane:
         shown = [self.learned[place] for place in order]
         number = 0
         for number, graph in enumerate(_batches(shown, bucket, self.config.graphs_per_batch)):
-            yield _Step(graph, jax.random.fold_in(step_key, number), np.bool_(True))
+            yield optimisation.Step(graph, jax.random.fold_in(step_key, number), np.bool_(True))
         while True:
-            yield _Step(graph, step_key, np.bool_(False))
+            yield optimisation.Step(graph, step_key, np.bool_(False))
 
     @property
     def num_steps(self) -> int:
@@ -303,7 +311,7 @@ class _Lane:
     def judge(self, epoch: int, loss: float, logits: np.ndarray, network: Any) -> Record:
         """Record an epoch, and keep its network if it is the best so far."""
         everywhere = np.ones(len(self.truth), bool)
-        validation = float(_loss(logits, self.truth, everywhere, *self.terms))
+        validation = float(optimisation.loss(logits, self.truth, everywhere, *self.terms))
         if not (np.isfinite(loss) and np.isfinite(validation)):
             raise ValueError(
                 f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
@@ -332,6 +340,49 @@ class _Lane:
         return TrainResult(params, self.config, tuple(self.history), epoch, self.selected_by)
 
 
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _suspend(state: optimisation.State, lanes: Sequence[_Lane]) -> Saved:
+    """All that it takes to go on after this epoch."""
+    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in _leaves(state)}
+    for place, lane in enumerate(lanes):
+        epoch, value, network, logits = lane.best
+        history = [[record[name] for name in _RECORD] for record in lane.history]
+        arrays[f"{place}.history"] = np.array(history, float).reshape(-1, len(_RECORD))
+        arrays[f"{place}.best"] = np.array([epoch, value, lane.done], float)
+        if epoch:
+            arrays[f"{place}.logits"] = logits
+            arrays |= {f"{place}.network{n}": np.asarray(leaf) for n, leaf in _leaves(network)}
+    return Saved(arrays, {})
+
+
+def _resume(state: optimisation.State, lanes: Sequence[_Lane], saved: Saved) -> optimisation.State:
+    """The state that was saved; the lanes get back what their epochs had brought."""
+
+    def fill(tree: Any, prefix: str) -> Any:
+        leaves = []
+        for name, leaf in _leaves(tree):
+            kept = saved.arrays.get(f"{prefix}{name}")
+            if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
+                raise ValueError(f"what was saved does not fit this training ({prefix}{name})")
+            leaves.append(jnp.asarray(kept))
+        return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+    for place, lane in enumerate(lanes):
+        epoch, value, done = saved.arrays[f"{place}.best"].tolist()
+        rows = saved.arrays[f"{place}.history"].tolist()
+        lane.history = [dict(zip(_RECORD, (int(row[0]), *row[1:]), strict=True)) for row in rows]
+        lane.done = bool(done)
+        if epoch:
+            like = optimisation.pick(state.network, place, len(lanes))
+            network = fill(like, f"{place}.network")
+            lane.best = (int(epoch), value, network, saved.arrays[f"{place}.logits"])
+    return fill(state, "state")
+
+
 def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | None) -> None:
     for name, given in (("training", train_graphs), ("validation", validation_graphs)):
         if not given:
@@ -357,64 +408,6 @@ def _scale(graph: jraph.GraphsTuple, scaler: splits.Scaler) -> jraph.GraphsTuple
     return graph._replace(nodes=graph.nodes._replace(features=features))
 
 
-def _stack(lanes: Sequence[Any]) -> Any:
-    """Trees of several lanes as one with a leading axis; that of a single lane as it is."""
-    if len(lanes) == 1:
-        return lanes[0]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
-
-
-def _pick(tree: Any, place: int, num_lanes: int) -> Any:
-    return tree if num_lanes == 1 else jax.tree.map(lambda leaf: leaf[place], tree)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _network(key, graph, *, model: gat.Config):
-    variables: Any = gat.GAT(model).init(key, graph)
-    return variables["params"]
-
-
-def _advance(state: _State, step: _Step, terms: losses.Terms, rate, ratio, model: gat.Config):
-    """State after a step of a lane, and its loss; a step that does not count changes nothing."""
-    nodes = step.graph.nodes
-    counting = sampling.kept(jax.random.fold_in(step.key, 1), nodes.label, nodes.mask, ratio)
-    num_graphs, num_nodes = len(step.graph.n_node), len(nodes.label)
-    graph = jnp.repeat(jnp.arange(num_graphs), step.graph.n_node, total_repeat_length=num_nodes)
-
-    def loss_of(network):
-        logits: Any = gat.GAT(model).apply(
-            {"params": network}, step.graph, train=model.dropout > 0, rngs={"dropout": step.key}
-        )
-        return losses.weighted_cross_entropy(
-            logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs
-        )
-
-    loss, gradient = jax.value_and_grad(loss_of)(state.network)
-    update, optimiser = optax.adam(rate).update(gradient, state.optimiser)
-    moved = _State(optax.apply_updates(state.network, update), optimiser)
-    kept = jax.tree.map(lambda new, old: jnp.where(step.counts, new, old), moved, state)
-    return kept, loss
-
-
-@functools.partial(jax.jit, static_argnames=("model", "many"))
-def _step(state, step, terms, rate, ratio, *, model: gat.Config, many: bool):
-    advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model)
-    return (jax.vmap(advance) if many else advance)(state, step, terms)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _forward(network, graph, *, model: gat.Config):
-    return gat.GAT(model).apply({"params": network}, graph)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _forward_many(network, graph, *, model: gat.Config):
-    return jax.vmap(lambda n, g: gat.GAT(model).apply({"params": n}, g))(network, graph)
-
-
-_loss = jax.jit(losses.weighted_cross_entropy)
-
-
 def _batches(ordered, bucket: graphs_.Bucket, size: int) -> Iterator[jraph.GraphsTuple]:
     for start in range(0, len(ordered), size):
         yield graphs_.pad(graphs_.batch(ordered[start : start + size]), *bucket)
@@ -426,8 +419,8 @@ def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, ep
     rate, ratio = np.float32(config.learning_rate), np.float32(config.undersample)
     found = []
     for _ in range(max(lane.num_steps for lane in lanes)):
-        step = _stack([next(plan) for plan in plans])
-        state, loss = _step(
+        step = optimisation.stack([next(plan) for plan in plans])
+        state, loss = optimisation.take(
             state, step, terms, rate, ratio, model=config.model, many=len(lanes) > 1
         )
         found.append(loss)
@@ -441,12 +434,12 @@ def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> l
     padded = [list(_batches(lane.judged, bucket, size)) for lane in lanes]
     found: list[list[np.ndarray]] = [[] for _ in lanes]
     for number in range(max(map(len, padded))):
-        graph = _stack([mine[min(number, len(mine) - 1)] for mine in padded])
-        forward = _forward if len(lanes) == 1 else _forward_many
+        graph = optimisation.stack([mine[min(number, len(mine) - 1)] for mine in padded])
+        forward = optimisation.forward if len(lanes) == 1 else optimisation.forward_many
         logits = np.asarray(forward(network, graph, model=config.model))
         for place, lane in enumerate(lanes):
             if number < len(padded[place]):
-                mine = _pick(logits, place, len(lanes))
+                mine = optimisation.pick(logits, place, len(lanes))
                 found[place] += _parted(mine, lane.judged, number, size)
     return [np.concatenate(one) for one in found]
 

@@ -48,7 +48,7 @@ def write(out, quiet=(), **changes) -> Folder:
             "species": glass.species,
             "elements": np.array(glass.elements),
         }
-        stages.save(folder, folder.specimen(number), "quench", arrays)
+        folder.save(folder.specimen(number), "quench", arrays)
         for direction in settings.directions:
             features = rng.normal(size=(NUM_ATOMS, len(table.COLUMNS)))
             around = sum(np.roll(features[:, SIGNAL], k) for k in (-2, -1, 0, 1, 2))
@@ -61,7 +61,7 @@ def write(out, quiet=(), **changes) -> Folder:
                 "pairs": PAIRS,
                 "columns": np.array(table.COLUMNS),
             }
-            stages.save(folder, folder.features(number, direction), "describe", arrays)
+            folder.save(folder.features(number, direction), "describe", arrays)
     return folder
 
 

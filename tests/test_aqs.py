@@ -3,10 +3,12 @@
 `reference/shear.npz` and the glass are made by `reference/make_shear.py`.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from stzjax import aqs, io, neighbors, nonaffine, potentials
+from stzjax import aqs, archives, faults, io, neighbors, nonaffine, potentials
 from stzjax import structure as structures
 
 THRESHOLD = 0.1
@@ -172,6 +174,78 @@ def test_lanes_in_flight_are_one_by_one(direction, in_flight, glass, potential):
     assert run.event_step(THRESHOLD) == alone.event_step(THRESHOLD)
     if run.outcome == "event":
         assert np.array_equal(run.labels(THRESHOLD), alone.labels(THRESHOLD))
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2])
+def test_an_interrupted_run_goes_on(num_lanes, glass, potential, tmp_path, monkeypatch):
+    """Cut in the middle of steps and before the event, through a file: the same bits."""
+    monkeypatch.setattr(aqs, "_FIRST_TURNS", 50)
+    monkeypatch.setattr(aqs, "_PATIENCE", 0.0)
+    config = aqs.ShearConfig(final=6e-3)
+    jobs = [aqs.Job(glass, direction, direction) for direction in ("-yz", "xz")[:num_lanes]]
+    kept = {job.name: [] for job in jobs}
+
+    def save(job, saved):
+        kept[job.name].append(saved)
+
+    whole = dict(
+        (job.name, run)
+        for job, run in aqs.shear_many(
+            jobs, potential, config, num_lanes, save=save, save_every=0.0
+        )
+    )
+    shortest = min(len(states) for states in kept.values())
+    assert shortest > 5
+    for moment in (1, shortest - 1):
+        again = []
+        for job in jobs:
+            path = tmp_path / f"{job.name}.npz"
+            archives.save_archive(path, *kept[job.name][moment])
+            again.append(job._replace(saved=archives.Saved(*archives.load_archive(path))))
+        assert any(int(job.saved.arrays["state.iterations"]) > 1 for job in again)
+        for job, run in aqs.shear_many(again, potential, config, num_lanes):
+            expected = whole[job.name]
+            assert run.outcome == expected.outcome
+            for name in ("strain", "energy", "stress", "max_d2min", "iterations", "residual"):
+                np.testing.assert_array_equal(getattr(run, name), getattr(expected, name))
+            np.testing.assert_array_equal(run.history_d2min, expected.history_d2min)
+            np.testing.assert_array_equal(run.pairs, expected.pairs)
+            np.testing.assert_array_equal(run.final.fractional, expected.final.fractional)
+
+
+def test_one_bad_glass_does_not_stop_the_others(glass, potential):
+    """NaN, and a cell that no list fits: outcomes of their own runs."""
+    config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
+    broken = glass.replace(fractional=glass.fractional.at[3].set(np.nan))
+    jobs = [aqs.Job(one, "+xy", name) for name, one in (("broken", broken), ("good", glass))]
+    found = {job.name: run for job, run in aqs.shear_many(jobs[::-1], potential, config, 2)}
+    assert found["broken"].outcome == "not finite" and not len(found["broken"].strain)
+    assert found["good"].outcome == "final strain reached" and len(found["good"].strain) == 3
+    assert faults.of(found["broken"]) == ["not finite"] and not faults.of(found["good"])
+    with pytest.raises(ValueError, match="has no labels"):
+        found["broken"].labels()
+
+
+def test_a_cell_that_gets_too_thin_in_flight_ends_its_run(glass, potential):
+    """A glass of half the volume in the place of another: below twice the cut-off."""
+    config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
+    small = glass.replace(cell=glass.cell * 0.7)
+    jobs = [aqs.Job(one, "+xy", name) for name, one in (("good", glass), ("small", small))]
+    found = {job.name: run for job, run in aqs.shear_many(jobs, potential, config)}
+    assert found["small"].outcome == "cell below twice the cut-off"
+    assert found["good"].outcome == "final strain reached"
+
+
+def test_an_energy_that_rises_is_a_fault(plain):
+    """By a millionth more than the work of the stress through the step, and not by less."""
+    assert not len(faults.risen(plain)) and not faults.of(plain)
+    step, volume = plain.config.step, float(np.linalg.det(np.asarray(plain.final.cell)))
+    work = volume * (plain.shear_stress[10:12].max() * step + 0.5 * step**2)
+    for more, found in ((0.9e-6, []), (1.1e-6, [11])):
+        energy = np.array(plain.energy)
+        energy[11:] += energy[10] + work + more - energy[11]
+        assert faults.risen(dataclasses.replace(plain, energy=energy)).tolist() == found
+    assert faults.of(dataclasses.replace(plain, energy=energy)) == ["energy rises at strain 0.0011"]
 
 
 def test_a_list_that_overflows_in_flight_is_made_longer(glass, potential, monkeypatch):

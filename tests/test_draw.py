@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import io as ase_io
 
-from stzjax import aqs, io, metrics, structure
+from stzjax import aqs, archives, io, metrics, structure
 from stzjax.descriptors import table
 from stzjax.pipeline import draw, stages
 from stzjax.pipeline.folder import Folder, prepare
@@ -52,7 +52,7 @@ def write_run(out, events=True):
 
 
 def save(folder, path, stage, arrays):
-    io.save_archive(path, arrays, {"stage_settings": folder.stage_settings(stage)})
+    archives.save_archive(path, arrays, {"stage_settings": folder.stage_settings(stage)})
 
 
 def run_of(glass, direction, field):
@@ -68,7 +68,7 @@ def run_of(glass, direction, field):
 
 
 def thresholds(folder, rows):
-    io.write_json(draw.thresholds_path(folder), {"rows": rows})
+    archives.write_json(draw.thresholds_path(folder), {"rows": rows})
 
 
 ROW = {
@@ -157,11 +157,11 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"run experiments/describe.py"):
         draw.table(folder, run)
     path = folder.predictions("test")
-    arrays, recorded = io.load_archive(path)
-    io.save_archive(path, {**arrays, "label": 1 - arrays["label"]}, recorded)
+    arrays, recorded = archives.load_archive(path)
+    archives.save_archive(path, {**arrays, "label": 1 - arrays["label"]}, recorded)
     with pytest.raises(ValueError, match=r"run experiments/evaluate.py on this folder again"):
         draw.judged(folder)
-    io.save_archive(path, {name: column[:0] for name, column in arrays.items()}, recorded)
+    archives.save_archive(path, {name: column[:0] for name, column in arrays.items()}, recorded)
     with pytest.raises(ValueError, match="holds no test run"):
         draw.judged(folder)
     path.unlink()
@@ -181,7 +181,7 @@ def exported(finished, tmp_path_factory):
     glass, columns = draw.table(folder, draw.pick(draw.judged(folder), "0002_-yz"))
     for ending in ("extxyz", "dump"):
         io.write(out / f"a.{ending}", glass, columns)
-    features, _ = io.load_archive(folder.features(*lane))
+    features, _ = archives.load_archive(folder.features(*lane))
     expected = {
         "label": fields[lane] > 0.1,
         "confidence": confidences[lane],
@@ -261,7 +261,7 @@ def test_script_writes_and_says_so(tmp_path):
     # The rest are the pictures of the report.
     assert all(name.startswith("figures/") for name in names - written)
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert io.read_json(tmp_path / "figures" / "figure3.json")["run"] == "0001_-yz"
+    assert archives.read_json(tmp_path / "figures" / "figure3.json")["run"] == "0001_-yz"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import synthetic
 
-from stzjax import io
+from stzjax import archives
 from stzjax.pipeline.folder import Folder, Purpose, existing, prepare, same
 from stzjax.pipeline.settings import DEFAULTS, PRESETS
 
@@ -35,7 +35,7 @@ def test_an_existing_folder_is_opened_and_left_as_it_is(tmp_path):
     changed = dataclasses.replace(synthetic.SETTINGS, epochs=99)
     assert existing(folder.path, changed).settings.epochs == 99
     assert (folder.path / "config.json").read_bytes() == before
-    assert io.read_json(folder.path / "config.json")["epochs"] == synthetic.SETTINGS.epochs
+    assert archives.read_json(folder.path / "config.json")["epochs"] == synthetic.SETTINGS.epochs
 
 
 def test_settings_that_differ_are_named(tmp_path):

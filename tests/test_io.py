@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase import io as ase_io
 
-from stzjax import io
+from stzjax import archives, io
 from stzjax import structure as structures
 
 
@@ -107,8 +107,8 @@ def test_wrong_column_is_refused(tmp_path, structure):
 
 def test_archive_round_trip(tmp_path):
     path = tmp_path / "x.npz"
-    io.save_archive(path, {"a": np.arange(3), "names": np.array(["x", "yz"])}, {"rate": 1e10})
-    arrays, settings = io.load_archive(path)
+    archives.save_archive(path, {"a": np.arange(3), "names": np.array(["x", "yz"])}, {"rate": 1e10})
+    arrays, settings = archives.load_archive(path)
     assert settings == {"rate": 1e10}
     assert arrays["a"].tolist() == [0, 1, 2]
     assert arrays["names"].tolist() == ["x", "yz"]
@@ -116,30 +116,93 @@ def test_archive_round_trip(tmp_path):
 
 def test_archive_refuses_objects(tmp_path):
     with pytest.raises(ValueError, match="not a plain array"):
-        io.save_archive(tmp_path / "x.npz", {"a": np.array([{}])}, {})
+        archives.save_archive(tmp_path / "x.npz", {"a": np.array([{}])}, {})
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_archives_are_refused(tmp_path):
     path = tmp_path / "x.npz"
-    io.save_archive(path, {"a": np.random.default_rng(0).random(1000)}, {})
+    archives.save_archive(path, {"a": np.random.default_rng(0).random(1000)}, {})
     whole = path.read_bytes()
     for cut in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match="not a complete stzjax archive"):
-            io.load_archive(path)
+            archives.load_archive(path)
     np.savez(path, a=np.arange(3))
     with pytest.raises(ValueError, match="not a complete stzjax archive"):
-        io.load_archive(path)
+        archives.load_archive(path)
     np.savez(path, meta=np.array(json.dumps({"schema": 99, "settings": {}})))
     with pytest.raises(ValueError, match="newer"):
-        io.load_archive(path)
+        archives.load_archive(path)
+
+
+def test_no_byte_of_an_archive_can_change_unnoticed(tmp_path):
+    """Every byte flipped in turn: read as it was, or refused."""
+    path = tmp_path / "x.npz"
+    arrays = {"a": np.arange(5.0), "names": np.array(["x", "yz"])}
+    archives.save_archive(path, arrays, {"rate": 1e10})
+    whole, refused = path.read_bytes(), 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x21]) + whole[place + 1 :])
+        try:
+            found, settings = archives.load_archive(path)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+            continue
+        assert settings == {"rate": 1e10} and set(found) == set(arrays)
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(found[name], values)
+    assert refused > 0.5 * len(whole)
+
+
+def test_archives_of_the_first_schema_are_read(tmp_path):
+    meta = {"schema": 1, "stzjax": "0.1.0", "settings": {"rate": 1.0}}
+    np.savez_compressed(tmp_path / "x.npz", meta=np.array(json.dumps(meta)), a=np.arange(3))
+    arrays, settings = archives.load_archive(tmp_path / "x.npz")
+    assert arrays["a"].tolist() == [0, 1, 2] and settings == {"rate": 1.0}
+
+
+def test_a_settings_digest_that_does_not_fit_is_noticed(tmp_path):
+    path = tmp_path / "x.npz"
+    archives.save_archive(path, {"a": np.arange(3)}, {"rate": 1.0})
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    meta = json.loads(str(content["meta"]))
+    meta["settings"]["rate"] = 2.0
+    np.savez(path, **{**content, "meta": np.array(json.dumps(meta))})
+    with pytest.raises(archives.Damaged, match="does not hold what was written"):
+        archives.load_archive(path)
+
+
+def test_records_are_sealed(tmp_path):
+    path = tmp_path / "x.json"
+    archives.write_record(path, {"a": 1.5, "b": [1, None], "c": float("nan")})
+    assert archives.read_record(path) == {"a": 1.5, "b": [1, None], "c": None}
+    path.write_text(path.read_text().replace("1.5", "1.6"))
+    with pytest.raises(archives.Damaged, match="damaged or was edited"):
+        archives.read_record(path)
+    path.write_text("[1]")
+    with pytest.raises(archives.Damaged, match="must hold a JSON object, got list"):
+        archives.read_record(path)
+    path.write_text('{"a": 1}')
+    assert archives.read_record(path) == {"a": 1}
+
+
+def test_what_is_set_aside_is_never_written_over(tmp_path):
+    for content in ("one", "two", "three"):
+        (tmp_path / "x.npz").write_text(content)
+        archives.set_aside(tmp_path / "x.npz")
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {
+        "x.npz.damaged": "one", "x.npz.damaged2": "two", "x.npz.damaged3": "three",
+    }  # fmt: skip
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.txt"
-    io.write_text(path, "old")
-    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
+    archives.write_text(path, "old")
+    with pytest.raises(RuntimeError), archives.atomic(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -147,10 +210,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_json_is_strict(tmp_path):
-    io.write_json(
+    archives.write_json(
         tmp_path / "x.json", {"a": float("nan"), "b": (1, np.float64(2.5)), "c": np.int64(3)}
     )
-    assert io.read_json(tmp_path / "x.json") == {"a": None, "b": [1, 2.5], "c": 3}
+    assert archives.read_json(tmp_path / "x.json") == {"a": None, "b": [1, 2.5], "c": 3}
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
-        io.read_json(tmp_path / "x.json")
+        archives.read_json(tmp_path / "x.json")

@@ -52,3 +52,30 @@ def test_field_that_was_not_kept():
 def test_bad_parameters(threshold, cluster, pairs):
     with pytest.raises(ValueError, match="must be"):
         event(threshold, cluster, pairs)
+
+
+def chain(count, along=0.0):
+    """Atoms in a row through the cell, each bonded to the next, the last to the first."""
+    fractional = np.zeros((count, 3))
+    fractional[:, 0] = np.arange(count) / count
+    fractional[:, 1] = along
+    pairs = np.array([[n, (n + 1) % count] for n in range(count)])
+    return fractional, np.sort(pairs, axis=1)
+
+
+def test_a_cluster_spans_if_it_closes_around_the_cell():
+    fractional, pairs = chain(6)
+    every = np.ones(6, bool)
+    assert labels.spans(every, pairs, fractional)
+    for missing in range(6):
+        broken = every.copy()
+        broken[missing] = False
+        assert not labels.spans(broken, pairs, fractional)
+    assert not labels.spans(np.zeros(6, bool), pairs, fractional)
+
+
+def test_a_ring_and_a_cluster_across_a_face_do_not_span():
+    angle = 2 * np.pi * np.arange(8) / 8
+    ring = np.stack([0.2 * np.cos(angle), 0.2 * np.sin(angle), 0 * angle], axis=1) % 1.0
+    pairs = np.array([[n, (n + 1) % 8] for n in range(8)])
+    assert not labels.spans(np.ones(8, bool), pairs, ring)

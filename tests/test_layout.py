@@ -8,20 +8,35 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stzjax"
 GROUPS = (
-    ("base", ("fusion", "batches", "conjugate", "subspace", "units", "structure", "loading", "io")),
+    (
+        "base",
+        tuple(
+            (
+                "fusion batches conjugate subspace units structure loading archives lammps_text io"
+            ).split()
+        ),
+    ),
     ("potential", ("potentials",)),
     ("mechanics", ("cells", "neighbors", "kernels", "energetics", "hessians")),
     ("labels", ("nonaffine", "labels")),
     (
         "dynamics",
-        tuple("stepping nve npt quasinewton relax implicit specimens quench lanes aqs".split()),
+        tuple(
+            (
+                "stepping suspend nve npt quasinewton relax implicit specimens quench lanes runs "
+                "aqs faults"
+            ).split()
+        ),
     ),
     ("descriptors", ("descriptors",)),
     ("graphs", ("graphs", "splits")),
     (
         "learning",
         tuple(
-            "models losses sampling calibration training checkpoints baselines sensitivity".split()
+            (
+                "models losses sampling calibration optimisation training checkpoints baselines "
+                "sensitivity"
+            ).split()
         ),
     ),
     (
@@ -38,7 +53,7 @@ GROUPS = (
 RANK = {module: rank for rank, (_, modules) in enumerate(GROUPS) for module in modules}
 ALLOWED = {
     "jax_md": {"npt"},
-    "jraph": {"graphs", "models", "training", "sensitivity", "baselines"},
+    "jraph": {"graphs", "models", "optimisation", "training", "sensitivity", "baselines"},
     "matplotlib": {"figures", "gradient_figures", "paper_figures", "report"},
     "plotly": {"figures", "report"},
     "tqdm": {"pipeline"},

@@ -11,7 +11,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stzjax import io, metrics
+from stzjax import archives, metrics
 
 # Sums of up to 1e6 float64 terms in another order.
 TOLERANCE = 1e-12
@@ -98,8 +98,8 @@ def test_undefined_is_nan_and_nothing_else_is(labels, confidence, undefined, tmp
         warnings.simplefilter("error")
         found = metrics.evaluate(labels, confidence)
     assert {k for k, v in found.items() if k != "confusion" and math.isnan(v)} == undefined
-    io.write_json(tmp_path / "m.json", found)
-    assert {k for k, v in io.read_json(tmp_path / "m.json").items() if v is None} == undefined
+    archives.write_json(tmp_path / "m.json", found)
+    assert {k for k, v in archives.read_json(tmp_path / "m.json").items() if v is None} == undefined
 
 
 def test_all_positive_has_ap_one():

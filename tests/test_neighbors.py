@@ -169,11 +169,14 @@ def test_a_cell_that_shrinks_below_twice_the_reach_overflows():
 
 
 def test_the_skin_is_shortened_to_fit_the_cell():
+    """To tenths; where there is less than that, to thousandths."""
     atoms = random_atoms(60, 9.0, "orthogonal")
-    pairs = neighbors.allocate(atoms, 4.0, skin=1.0)
-    assert pairs.spec.skin == pytest.approx(9.0 * 0.95 / 2 - 4.0, abs=1.1e-3)
-    assert not pairs.overflow
-    assert listed(pairs) == true_pairs(atoms, 4.0 + pairs.spec.skin)
+    for cutoff, skin in ((4.0, 0.2), (4.2, 0.075)):
+        assert 9.0 * 0.95 / 2 - cutoff == pytest.approx(skin if skin < 0.1 else 0.275)
+        pairs = neighbors.allocate(atoms, cutoff, skin=1.0)
+        assert pairs.spec.skin == pytest.approx(skin, abs=1.1e-3)
+        assert not pairs.overflow
+        assert listed(pairs) == true_pairs(atoms, cutoff + pairs.spec.skin)
 
 
 @pytest.mark.parametrize("tilt", TILTS)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stzjax import io
+from stzjax import archives, specimens
 from stzjax.descriptors import table
 from stzjax.pipeline import differentiate, stages
 from stzjax.pipeline.folder import Folder, identity, prepare
 from stzjax.pipeline.settings import PRESETS, STAGES, Settings
+from stzjax.pipeline.workers import Crew
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -62,7 +63,7 @@ def test_metrics_are_those_of_the_predictions(run):
 
     out, printed = run
     judged = json.loads((out / "metrics.json").read_text())
-    arrays, _ = io.load_archive(out / "predictions" / "test.npz")
+    arrays, _ = archives.load_archive(out / "predictions" / "test.npz")
     label, confidence = arrays["label"], arrays["confidence"]
     called = confidence >= 0.5
     test = judged["test"]
@@ -77,16 +78,18 @@ def test_metrics_are_those_of_the_predictions(run):
         assert test[name] == pytest.approx(value, abs=1e-9), name
     assert sum(test["confusion"].values()) == len(label)
     assert judged["events"]["runs"] == 6
-    assert set(judged["timings_s"]) == set(STAGES)
+    spent = archives.read_record(out / "usage.json")
+    assert set(spent) == set(STAGES)
+    assert all(one["seconds"] > 0 and one["peak_mib"] > 50 for one in spent.values())
     assert f"{test['auc']:.4f}" in printed
 
 
 @pytest.mark.slow
 def test_labels_are_those_of_the_shear_runs(run):
     out, _ = run
-    arrays, _ = io.load_archive(out / "predictions" / "test.npz")
+    arrays, _ = archives.load_archive(out / "predictions" / "test.npz")
     number, direction = int(arrays["specimen"][0]), str(arrays["direction"][0])
-    shear, _ = io.load_archive(out / "shears" / f"{number:04d}_{direction}.npz")
+    shear, _ = archives.load_archive(out / "shears" / f"{number:04d}_{direction}.npz")
     first = np.flatnonzero(shear["max_d2min"] > 0.1)[0]
     field = shear["history_d2min"][list(shear["history_step"]).index(first)]
     assert np.array_equal(arrays["label"][: len(field)], field > 0.1)
@@ -124,25 +127,25 @@ def test_an_interrupted_quench_goes_on(run, tmp_path, monkeypatch):
     folder = prepare(tmp_path / "again", settings, "smoke")
     folder.melt.write_bytes((out / "melt.npz").read_bytes())
     saved = []
-    save = stages._save_quench
+    save = stages._suspend_quench
 
-    def stop(folder, number, state):
-        save(folder, number, state)
-        saved.append(state.steps)
+    def stop(folder, numbers, place, state):
+        save(folder, numbers, place, state)
+        saved.append(specimens.steps_of(state))
         if len(saved) == 7:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_SAVE_EVERY", 0.0)
-        patch.setattr(stages, "_save_quench", stop)
+        patch.setattr(stages, "_suspend_quench", stop)
         with pytest.raises(KeyboardInterrupt):
-            stages.quench_stage(folder, workers=1, lanes=1)
-    assert folder.unfinished(0).exists() or folder.specimen(0).exists()
-    stages.quench_stage(folder, workers=1, lanes=1)
-    assert not list(folder.unfinished(0).parent.iterdir())
+            stages.quench_stage(dataclasses.replace(folder, save_every=0.0), Crew())
+    kept = [folder.unfinished(folder.specimen(n)) for n in range(settings.num_specimens)]
+    assert any(path.exists() for path in kept)
+    stages.quench_stage(folder, Crew())
+    assert not any(path.exists() for path in kept)
     for number in range(settings.num_specimens):
-        there, _ = io.load_archive(Folder(out, settings).specimen(number))
-        here, _ = io.load_archive(folder.specimen(number))
+        there, _ = archives.load_archive(Folder(out, settings).specimen(number))
+        here, _ = archives.load_archive(folder.specimen(number))
         for name, values in there.items():
             np.testing.assert_array_equal(here[name], values)
 
@@ -170,9 +173,9 @@ def test_further_features(run, tmp_path):
     settings = dataclasses.replace(PRESETS["smoke"], **more)
     folder = prepare(tmp_path / "more", settings, "smoke")
     shutil.copytree(out / "specimens", folder.path / "specimens", dirs_exist_ok=True)
-    stages.describe_stage(folder, workers=1)
-    found, _ = io.load_archive(folder.features(1, "+xy"))
-    plain, _ = io.load_archive(Folder(out, PRESETS["smoke"]).features(1, "+xy"))
+    stages.describe_stage(folder, Crew())
+    found, _ = archives.load_archive(folder.features(1, "+xy"))
+    plain, _ = archives.load_archive(Folder(out, PRESETS["smoke"]).features(1, "+xy"))
     assert tuple(found["columns"]) == table.COLUMNS + table.RESPONSE_COLUMNS
     assert found["features"].shape == (400, 26) and np.isfinite(found["features"]).all()
     same = [table.COLUMNS.index(name) for name in ("Cu", "potential_energy")]
@@ -302,7 +305,9 @@ def test_potential_identity_follows_the_content(tmp_path):
 
 def test_an_archive_of_other_settings_is_not_taken(tmp_path):
     folder = prepare(tmp_path, PRESETS["smoke"], "smoke")
-    io.save_archive(folder.specimen(0), {}, {"stage_settings": folder.stage_settings("quench")})
+    archives.save_archive(
+        folder.specimen(0), {}, {"stage_settings": folder.stage_settings("quench")}
+    )
     assert folder.done(folder.specimen(0), "quench")
     other = Folder(tmp_path, dataclasses.replace(PRESETS["smoke"], relax_cell=True))
     with pytest.raises(ValueError, match="relax_cell = False"):

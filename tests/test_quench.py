@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from stzjax import cells, io, potentials, quench, relax, specimens, units
+from stzjax import archives, cells, potentials, quench, relax, specimens, units
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -74,7 +74,7 @@ def states_of(melt, potential, **change):
 
     keys = list(jax.random.split(jax.random.key(5)))
     args = keys, melt[0], potential, CONFIG._replace(**change)
-    done = {place: rest for place, *rest in quench.quench_many(*args, save=save, save_every=0.0)}
+    done = {one.place: one[1:3] for one in quench.quench_many(*args, save=save, save_every=0.0)}
     return args, done, kept
 
 
@@ -88,17 +88,17 @@ def test_resumed_is_uninterrupted(melt, potential, precision, tmp_path):
         saved = []
         for place in (0, 1):
             state = kept[place][moment]
-            assert 0 < state.steps < CONFIG.quench_steps
+            assert 0 < specimens.steps_of(state) < CONFIG.quench_steps
             path = tmp_path / f"{place}.npz"
-            io.save_archive(path, state.arrays, state.settings)
-            saved.append(specimens.Saved(*io.load_archive(path)))
+            archives.save_archive(path, state.arrays, state.settings)
+            saved.append(archives.Saved(*archives.load_archive(path)))
         steps = []
         again = quench.quench_many(*args, on_steps=steps.append, saved=saved)
-        for place, structure, trace in again:
+        for place, structure, trace, _ in again:
             assert np.array_equal(structure.fractional, done[place][0].fractional)
             assert np.array_equal(structure.cell, done[place][0].cell)
             np.testing.assert_array_equal(trace, done[place][1])
-        assert sum(steps) == 2 * (CONFIG.quench_steps - saved[0].steps)
+        assert sum(steps) == 2 * (CONFIG.quench_steps - specimens.steps_of(saved[0]))
 
 
 def test_batched_is_one_by_one(melt, potential):
@@ -107,7 +107,7 @@ def test_batched_is_one_by_one(melt, potential):
     assert config.quench_steps == 40
     keys = list(jax.random.split(jax.random.key(5)))
     both = quench.quench_many(keys, melt[0], potential, config)
-    for place, structure, trace in both:
+    for place, structure, trace, _ in both:
         alone, kept = quench.quench(keys[place], melt[0][place], potential, config)
         gap = np.asarray(structure.fractional - alone.fractional)
         np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
@@ -122,12 +122,26 @@ def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
     broken = first.replace(fractional=first.fractional.at[0].set(np.nan))
     alone, _ = quench.quench(keys[1], melt[0][1], potential, config)
     quenched = quench.quench_many(keys, [broken, melt[0][1]], potential, config)
-    place, structure, _ = next(quenched)
-    assert place == 1
+    place, structure, _, outcome = next(quenched)
+    assert (place, outcome) == (1, quench.COOLED)
     gap = np.asarray(structure.fractional - alone.fractional)
     np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
-    with pytest.raises(ValueError, match="specimen 0 at"):
-        next(quenched)
+    assert next(quenched)[::3] == (0, specimens.NOT_FINITE)
+    assert next(quenched, None) is None
+    with pytest.raises(
+        ValueError, match=r"blew up below nan K \(not finite\); use a shorter timestep"
+    ):
+        quench.quench(keys[0], broken, potential, config)
+
+
+def test_a_cell_that_collapses_does_not_stop_the_others(melt, potential):
+    """A pressure that no metal bears: an outcome, not an endless search for longer lists."""
+    key, config = jax.random.key(5), CONFIG._replace(pressure=600.0, barostat_time=0.2, skin=0.2)
+    small = melt[0][0].replace(cell=melt[0][0].cell * 0.85)
+    (found,) = quench.quench_many([key], [small], potential, config)
+    assert found.outcome == specimens.TOO_THIN
+    assert 2 * potential.cutoff < np.diag(found.structure.cell).min()
+    assert len(found.trace.energy) < 50
 
 
 def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
@@ -153,14 +167,30 @@ def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
 def test_a_state_of_other_atoms_is_refused(melt, potential):
     args, _, kept = states_of(melt, potential, quench_rate=2.125e16)
     foreign = kept[0][0]._replace(arrays={**kept[0][0].arrays, "state.virial": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"does not fit this specimen \(state.virial\)"):
+    with pytest.raises(ValueError, match=r"does not fit this run \(state.virial\)"):
         next(quench.quench_many(*args, saved=[foreign, None]))
 
 
 def test_draw_takes_different_snapshots(melt):
-    drawn = quench.draw(jax.random.key(0), melt[0], 2)
-    assert drawn[0] is melt[0][0]
-    assert drawn[1] is melt[0][1]
+    assert quench.drawn(jax.random.key(0), 2, 2) == [0, 1]
+    some = quench.drawn(jax.random.key(1), 100, 40)
+    assert some == sorted(set(some)) and len(some) == 40 and max(some) < 100
+    assert some != list(range(40))
+
+
+def test_a_melt_goes_on_where_it_was(melt, potential, tmp_path):
+    """Stopped anywhere, through a file: the same bits; only what is wanted is kept."""
+    states = []
+    args = jax.random.key(3), potential, CONFIG
+    quench.melt(*args, wanted=[1], save=states.append, save_every=0.0)
+    assert len(states) > 2
+    for begun in (states[0], states[-1]):
+        archives.save_archive(tmp_path / "m.npz", *begun.saved)
+        again = begun._replace(saved=archives.Saved(*archives.load_archive(tmp_path / "m.npz")))
+        snapshots, trace = quench.melt(*args, wanted=[1], begun=again)
+        assert len(snapshots) == 1
+        assert np.array_equal(snapshots[0].fractional, melt[0][1].fractional)
+        np.testing.assert_array_equal(trace, melt[1])
 
 
 @pytest.mark.parametrize(

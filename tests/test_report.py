@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from stzjax import io, loading, metrics, report, structure
+from stzjax import archives, io, loading, metrics, report, structure
 from stzjax.report import results, space
 
 NUM = 300
@@ -20,7 +20,7 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
     """A run folder such as the scripts leave, from random numbers."""
     rng = np.random.default_rng(0)
     preset = {"preset": "toy <b>&", "potential": "mendelev2019", "quench_rate": 1e13, "step": 1e-4}
-    io.write_json(
+    archives.write_json(
         out / "config.json",
         {**preset, "directions": list(loading.DIRECTIONS), "provenance": {"jax": "0.0"}},
     )
@@ -46,7 +46,7 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
             "specimen": np.repeat([k[0] for k in keys], num),
             "direction": np.repeat([k[1] for k in keys], num),
         }
-        io.save_archive(out / "predictions" / f"{name}.npz", columns, {})
+        archives.save_archive(out / "predictions" / f"{name}.npz", columns, {})
         scores[name] = metrics.evaluate(columns["label"], columns["confidence"])
         if name == "validation" and events:
             threshold = metrics.best_threshold(columns["label"], columns["confidence"])
@@ -58,8 +58,10 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
     scores["events"] = {
         "triggered": len(strains), "runs": runs, "strains": strains, "sizes": sizes,
     }  # fmt: skip
-    scores["timings_s"] = {"quench": 61.0, "shear": 130.2, "train": 44.0}
-    io.write_json(out / "metrics.json", scores)
+    spent = {"quench": 61.0, "shear": 130.2, "train": 44.0}
+    usage = {name: {"seconds": s, "peak_mib": 20 * s} for name, s in spent.items()}
+    archives.write_record(out / "usage.json", usage)
+    archives.write_json(out / "metrics.json", scores)
     epochs = [
         {
             "epoch": n + 1,
@@ -70,7 +72,7 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
         for n in range(40)
     ]
     history = {"best_epoch": 40, "selected_by": "ap", "epochs": epochs}
-    io.write_json(out / "model" / "history.json", history)
+    archives.write_json(out / "model" / "history.json", history)
     return out
 
 
@@ -84,7 +86,7 @@ def _specimen(out, number, num, rng):
         "trace_density": 7.6 - 4e-4 * temperature + rng.normal(0, 0.01, 120),
     }
     arrays = io.structure_arrays(glass) | traces
-    io.save_archive(out / "specimens" / f"{number:04d}.npz", arrays, {})
+    archives.save_archive(out / "specimens" / f"{number:04d}.npz", arrays, {})
     return glass
 
 
@@ -122,7 +124,7 @@ def _shear(out, number, direction, label, rng):
     }
     outcome = "event" if label.any() else "no event"
     settings = {"direction": direction, "outcome": outcome}
-    io.save_archive(out / "shears" / f"{number:04d}_{direction}.npz", arrays, settings)
+    archives.save_archive(out / "shears" / f"{number:04d}_{direction}.npz", arrays, settings)
     return float(strain[event]) if label.any() else None
 
 
@@ -200,7 +202,7 @@ def test_page_needs_nothing_from_outside(page):
 
 
 def test_page_shows_the_metrics_and_the_papers(page, run):
-    scores = io.read_json(run / "metrics.json")
+    scores = archives.read_json(run / "metrics.json")
     for name in ("test", "test_at_validation_threshold", "validation"):
         for key in ("recall", "precision", "f1", "mcc", "auc", "ap", "ap_over_prevalence"):
             digits = ".4f" if scores[name][key] <= 1 else ".3g"
@@ -231,7 +233,7 @@ def test_every_plot_has_its_place_and_valid_json(page, run):
 
 def test_view_holds_the_atoms(page, run):
     view = json.loads(page.blocks["view-data"])
-    arrays, _ = io.load_archive(run / "predictions" / "test.npz")
+    arrays, _ = archives.load_archive(run / "predictions" / "test.npz")
     assert [(r["specimen"], r["direction"]) for r in view["runs"]] == [
         (n, d) for n in (1, 2) for d in loading.DIRECTIONS
     ]
@@ -240,7 +242,7 @@ def test_view_holds_the_atoms(page, run):
     np.testing.assert_array_equal(label, arrays["label"][7 * NUM : 8 * NUM])
     np.testing.assert_allclose(confidence, arrays["confidence"][7 * NUM : 8 * NUM], rtol=1e-6)
     fractional = np.frombuffer(base64.b64decode(view["specimens"]["2"]["fractional"]), "<u2")
-    glass, _ = io.load_archive(run / "specimens" / "0002.npz")
+    glass, _ = archives.load_archive(run / "specimens" / "0002.npz")
     away = fractional.reshape(-1, 3) / 2**16 - glass["fractional"]
     assert np.abs(away - np.round(away)).max() < 2.0**-16
     np.testing.assert_allclose(view["specimens"]["2"]["cell"], CELL, atol=1e-4)
@@ -250,7 +252,7 @@ def test_view_holds_the_mobility(page, run):
     """Codes are logarithms: D²min comes back to 0.04 %, and above the threshold where moved."""
     view = json.loads(page.blocks["view-data"])
     for place, name in ((0, "0001_+xy"), (7, "0002_+yz")):
-        arrays, _ = io.load_archive(run / "shears" / f"{name}.npz")
+        arrays, _ = archives.load_archive(run / "shears" / f"{name}.npz")
         stored = view["runs"][place]["d2min"]
         if not len(arrays["history_d2min"]):
             assert stored is None

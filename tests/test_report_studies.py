@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_report import NUM, Page, write_run
 
-from stzjax import io, loading, report, shares, verdict
+from stzjax import archives, loading, report, shares, verdict
 from stzjax.pipeline import contests, search, trials
 from stzjax.pipeline.folder import Folder
 from stzjax.pipeline.settings import PRESETS
@@ -66,7 +66,7 @@ def contest_rows(folder, positive=8):
 def write_contest(out, title, rows, tested=((0, 1), (2, 3))):
     parts = [Split(np.array([6]), np.array([4, 5]), np.array(own))._asdict() for own in tested]
     record = {"reference": "weighted", "splits": parts, "rows": rows}
-    io.write_json(out / title / f"{title}.json", record)
+    archives.write_json(out / title / f"{title}.json", record)
 
 
 def write_search(out, key):
@@ -95,7 +95,7 @@ def write_search(out, key):
         "judged": {shape.name: one for shape, one in judged.items()},
         "folds": [Fold(np.array([0]), np.array([1]))._asdict()] * 2,
     }
-    io.write_json(out / "search" / "search.json", content)
+    archives.write_json(out / "search" / "search.json", content)
     return content, table
 
 
@@ -110,18 +110,20 @@ def write_thresholds(out, rows):
         test = {name: number["estimate"] for name, number in numbers.items()}
         row = {"threshold": value, "events": 4, "runs": 6, "class_ratio": 0.1 * value}
         found.append({**row, "test": test, "interval": numbers})
-    io.write_json(out / "thresholds" / "thresholds.json", {"rows": found})
+    archives.write_json(out / "thresholds" / "thresholds.json", {"rows": found})
 
 
 def add_verdict(out):
     """The judgement of the predictions of a run in its `metrics.json`, as evaluate leaves it."""
     sides = []
     for part in ("validation", "test"):
-        arrays, _ = io.load_archive(out / "predictions" / f"{part}.npz")
+        arrays, _ = archives.load_archive(out / "predictions" / f"{part}.npz")
         columns = ("label", "confidence", "specimen", "direction")
         sides.append(verdict.Predictions(*(arrays[name] for name in columns)))
     judged = verdict.judge(*sides, jax.random.key(5), SAMPLES)
-    io.write_json(out / "metrics.json", io.read_json(out / "metrics.json") | {"verdict": judged})
+    archives.write_json(
+        out / "metrics.json", archives.read_json(out / "metrics.json") | {"verdict": judged}
+    )
     return sides[1]
 
 
@@ -164,7 +166,7 @@ def spanned(number, low=None, high=None):
 
 
 def test_verdict_says_the_numbers_of_the_file(page, run):
-    judged = io.read_json(run / "metrics.json")["verdict"]
+    judged = archives.read_json(run / "metrics.json")["verdict"]
     rows = table(page, "verdict", "")
     assert list(rows) == ["all directions", *judged["directions"]]
     for name, part in [("all directions", judged["pooled"]), *judged["directions"].items()]:
@@ -187,7 +189,9 @@ def test_verdict_says_the_numbers_of_the_file(page, run):
 
 
 def test_one_interval_wherever_the_page_gives_it(page, run):
-    span = io.read_json(run / "metrics.json")["verdict"]["pooled"]["interval"]["ap_over_prevalence"]
+    span = archives.read_json(run / "metrics.json")["verdict"]["pooled"]["interval"][
+        "ap_over_prevalence"
+    ]
     assert page.words.count(f" {span['low']:.3g} to {span['high']:.3g}") == 3
 
 
@@ -220,7 +224,7 @@ def test_verdict_without_events_is_undefined_and_not_zero(tmp_path):
 
 
 def test_contest_says_the_numbers_of_the_file(page, run):
-    content = io.read_json(run / "remedies" / "remedies.json")
+    content = archives.read_json(run / "remedies" / "remedies.json")
     rows = table(page, "remedies", "Name")
     best = sorted(
         content["rows"], key=lambda row: -row["average"]["ranks"]["ap_over_prevalence"]["estimate"]
@@ -253,7 +257,7 @@ def test_contest_says_the_numbers_of_the_file(page, run):
 
 
 def test_forest_shows_estimates_intervals_and_the_reference(page, run):
-    content = io.read_json(run / "remedies" / "remedies.json")
+    content = archives.read_json(run / "remedies" / "remedies.json")
     figure = json.loads(page.blocks["remedies-plot"])
     shown = {}
     for trace in figure["data"]:
@@ -290,7 +294,7 @@ def test_undefined_contest_is_undefined_and_not_zero(tmp_path):
 
 
 def test_table_1_has_the_papers_rows_and_intervals(page, run):
-    content = io.read_json(run / "search" / "search.json")
+    content = archives.read_json(run / "search" / "search.json")
     rows = page.rows["search"]
     start = next(n for n, row in enumerate(rows) if "Optimised for" in row)
     ours = [row for row in rows[start + 1 :] if row[0] == "this run"]
@@ -327,7 +331,7 @@ def test_thresholds_have_gaps_where_they_are_undefined(page, run):
     figure = json.loads(page.blocks["thresholds-plot"])
     lines = [trace for trace in figure["data"] if "markers" in trace["mode"]]
     assert len(lines) == 8
-    content = io.read_json(run / "thresholds" / "thresholds.json")["rows"]
+    content = archives.read_json(run / "thresholds" / "thresholds.json")["rows"]
     for trace, name in zip(lines[1:], ("recall", "precision", "auc", "ap"), strict=False):
         assert trace["x"] == [0.02, 0.1, 0.3] and trace["connectgaps"] is False
         assert trace["y"][1] is None and trace["error_y"]["array"][1] is None
@@ -341,10 +345,10 @@ def test_thresholds_have_gaps_where_they_are_undefined(page, run):
 
 def test_correlation_is_the_share_of_each_bin(page, run):
     """Counted anew atom by atom, on bins that share nothing but their edges."""
-    arrays, _ = io.load_archive(run / "predictions" / "test.npz")
+    arrays, _ = archives.load_archive(run / "predictions" / "test.npz")
     d2min = np.full(len(arrays["label"]), np.nan)
     for place, (number, direction) in enumerate(itertools.product((1, 2), loading.DIRECTIONS)):
-        stored, _ = io.load_archive(run / "shears" / f"{number:04d}_{direction}.npz")
+        stored, _ = archives.load_archive(run / "shears" / f"{number:04d}_{direction}.npz")
         if len(stored["history_d2min"]):
             d2min[place * NUM : (place + 1) * NUM] = stored["history_d2min"][-1]
     figure = json.loads(page.blocks["correlation-plot"])
@@ -372,8 +376,8 @@ def values(array):
 
 def test_labels_of_another_threshold_are_left_out(tmp_path):
     write_run(tmp_path)
-    config = io.read_json(tmp_path / "config.json")
-    io.write_json(tmp_path / "config.json", config | {"threshold": 0.5})
+    config = archives.read_json(tmp_path / "config.json")
+    archives.write_json(tmp_path / "config.json", config | {"threshold": 0.5})
     page = Page(report.write(tmp_path))
     assert "hold no D²min that gives the labels" in page.words
     assert all(one["d2min"] is None for one in json.loads(page.blocks["view-data"])["runs"])
@@ -382,7 +386,7 @@ def test_labels_of_another_threshold_are_left_out(tmp_path):
 def test_event_is_the_first_with_enough_bonded_atoms(tmp_path):
     write_run(tmp_path, specimens=3)
     path = tmp_path / "shears" / "0000_+xy.npz"
-    arrays, settings = io.load_archive(path)
+    arrays, settings = archives.load_archive(path)
     fields = np.zeros((2, NUM))
     fields[0, 5] = fields[1, [7, 8, 9]] = 0.4
     arrays |= {
@@ -393,13 +397,13 @@ def test_event_is_the_first_with_enough_bonded_atoms(tmp_path):
     }
     for name in ("strain", "stress", "energy", "iterations"):
         arrays[name] = np.resize(arrays[name], (5, *arrays[name].shape[1:]))
-    io.save_archive(path, arrays, settings)
-    config = io.read_json(tmp_path / "config.json")
+    archives.save_archive(path, arrays, settings)
+    config = archives.read_json(tmp_path / "config.json")
     for size, event in ((1, 2), (2, 4), (3, None)):
         for other in (tmp_path / "shears").glob("*.npz"):
             if other != path:
                 other.unlink()
-        io.write_json(tmp_path / "config.json", config | {"min_cluster": size})
+        archives.write_json(tmp_path / "config.json", config | {"min_cluster": size})
         (shear,) = results.read(tmp_path).shears
         assert shear.event == event
         if event:
@@ -429,7 +433,7 @@ def test_each_missing_study_names_its_script(tmp_path):
     ],
 )
 def test_damaged_study_is_named(tmp_path, name, content, complaint):
-    io.write_json(tmp_path / name, content)
+    archives.write_json(tmp_path / name, content)
     with pytest.raises(ValueError, match=complaint):
         report.write(tmp_path)
     assert not (tmp_path / "report.html").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from stzjax import io, metrics, training
+from stzjax import archives, metrics, training
 from stzjax.pipeline import search
 from stzjax.pipeline.search import Shape
 
@@ -55,7 +55,7 @@ def test_winners_have_the_best_mean_and_their_rows_are_those_of_the_test(searche
     for name in ("auc", "ap"):
         assert chosen[name] == max(rows, key=lambda row: row[name])["shape"]
     best = chosen["ap"]
-    arrays, _ = io.load_archive(folder.path / "search" / "winners" / f"{best.name}.npz")
+    arrays, _ = archives.load_archive(folder.path / "search" / "winners" / f"{best.name}.npz")
     assert set(arrays["test_specimen"]) <= set(found.data.split.test)
     expected = metrics.evaluate(arrays["test_label"], arrays["test_confidence"])
     line = next(row for row in table.rows if row[0] == "this run" and "ap" in row[1].split(", "))

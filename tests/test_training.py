@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from stzjax import checkpoints, graphs, sampling, splits, structure, training
+from stzjax import (
+    archives,
+    checkpoints,
+    graphs,
+    optimisation,
+    sampling,
+    splits,
+    structure,
+    training,
+)
 from stzjax.models import gat
 
 NUM_FEATURES = 4
@@ -195,9 +204,9 @@ def test_the_padded_shape_does_not_change_the_training(monkeypatch):
 def test_one_program_serves_every_batch():
     members = [ring_graphs(seed, 1, num_atoms=41 + seed)[0] for seed in range(5)]
     config = dataclasses.replace(SMALL, model=gat.Config(1, 3, 2, dense=()), graphs_per_batch=2)
-    before = training._step._cache_size(), training._forward._cache_size()
+    before = optimisation.take._cache_size(), optimisation.forward._cache_size()
     training.train(members[:3], members[3:], config)
-    after = training._step._cache_size(), training._forward._cache_size()
+    after = optimisation.take._cache_size(), optimisation.forward._cache_size()
     assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
 
 
@@ -218,26 +227,72 @@ def test_saving_and_loading_gives_the_same_result(tmp_path):
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "config.json",
         "history.json",
-        "params.msgpack",
+        "network.npz",
     ]
 
 
 def test_damaged_models_are_refused(tmp_path):
     members = ring_graphs(11, 2)
     checkpoints.save(tmp_path, training.train(members[:1], members[1:], SMALL))
-    whole = (tmp_path / "params.msgpack").read_bytes()
-    (tmp_path / "params.msgpack").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"params\.msgpack is not a complete model"):
+    path = tmp_path / "network.npz"
+    whole = path.read_bytes()
+    arrays, settings = archives.load_archive(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(archives.Damaged, match=r"network\.npz is not a complete stzjax archive"):
         checkpoints.load(tmp_path)
-    (tmp_path / "params.msgpack").unlink()
+    path.unlink()
     with pytest.raises(ValueError, match="cannot read"):
         checkpoints.load(tmp_path)
-    (tmp_path / "params.msgpack").write_bytes(whole)
-    (tmp_path / "config.json").write_text('{"model": {"dense": [], "colour": 1}}')
-    with pytest.raises(ValueError, match="colour"):
+    settings["config"]["model"]["colour"] = 1
+    archives.save_archive(path, arrays, settings)
+    with pytest.raises(ValueError, match=r"colour.*train again"):
         checkpoints.load(tmp_path)
     with pytest.raises(ValueError, match="cannot read"):
         checkpoints.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_interrupted_training_goes_on(tmp_path, lanes):
+    """From any epoch, through a file: the same bits and history, dropout and patience included."""
+    members = ring_graphs(13, 6)
+    model = gat.Config(1, 6, 2, dense=(8,), dropout=0.2)
+    config = training.TrainConfig(
+        model=model, learning_rate=0.05, epochs=12, patience=4, select_by="ap", undersample=2.0
+    )
+    tasks = [
+        training.Task(members[:3], members[4:], 3),
+        training.Task(members[1:4], members[4:], 4),
+    ]
+
+    def score(labels, confidence):
+        return float(np.corrcoef(labels, confidence)[0, 1])
+
+    states = []
+    whole = training.train_many(
+        tasks[:lanes], config, score=score, save=states.append, save_every=0.0
+    )
+    assert 4 < len(states) <= 12
+    for place in (0, 2, len(states) - 1):
+        archives.save_archive(tmp_path / "state.npz", *states[place])
+        saved = archives.Saved(*archives.load_archive(tmp_path / "state.npz"))
+        seen = []
+        again = training.train_many(
+            tasks[:lanes], config, score=score, saved=saved,
+            on_epoch=lambda task, epoch, record, seen=seen: seen.append(epoch),
+        )  # fmt: skip
+        assert (not seen and place == len(states) - 1) or min(seen) == place + 2
+        for one, other in zip(whole, again, strict=True):
+            assert one.history == other.history and one.best_epoch == other.best_epoch
+            for a, b in zip(*(jax.tree.leaves(r.params) for r in (one, other)), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_what_was_saved_of_another_network_is_refused():
+    members, states = ring_graphs(13, 3), []
+    training.train(members[:2], members[2:], SMALL, save=states.append, save_every=0.0)
+    wide = dataclasses.replace(SMALL, model=gat.Config(1, 7, 2, dense=(8,)))
+    with pytest.raises(ValueError, match="does not fit this training"):
+        training.train(members[:2], members[2:], wide, saved=states[0])
 
 
 def test_what_cannot_be_learned_from_is_refused():

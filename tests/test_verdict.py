@@ -13,7 +13,7 @@ import sklearn.metrics as sklearn_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stzjax import io, metrics, verdict
+from stzjax import archives, metrics, verdict
 from stzjax.report import results
 
 # Sums and quotients of counts in another order.
@@ -103,7 +103,7 @@ def test_predictions_refuse(columns, message):
 
 def test_damaged_archive_is_named(tmp_path):
     columns = {"label": [0, 1], "confidence": [0.5], "specimen": [1, 1], "direction": ["+xy"] * 2}
-    io.save_archive(tmp_path / "predictions" / "test.npz", columns, {})
+    archives.save_archive(tmp_path / "predictions" / "test.npz", columns, {})
     with pytest.raises(ValueError, match=r"test\.npz: columns must be of one length"):
         results.read(tmp_path)
 
@@ -459,8 +459,8 @@ def test_judgement_is_plain(parts, judged):
 def test_test_without_positives_is_undefined(parts, tmp_path):
     validation, test = parts
     found = verdict.judge(validation, _with(test, label=np.zeros(len(test.label), int)), KEY, 10)
-    io.write_json(tmp_path / "verdict.json", found)
-    stored = io.read_json(tmp_path / "verdict.json")
+    archives.write_json(tmp_path / "verdict.json", found)
+    stored = archives.read_json(tmp_path / "verdict.json")
     undefined = ("recall", "mcc", "auc", "ap", "ap_over_prevalence")
     for before, after in (
         (found["pooled"], stored["pooled"]),

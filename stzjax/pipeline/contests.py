@@ -3,17 +3,19 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stzjax import baselines, event_sizes, metrics, repeats, splits, training
-from stzjax.pipeline import learning, trials
+from stzjax.pipeline import learning, stages, trials
+from stzjax.pipeline import workers as workers_
 from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.folder import Folder, Purpose
 from stzjax.pipeline.trials import Trial
-from stzjax.pipeline.workers import Bar, each
+from stzjax.pipeline.workers import Bar, Crew, Queue
 from stzjax.repeats import Repeat
 from stzjax.splits import Split
 from stzjax.tables import Table
@@ -27,13 +29,13 @@ class Entrant:
       name: in tables and file names.
       seeds: one trial for each.
       settings: from split and seed to all on which the outcome depends.
-      make: from split and seed to the trial.
+      make: from split, seed and the path of the trial to the trial.
     """
 
     name: str
     seeds: tuple[int, ...]
     settings: Callable[[Split, int], dict[str, Any]]
-    make: Callable[[Split, int], Trial]
+    make: Callable[[Split, int, Path], Trial]
 
 
 def network(
@@ -54,12 +56,10 @@ def network(
         own = dataclasses.replace(config, seed=seed)
         return trials.settings_of(folder, own, split, shuffled=control)
 
-    def make(split: Split, seed: int) -> Trial:
+    def make(split: Split, seed: int, path: Path) -> Trial:
         own = dataclasses.replace(config, seed=seed)
         shown = data.shuffled(seed) if control else data
-        result = training.train(
-            shown.of(split.train), shown.of(split.validation), own, score=learning.scorer(own)
-        )
+        result = learning.fit(folder, path, settings(split, seed), shown, split, own)
         predicted = learning.parts(shown, split, learning.network(result))
         return Trial(*predicted, trials.summary(result))
 
@@ -73,7 +73,7 @@ def baseline(folder: Folder, data: Dataset, name: str) -> Entrant:
         config = folder.settings.train_config()
         return trials.settings_of(folder, config, split, baseline=name, baseline_seed=seed)
 
-    def make(split: Split, seed: int) -> Trial:
+    def make(split: Split, seed: int, path: Path) -> Trial:
         graphs = [data.of(part) for part in (split.validation, split.test)]
         fitted = baselines.fit_predict(
             name, data.of(split.train), graphs, columns=data.columns, seed=seed
@@ -92,7 +92,7 @@ def choose_splits(folder: Folder, data: Dataset, rotations: int) -> tuple[Split,
     """The run's own split, or as many in which every specimen is tested once."""
     chosen: tuple[Split, ...] = (data.split,)
     if rotations:
-        numbers = np.arange(folder.settings.num_specimens)
+        numbers = np.array(stages.specimens(folder))
         chosen = splits.rotations(numbers, rotations, key=folder.key(Purpose.SPLIT))
     for split in chosen:
         data.check(split)
@@ -121,30 +121,39 @@ def hold(
         for place in range(len(chosen))
         for seed in entrant.seeds
     ]
-    found: dict[tuple[str, int, int], Trial] = {}
-    with Bar(title, len(jobs), "trial") as bar:
 
-        def do(job: tuple[Entrant, int, int]) -> None:
-            entrant, place, seed = job
-            split = chosen[place]
-            own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
-            name = f"{file_name(entrant.name)}_{own}_seed{seed}.npz"
-            path = folder.path / title / "trials" / name
-            make = functools.partial(entrant.make, split, seed)
-            found[entrant.name, place, seed] = trials.once(
-                path, entrant.settings(split, seed), make
-            )
-            bar.add()
+    def file(job: tuple[Entrant, int, int]) -> tuple[Path, dict[str, Any]]:
+        entrant, place, seed = job
+        own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
+        name = f"{file_name(entrant.name)}_{own}_seed{seed}.npz"
+        return folder.path / title / "trials" / name, entrant.settings(chosen[place], seed)
 
-        each(do, jobs, workers)
-    return {
-        entrant.name: [
-            found[entrant.name, place, seed]
-            for place in range(len(chosen))
-            for seed in entrant.seeds
-        ]
-        for entrant in entrants
-    }
+    def done(job: tuple[Entrant, int, int]) -> bool:
+        return trials.load(*file(job)) is not None
+
+    missing = [job for job in jobs if not done(job)]
+    with Bar(title, len(missing), "trial") as bar:
+
+        def make(some: Iterator[tuple[Entrant, int, int]], lanes: int) -> Iterator[Any]:
+            for job in some:
+                entrant, place, seed = job
+                path, settings = file(job)
+                work = functools.partial(entrant.make, chosen[place], seed, path)
+                trials.make(path, settings, work)
+                bar.add()
+                yield job
+
+        def name(job: tuple[Entrant, int, int]) -> str:
+            return str(file(job)[0].relative_to(folder.path))
+
+        queue = Queue(folder.claims, missing, name, done, lambda job: bar.add())
+        workers_.work_off(queue, Crew(workers), make)
+    found: dict[str, list[Trial]] = {entrant.name: [] for entrant in entrants}
+    for job in jobs:
+        trial = trials.load(*file(job))
+        assert trial is not None
+        found[job[0].name].append(trial)
+    return found
 
 
 def file_name(name: str) -> str:

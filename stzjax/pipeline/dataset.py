@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from stzjax import archives, splits
 from stzjax import graphs as graphs_
-from stzjax import io, splits
 from stzjax import neighbors as lists
 from stzjax.descriptors import symmetry
 from stzjax.pipeline import stages
@@ -52,7 +52,7 @@ class Dataset:
         settings = folder.settings
         threshold = settings.threshold if threshold is None else threshold
         self.folder = folder
-        numbers = np.arange(settings.num_specimens)
+        numbers = np.array(stages.specimens(folder))
         self.split = splits.by_specimen(numbers, key=folder.key(Purpose.SPLIT))
         self.columns: tuple[str, ...] = ()
         self.graphs: dict[Lane, Graph] = {}
@@ -72,7 +72,7 @@ class Dataset:
         path = self.folder.features(*lane)
         if not self.folder.done(path, "describe"):
             raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
-        arrays, _ = io.load_archive(path)
+        arrays, _ = archives.load_archive(path)
         self.columns = tuple(str(name) for name in arrays["columns"])
         structure = stages.glass(self.folder, lane[0])
         return graphs_.build(structure, arrays["features"], labels, arrays["pairs"])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax import io, labels, metrics, paper_figures, shares
+from stzjax import archives, labels, metrics, paper_figures, shares
 from stzjax.pipeline import stages
 from stzjax.pipeline.folder import Folder
 from stzjax.structure import Structure
@@ -55,7 +55,7 @@ def judged(folder: Folder) -> list[Judged]:
     path = folder.predictions("test")
     if not folder.done(path, "evaluate"):
         raise ValueError(f"{path} is missing; run experiments/evaluate.py on this folder first")
-    arrays, _ = io.load_archive(path)
+    arrays, _ = archives.load_archive(path)
     names = ("label", "confidence", "specimen", "direction")
     pooled = Predictions(**{name: arrays[name] for name in names})
     found = []
@@ -182,7 +182,7 @@ def thresholds(folder: Folder) -> list[dict[str, Any]] | None:
     path = thresholds_path(folder)
     if not path.exists():
         return None
-    content = io.read_json(path)
+    content = archives.read_json(path)
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
         raise ValueError(
@@ -213,7 +213,7 @@ def table(folder: Folder, run: Judged) -> tuple[Structure, dict[str, np.ndarray]
     path = folder.features(run.specimen, run.direction)
     if not folder.done(path, "describe"):
         raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
-    arrays, _ = io.load_archive(path)
+    arrays, _ = archives.load_archive(path)
     columns = {
         "label": run.label,
         "confidence": run.confidence,

@@ -1,41 +1,121 @@
 """The stages that learn and judge: train, evaluate."""
 
 import functools
-import time
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stzjax import checkpoints, io, metrics, report, training, verdict
+from stzjax import archives, checkpoints, metrics, training, verdict
+from stzjax.archives import Saved
+from stzjax.pipeline import workers
 from stzjax.pipeline.dataset import PARTS, Dataset
-from stzjax.pipeline.folder import Folder, Purpose
-from stzjax.pipeline.stages import save
+from stzjax.pipeline.folder import Folder, Purpose, set_aside_if_damaged
 from stzjax.pipeline.workers import Bar
 from stzjax.splits import Split
 from stzjax.verdict import Predictions
 
+_LOG = logging.getLogger(__name__)
+
 
 def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
+
+    def missing() -> bool:
+        return set_aside_if_damaged(_network_file(folder), lambda: not _trained(folder))
+
+    if missing():
+        workers.once(folder.claims, "model", lambda: not missing(), lambda: _train(folder))
+
+
+def _network_file(folder: Folder) -> Path:
+    return folder.model / "network.npz"
+
+
+def _trained(folder: Folder) -> bool:
+    """Whether the network is there, and made with these settings."""
     marker = folder.model / "stage.json"
-    if marker.exists():
-        folder.check(marker, io.read_json(marker), "train")
-        return
+    if not (marker.exists() and _network_file(folder).exists()):
+        return False
+    folder.check(marker, archives.read_record(marker), "train")
+    checkpoints.load(folder.model)
+    return True
+
+
+def _train(folder: Folder) -> None:
     data = Dataset(folder)
     data.check(data.split)
-    config = folder.settings.train_config()
+    config, settings = folder.settings.train_config(), folder.stage_settings("train")
     with Bar("train", config.epochs, "epoch") as bar:
-        result = training.train(
-            data.of(data.split.train),
-            data.of(data.split.validation),
+        result = fit(
+            folder,
+            _network_file(folder),
+            settings,
+            data,
+            data.split,
             config,
-            score=scorer(config),
-            on_epoch=lambda epoch, record: bar.add(),
+            lambda epoch, record: bar.to(epoch),
         )
     checkpoints.save(folder.model, result)
-    io.write_json(folder.model / "split.json", data.split._asdict())
-    io.write_json(marker, folder.stage_settings("train"))
+    archives.write_record(folder.model / "split.json", data.split._asdict())
+    archives.write_record(folder.model / "stage.json", settings)
+    folder.finish(_network_file(folder))
+    _LOG.info("trained: epoch %d of %d is the best", result.best_epoch, len(result.history))
+
+
+def fit(
+    folder: Folder,
+    path: Path,
+    settings: Mapping[str, Any],
+    data: Dataset,
+    split: Split,
+    config: training.TrainConfig,
+    on_epoch: Callable[[int, training.Record], None] | None = None,
+) -> training.TrainResult:
+    """Train on a split; goes on where the training was if it was interrupted.
+
+    Args:
+      folder: of the run.
+      path: of the file to which the result will lead.
+      settings: all on which it depends.
+      data: graphs.
+      split: specimens.
+      config: of the training.
+      on_epoch: see `training.train`.
+    """
+    task = training.Task(data.of(split.train), data.of(split.validation), config.seed)
+    told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
+    return fit_many(folder, path, settings, [task], config, told)[0]
+
+
+def fit_many(
+    folder: Folder,
+    path: Path,
+    settings: Mapping[str, Any],
+    tasks: Sequence[training.Task],
+    config: training.TrainConfig,
+    on_epoch: Callable[[int, int, training.Record], None] | None = None,
+) -> list[training.TrainResult]:
+    """Train networks side by side, see `fit`; the caller drops what was kept (`folder.finish`)."""
+    kept = folder.unfinished(path)
+
+    def missing() -> bool:
+        return not kept.exists() or archives.load_archive(kept)[1] != archives.plain(settings)
+
+    saved = None
+    if not set_aside_if_damaged(kept, missing):
+        saved = Saved(*archives.load_archive(kept))
+    return training.train_many(
+        tasks,
+        config,
+        score=scorer(config),
+        on_epoch=on_epoch,
+        saved=saved,
+        save=lambda state: archives.save_archive(kept, state.arrays, settings),
+        save_every=folder.save_every,
+    )
 
 
 def scorer(config: training.TrainConfig) -> training.Score | None:
@@ -49,19 +129,18 @@ def _score(metric: str, labels: np.ndarray, confidence: np.ndarray) -> float:
     return metrics.evaluate(labels, confidence)[metric]
 
 
-def evaluate_stage(folder: Folder, timings: dict[str, float]) -> dict[str, Any]:
-    """Predict, judge and report; cheap, so it is done anew every time."""
-    marker = folder.model / "stage.json"
-    if not marker.exists():
-        raise ValueError(f"{marker} is missing; run experiments/train.py on this folder first")
-    folder.check(marker, io.read_json(marker), "train")
-    started = time.perf_counter()
+def evaluate_stage(folder: Folder) -> dict[str, Any]:
+    """Predict and judge; cheap, so it is done anew every time."""
+    if not _trained(folder):
+        raise ValueError(
+            f"{_network_file(folder)} is missing; run experiments/train.py on this folder first"
+        )
     data = Dataset(folder)
     result = checkpoints.load(folder.model)
     found = {}
     for part in PARTS[1:]:
         found[part] = predicted(data, getattr(data.split, part), network(result))
-        save(folder, folder.predictions(part), "evaluate", vars(found[part]))
+        folder.save(folder.predictions(part), "evaluate", vars(found[part]))
     judged = _judge(folder, found["validation"], found["test"])
     judged["events"] = {
         "triggered": len(data.events),
@@ -69,9 +148,7 @@ def evaluate_stage(folder: Folder, timings: dict[str, float]) -> dict[str, Any]:
         "strains": [event.strain for event in data.events.values()],
         "sizes": [event.size for event in data.events.values()],
     }
-    judged["timings_s"] = {**timings, "evaluate": time.perf_counter() - started}
-    io.write_json(folder.metrics, judged)
-    report.write(folder.path)
+    archives.write_json(folder.metrics, judged)
     return judged
 
 

@@ -1,46 +1,82 @@
-"""All stages in order, with their timings."""
+"""All stages in order, and what each took."""
 
-import time
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from stzjax import io
-from stzjax.pipeline import learning, stages
-from stzjax.pipeline.folder import Folder
+from stzjax import archives, report
+from stzjax.pipeline import learning, stages, usage
+from stzjax.pipeline.folder import Folder, set_aside_if_damaged
+from stzjax.pipeline.workers import Crew
+
+_LOG = logging.getLogger(__name__)
 
 ORDER = ("melt", "quench", "shear", "describe", "train", "evaluate")
 
 
 def run(
-    folder: Folder, names: Sequence[str] = ORDER, workers: int = 1, lanes: int = 1
+    folder: Folder, names: Sequence[str] = ORDER, crew: Crew | None = None, judge: bool = True
 ) -> dict[str, Any] | None:
     """Run stages; what is finished is skipped. Returns the judgement if it was made.
+
+    Several processes may do this on one folder at the same time: each takes what is free, and
+    waits at the end of a stage for what the others hold.
 
     Args:
       folder: of the run.
       names: stages, in order.
-      workers: threads, each at specimens or shear runs of its own.
-      lanes: quenches or shear runs of one thread, in one compiled loop.
+      crew: who works.
+      judge: whether this process evaluates; of several one should.
 
-    `timings.json` accumulates the wall time of each stage over interrupted runs, so that it is
-    the time the work took and not the time of the last, skipping, run.
+    `usage.json` holds time and memory of each stage, over all interrupted runs of the process that
+    came first, so that the time is that of the work and not of the last, skipping, run.
     """
-    path = folder.path / "timings.json"
-    timings = io.read_json(path) if path.exists() else {}
+    crew = crew or Crew()
+    first = folder.claims.take("usage")
+    if not first:
+        _LOG.warning("another process works in %s: sharing its work", folder.path)
     work = {
         "melt": lambda: stages.melt_stage(folder),
-        "quench": lambda: stages.quench_stage(folder, workers, lanes),
-        "shear": lambda: stages.shear_stage(folder, workers, lanes),
-        "describe": lambda: stages.describe_stage(folder, workers),
+        "quench": lambda: stages.quench_stage(folder, crew),
+        "shear": lambda: stages.shear_stage(folder, crew),
+        "describe": lambda: stages.describe_stage(folder, crew),
         "train": lambda: learning.train_stage(folder),
+        "evaluate": lambda: learning.evaluate_stage(folder),
     }
     judged = None
-    for name in names:
-        if name == "evaluate":
-            judged = learning.evaluate_stage(folder, timings)
-            continue
-        started = time.perf_counter()
-        work[name]()
-        timings[name] = timings.get(name, 0.0) + time.perf_counter() - started
-        io.write_json(path, timings)
+    try:
+        for name in names:
+            if name == "evaluate" and not judge:
+                continue
+            _LOG.info("%s: begins", name)
+            with usage.measured() as found:
+                result = work[name]()
+            _LOG.info("%s: done in %s", name, usage.text(found))
+            if first:
+                _record(folder, name, found)
+            if name == "evaluate":
+                judged = result
+                report.write(folder.path)
+    finally:
+        if first:
+            folder.claims.release("usage")
     return judged
+
+
+def _record(folder: Folder, name: str, found: dict[str, float]) -> None:
+    total = spent(folder)
+    total[name] = usage.add(total.get(name, {}), found)
+    archives.write_record(folder.usage, total)
+
+
+def spent(folder: Folder) -> dict[str, dict[str, float]]:
+    """Time and memory of each stage so far."""
+    total: dict[str, Any] = {}
+
+    def missing() -> bool:
+        if folder.usage.exists():
+            total.update(archives.read_record(folder.usage))
+        return False
+
+    set_aside_if_damaged(folder.usage, missing)
+    return total

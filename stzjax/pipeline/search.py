@@ -8,17 +8,17 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stzjax import checkpoints, io, metrics, splits, training, verdict
+from stzjax import archives, checkpoints, metrics, splits, training, verdict
 from stzjax.pipeline import learning, trials
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.folder import Folder, Purpose, same
-from stzjax.pipeline.workers import Bar, each
+from stzjax.pipeline.folder import Folder, Purpose, same, set_aside_if_damaged
+from stzjax.pipeline.workers import Bar, Crew, Queue, chunks, work_off
 from stzjax.splits import Fold, Split
 from stzjax.tables import Table
 
@@ -112,14 +112,20 @@ class Search:
         """The record of a trial; None if it has not been made.
 
         Raises:
-          ValueError: it was made with other settings, or is damaged.
+          ValueError: it was made with other settings.
         """
-        path = self.path(shape, epochs, fold)
-        if not path.exists():
+        path, found = self.path(shape, epochs, fold), {}
+
+        def missing() -> bool:
+            if not path.exists():
+                return True
+            found.update(archives.read_record(path))
+            if not {"settings", "validation", "record"} <= set(found):
+                raise archives.Damaged(path, "is no trial of this version")
+            return False
+
+        if set_aside_if_damaged(path, missing):
             return None
-        found = io.read_json(path)
-        if not isinstance(found, dict) or not {"settings", "validation"} <= set(found):
-            raise ValueError(f"{path} is no trial of this version; delete it and run again")
         same(path, found["settings"], self.settings(shape, epochs, self.folds[fold]))
         return found
 
@@ -138,40 +144,52 @@ class Search:
           together: the folds of a shape in one compiled step, as suits a GPU.
         """
         missing = self.missing(shapes, epochs)
-        jobs = [[job] for job in missing]
-        if together:
-            grouped = itertools.groupby(missing, key=lambda job: job[0])
-            jobs = [list(group) for _, group in grouped]
-        if not jobs:
+        if not missing:
             return
+
+        def done(job: tuple[Shape, int]) -> bool:
+            return self.read(job[0], epochs, job[1]) is not None
+
         with Bar("search", len(missing), "trial") as bar:
 
-            def do(job: list[tuple[Shape, int]]) -> None:
-                self._train(job, epochs)
-                bar.add(len(job))
+            def train(jobs: Iterator[tuple[Shape, int]], lanes: int) -> Iterator[tuple[Shape, int]]:
+                for shape, group in itertools.groupby(jobs, key=lambda job: job[0]):
+                    for some in chunks(group, lanes):
+                        self._train(shape, [fold for _, fold in some], epochs)
+                        bar.add(len(some))
+                        yield from some
 
-            each(do, jobs, workers)
+            queue = Queue(
+                self.folder.claims,
+                missing,
+                lambda job: str(self.path(job[0], epochs, job[1]).relative_to(self.folder.path)),
+                done,
+                lambda job: bar.add(),
+            )
+            work_off(queue, Crew(workers, len(self.folds) if together else 1), train)
 
-    def _train(self, job: Sequence[tuple[Shape, int]], epochs: int) -> None:
+    def _train(self, shape: Shape, numbers: Sequence[int], epochs: int) -> None:
         """Train some folds of one shape and write their files."""
-        shape = job[0][0]
-        folds = [self.folds[number] for _, number in job]
+        folds = [self.folds[number] for number in numbers]
         tasks = [
             training.Task(self.data.of(f.train), self.data.of(f.validation), self.base.seed)
             for f in folds
         ]
         config = self.config(shape, epochs)
+        settings = [self.settings(shape, epochs, fold) for fold in folds]
+        path = self.path(shape, epochs, numbers[0])
         started = time.perf_counter()
-        results = training.train_many(tasks, config, score=learning.scorer(config))
-        seconds = (time.perf_counter() - started) / len(job)
-        for (_, number), fold, result in zip(job, folds, results, strict=True):
+        results = learning.fit_many(self.folder, path, {"tasks": settings}, tasks, config)
+        seconds = (time.perf_counter() - started) / len(folds)
+        for number, fold, own, result in zip(numbers, folds, settings, results, strict=True):
             pooled = learning.predicted(self.data, fold.validation, learning.network(result))
             record = {
-                "settings": self.settings(shape, epochs, fold),
+                "settings": own,
                 "validation": metrics.evaluate(pooled.label, pooled.confidence),
                 "record": {**trials.summary(result), "seconds": seconds},
             }
-            io.write_json(self.path(shape, epochs, number), record)
+            archives.write_record(self.path(shape, epochs, number), record)
+        self.folder.finish(path)
 
     def rows(self, shapes: Sequence[Shape], epochs: int) -> list[dict[str, Any]]:
         """Mean and spread over the folds of every metric, one row a shape.
@@ -228,21 +246,17 @@ def judge(search: Search, shape: Shape) -> dict[str, Any]:
     """A winner trained on the run's own split and judged on its test specimens."""
     split, config = search.data.split, search.config(shape)
     settings = trials.settings_of(search.folder, config, split)
+    path = search.folder.path / "search" / "winners" / f"{shape.name}.npz"
 
     def make() -> trials.Trial:
         data = search.data
-        result = training.train(
-            data.of(split.train),
-            data.of(split.validation),
-            config,
-            score=learning.scorer(config),
-        )
+        result = learning.fit(search.folder, path, settings, data, split, config)
         checkpoints.save(search.folder.path / "search" / "winners" / shape.name, result)
         pooled = learning.parts(data, split, learning.network(result))
         return trials.Trial(*pooled, trials.summary(result))
 
-    path = search.folder.path / "search" / "winners" / f"{shape.name}.npz"
-    trial = trials.once(path, settings, make)
+    trial = trials.once(search.folder, path, settings, make)
+    search.folder.finish(path)
     key = search.folder.key(Purpose.BOOTSTRAP)
     return {"record": trial.record, "verdict": verdict.judge(trial.validation, trial.test, key)}
 
@@ -320,7 +334,7 @@ def run(
         "judged": {shape.name: one for shape, one in judged.items()},
         "folds": [fold._asdict() for fold in search.folds],
     }
-    io.write_json(out / "search.json", record)
+    archives.write_json(out / "search.json", record)
     return table
 
 

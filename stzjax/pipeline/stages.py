@@ -1,21 +1,26 @@
 """The stages that make a data set: melt, quench, shear, describe. None repeats finished work."""
 
+import functools
 import itertools
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from stzjax import aqs, io, loading, potentials, quench, relax
+from stzjax import aqs, archives, faults, io, loading, potentials, quench, relax
+from stzjax.archives import Saved
 from stzjax.descriptors import table
+from stzjax.pipeline import workers
 from stzjax.pipeline.folder import Folder, Purpose
-from stzjax.pipeline.workers import Bar, Shared, each
+from stzjax.pipeline.workers import Bar, Crew, Queue
 from stzjax.potentials.eam import EAM
-from stzjax.specimens import Saved, Trace
+from stzjax.specimens import Trace, steps_of
 from stzjax.structure import Structure
 
-_SAVE_EVERY = 120.0
-"""Time between saves of an unfinished quench [s]."""
+_LOG = logging.getLogger(__name__)
 
 
 def load_potential(folder: Folder) -> EAM:
@@ -23,150 +28,223 @@ def load_potential(folder: Folder) -> EAM:
     return potentials.load(folder.settings.potential)
 
 
-def save(folder: Folder, path, stage: str, arrays: dict, **settings) -> None:
-    """Write an archive with the settings of the stage that made it."""
-    io.save_archive(path, arrays, {**settings, "stage_settings": folder.stage_settings(stage)})
-
-
 def melt_stage(folder: Folder) -> None:
     """Melt, and draw the snapshots to be quenched."""
-    if folder.done(folder.melt, "melt"):
-        return
+    missing = functools.partial(folder.missing, folder.melt, "melt")
+    if missing():
+        workers.once(folder.claims, "melt", lambda: not missing(), lambda: _melt(folder))
+
+
+def _melt(folder: Folder) -> None:
     config = folder.settings.melt_config()
+    chosen = quench.drawn(folder.key(Purpose.DRAW), config.num_snapshots, config.num_specimens)
+    begun = _begun_melt(folder)
     steps = config.steps(config.equilibration_time) * (config.equilibration_time > 0)
     steps += config.num_snapshots * config.steps(config.snapshot_interval)
+    steps -= steps_of(begun.saved) if begun else 0
     with Bar("melt", steps * config.num_atoms, "atom-step") as bar:
         snapshots, trace = quench.melt(
             folder.key(Purpose.MELT),
             load_potential(folder),
             config,
             lambda done: bar.add(done * config.num_atoms),
+            wanted=chosen,
+            begun=begun,
+            save=lambda melting: _suspend_melt(folder, melting),
+            save_every=folder.save_every,
         )
-    drawn = quench.draw(folder.key(Purpose.DRAW), snapshots, config.num_specimens)
-    arrays = {
-        "fractional": np.stack([s.fractional for s in drawn]),
-        "cell": np.stack([s.cell for s in drawn]),
-        "species": np.stack([s.species for s in drawn]),
-        "elements": np.array(config.elements),
-    }
-    save(folder, folder.melt, "melt", {**arrays, **_trace_arrays(trace)})
+    arrays = {**_stacked(snapshots), **_trace_arrays(trace)}
+    folder.save(folder.melt, "melt", arrays)
+    folder.finish(folder.melt)
+
+
+def _stacked(structures: Sequence[Structure]) -> dict[str, np.ndarray]:
+    """Structures of one composition as arrays with a leading axis."""
+    each = [io.structure_arrays(one) for one in structures]
+    stacked = {n: np.stack([one[n] for one in each]) for n in ("fractional", "cell", "species")}
+    return {**stacked, "elements": each[0]["elements"]}
+
+
+def _unstacked(arrays: Mapping[str, np.ndarray], number: int, path: Path) -> Structure:
+    picked = {name: arrays[name][number] for name in ("fractional", "cell", "species")}
+    return io.structure_from({**picked, "elements": arrays["elements"]}, path)
+
+
+def _suspend_melt(folder: Folder, melting: quench.Melting) -> None:
+    arrays = {**melting.saved.arrays, "trace": np.array(melting.trace).reshape(-1, 4)}
+    if melting.taken:
+        taken = _stacked(list(melting.taken.values()))
+        arrays |= {f"taken_{name}": value for name, value in taken.items()}
+    settings = {**melting.saved.settings, "taken": list(melting.taken)}
+    folder.suspend(folder.melt, "melt", Saved(arrays, settings))
+
+
+def _begun_melt(folder: Folder) -> quench.Melting | None:
+    """Where a melt was when it was interrupted."""
+    saved = folder.saved(folder.melt, "melt")
+    if saved is None:
+        return None
+    stacked = {name.removeprefix("taken_"): array for name, array in saved.arrays.items()}
+    numbers = saved.settings["taken"]
+    taken = {n: _unstacked(stacked, place, folder.melt) for place, n in enumerate(numbers)}
+    return quench.Melting(saved, taken, saved.arrays["trace"].tolist())
 
 
 def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
     return {f"trace_{name}": values for name, values in trace._asdict().items()}
 
 
-def _liquid(folder: Folder, number: int) -> Structure:
-    arrays, _ = io.load_archive(folder.melt)
-    picked = {name: arrays[name][number] for name in ("fractional", "cell", "species")}
-    return io.structure_from({**picked, "elements": arrays["elements"]}, folder.melt)
-
-
-def quench_stage(folder: Folder, workers: int, lanes: int) -> None:
+def quench_stage(folder: Folder, crew: Crew) -> None:
     """Quench every drawn snapshot and relax the glass; some at a time in one compiled loop."""
     settings = folder.settings
     config = settings.melt_config()
-    numbers = range(settings.num_specimens)
-    missing = [n for n in numbers if not folder.done(folder.specimen(n), "quench")]
+
+    def unmade(number: int) -> bool:
+        return folder.missing(folder.specimen(number), "quench")
+
+    missing = [number for number in range(settings.num_specimens) if unmade(number)]
     if not missing:
         return
     melt_stage(folder)
     potential = load_potential(folder)
-    saved = {number: _saved_quench(folder, number) for number in missing}
-    steps = sum(config.quench_steps - (one.steps if one else 0) for one in saved.values())
-    with Bar("quench", steps * config.num_atoms, "atom-step") as bar:
+    liquids, _ = archives.load_archive(folder.melt)
+    begun = {number: folder.saved(folder.specimen(number), "quench") for number in missing}
+    left = {n: config.quench_steps - (steps_of(one) if one else 0) for n, one in begun.items()}
+    with Bar("quench", sum(left.values()) * config.num_atoms, "atom-step") as bar:
 
-        def together(numbers: Sequence[int]) -> None:
-            quenched = quench.quench_many(
-                [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in numbers],
-                [_liquid(folder, number) for number in numbers],
-                potential,
-                config,
-                lambda done: bar.add(done * config.num_atoms),
-                saved=[saved[number] for number in numbers],
-                save=lambda place, state: _save_quench(folder, numbers[place], state),
-                save_every=_SAVE_EVERY,
-            )
-            for place, glass, trace in quenched:
-                _save_glass(folder, numbers[place], _inherent(folder, glass, potential), trace)
+        def together(numbers: Iterator[int], lanes: int) -> Iterator[int]:
+            for some in workers.chunks(numbers, lanes):
+                quenched = quench.quench_many(
+                    [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in some],
+                    [_unstacked(liquids, number, folder.melt) for number in some],
+                    potential,
+                    config,
+                    lambda done: bar.add(done * config.num_atoms),
+                    saved=[folder.saved(folder.specimen(number), "quench") for number in some],
+                    save=functools.partial(_suspend_quench, folder, some),
+                    save_every=folder.save_every,
+                )
+                for found in quenched:
+                    _save_glass(folder, some[found.place], found, potential)
+                    yield some[found.place]
 
-        groups = [missing[first : first + lanes] for first in range(0, len(missing), lanes)]
-        each(together, groups, workers)
-
-
-def _save_quench(folder: Folder, number: int, state: Saved) -> None:
-    save(folder, folder.unfinished(number), "quench", dict(state.arrays), saved=state.settings)
-
-
-def _saved_quench(folder: Folder, number: int) -> Saved | None:
-    """Where a quench was when it was interrupted."""
-    path = folder.unfinished(number)
-    if not folder.done(path, "quench"):
-        return None
-    arrays, settings = io.load_archive(path)
-    return Saved(arrays, settings["saved"])
+        queue = Queue(
+            folder.claims,
+            missing,
+            lambda number: f"specimen {number}",
+            lambda number: not unmade(number),
+            lambda number: bar.add(left[number] * config.num_atoms),
+        )
+        workers.work_off(queue, crew, together)
 
 
-def _save_glass(folder: Folder, number: int, relaxed: relax.Relaxed, trace: Trace) -> None:
-    save(
-        folder,
-        folder.specimen(number),
-        "quench",
-        {**io.structure_arrays(relaxed.structure), **_trace_arrays(trace)},
-        residual=float(relaxed.residual),
-        outcome=relax.OUTCOMES[int(relaxed.outcome)],
-    )
-    folder.unfinished(number).unlink(missing_ok=True)
+def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: Saved) -> None:
+    folder.suspend(folder.specimen(numbers[place]), "quench", state)
+
+
+def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: EAM) -> None:
+    """Relax a quenched glass and write it, or what it failed of."""
+    structure, outcome, residual = found.structure, found.outcome, math.nan
+    if outcome == quench.COOLED:
+        relaxed = _inherent(folder, structure, potential)
+        structure, residual = relaxed.structure, float(relaxed.residual)
+        outcome = relax.OUTCOMES[int(relaxed.outcome)]
+    path = folder.specimen(number)
+    arrays = {**io.structure_arrays(structure), **_trace_arrays(found.trace)}
+    folder.save(path, "quench", arrays, residual=residual, outcome=outcome)
+    folder.finish(path)
+    if outcome == GOOD:
+        _LOG.info("specimen %d: quenched and relaxed, largest force %.1e eV/Å", number, residual)
+    else:
+        _LOG.warning("specimen %d: %s; it is left out from here on", number, outcome)
+
+
+GOOD = relax.OUTCOMES[relax.CONVERGED]
+"""Outcome of a specimen that can be sheared."""
 
 
 def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:
     settings = folder.settings
     config = relax.RelaxConfig(settings.force_tolerance, settings.max_iterations)
     relaxation = relax.relax_cell if settings.relax_cell else relax.relax
-    relaxed = relaxation(glass, potential, config)
-    if not relaxed.converged:
-        raise ValueError(
-            f"a quenched glass does not relax: {relax.OUTCOMES[int(relaxed.outcome)]}, largest "
-            f"force {float(relaxed.residual):.2e} eV/Å; raise max_iterations or force_tolerance"
-        )
-    return relaxed
+    return relaxation(glass, potential, config)
+
+
+def _specimen(folder: Folder, number: int) -> tuple[Structure, str]:
+    """A specimen of a run folder and its outcome."""
+    path = folder.specimen(number)
+    if not folder.done(path, "quench"):
+        raise ValueError(f"{path} is missing; run experiments/quench.py on this folder first")
+    arrays, settings = archives.load_archive(path)
+    return io.structure_from(arrays, path), settings.get("outcome", GOOD)
 
 
 def glass(folder: Folder, number: int) -> Structure:
     """The relaxed, unsheared specimen of a run folder."""
-    path = folder.specimen(number)
-    if not folder.done(path, "quench"):
-        raise ValueError(f"{path} is missing; run experiments/quench.py on this folder first")
-    return io.structure_from(io.load_archive(path)[0], path)
+    return _specimen(folder, number)[0]
+
+
+def specimens(folder: Folder) -> list[int]:
+    """Numbers of the specimens that were quenched and relaxed as they should.
+
+    Raises:
+      ValueError: one is missing, or there are too few to train and judge on.
+    """
+    numbers = range(folder.settings.num_specimens)
+    good = [number for number in numbers if _specimen(folder, number)[1] == GOOD]
+    if len(good) < 3:
+        raise ValueError(
+            f"only {len(good)} of {len(numbers)} specimens could be quenched and relaxed: see "
+            "their outcomes in the log; use a shorter timestep, precision float64, or more "
+            "max_iterations, in another --out"
+        )
+    return good
 
 
 def all_lanes(folder: Folder) -> list[tuple[int, str]]:
     """Specimen and direction of every shear run."""
     directions = [loading.canonical(d) for d in folder.settings.directions]
-    return list(itertools.product(range(folder.settings.num_specimens), directions))
+    return list(itertools.product(specimens(folder), directions))
 
 
-def shear_stage(folder: Folder, workers: int, lanes: int) -> None:
+def shear_stage(folder: Folder, crew: Crew) -> None:
     """Shear every specimen in every direction."""
     config = folder.settings.shear_config()
-    missing = [lane for lane in all_lanes(folder) if not folder.done(folder.shear(*lane), "shear")]
+
+    def unmade(lane: tuple[int, str]) -> bool:
+        return folder.missing(folder.shear(*lane), "shear")
+
+    missing = [lane for lane in all_lanes(folder) if unmade(lane)]
     if not missing:
         return
     potential = load_potential(folder)
-    jobs = Shared(aqs.Job(glass(folder, lane[0]), lane[1], lane) for lane in missing)
+
+    def job(lane: tuple[int, str]) -> aqs.Job:
+        saved = folder.saved(folder.shear(*lane), "shear")
+        return aqs.Job(glass(folder, lane[0]), lane[1], lane, saved)
+
+    def keep(job: aqs.Job, saved: Saved) -> None:
+        folder.suspend(folder.shear(*job.name), "shear", saved)
+
     with Bar("shear", len(missing), "run") as bar:
 
-        def fly(_: int) -> None:
-            for job, run in aqs.shear_many(jobs, potential, config, lanes):
-                write_run(folder, job.name, run)
-                if run.outcome not in aqs.ENDINGS[:2]:
-                    bar.note(
-                        f"specimen {job.name[0]} {run.direction}: {run.outcome} at "
-                        f"{run.strain[-1]:g}"
-                    )
+        def together(lanes: Iterator[tuple[int, str]], number: int) -> Iterator[tuple[int, str]]:
+            runs = aqs.shear_many(
+                map(job, lanes), potential, config, number, save=keep, save_every=folder.save_every
+            )
+            for done, run in runs:
+                write_run(folder, done.name, run)
                 bar.add()
+                yield done.name
 
-        each(fly, range(min(workers, len(missing))), workers)
+        queue = Queue(
+            folder.claims,
+            missing,
+            lambda lane: f"shear {lane[0]} {lane[1]}",
+            lambda lane: not unmade(lane),
+            lambda lane: bar.add(),
+        )
+        workers.work_off(queue, crew, together)
 
 
 _RUN_ARRAYS = (
@@ -178,15 +256,20 @@ def write_run(folder: Folder, lane: tuple[int, str], run: aqs.Run) -> None:
     """Store a shear run; the last configuration goes with it."""
     arrays = {name: getattr(run, name) for name in _RUN_ARRAYS}
     arrays |= {f"final_{k}": v for k, v in io.structure_arrays(run.final).items()}
-    save(
-        folder,
-        folder.shear(*lane),
+    path, found = folder.shear(*lane), faults.of(run)
+    folder.save(
+        path,
         "shear",
         arrays,
         direction=run.direction,
         outcome=run.outcome,
+        faults=found,
         config=run.config._asdict(),
     )
+    folder.finish(path)
+    last = run.strain[-1] if len(run.strain) else 0.0
+    said = f"specimen {lane[0]} {run.direction}: {run.outcome} at strain {last:g}"
+    _LOG.log(logging.WARNING if found else logging.INFO, "%s", "; ".join([said, *found]))
 
 
 def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
@@ -194,7 +277,7 @@ def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
     path = folder.shear(*lane)
     if not folder.done(path, "shear"):
         raise ValueError(f"{path} is missing; run experiments/shear.py on this folder first")
-    arrays, settings = io.load_archive(path)
+    arrays, settings = archives.load_archive(path)
     final = {k.removeprefix("final_"): v for k, v in arrays.items() if k.startswith("final_")}
     return aqs.Run(
         direction=settings["direction"],
@@ -205,43 +288,56 @@ def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
     )
 
 
-def describe_stage(folder: Folder, workers: int) -> None:
+def describe_stage(folder: Folder, crew: Crew) -> None:
     """Features of every specimen in every direction."""
-    settings = folder.settings
-    directions = [loading.canonical(d) for d in settings.directions]
+    directions = [loading.canonical(d) for d in folder.settings.directions]
 
     def unfinished(number: int) -> list[str]:
         paths = {d: folder.features(number, d) for d in directions}
-        return [d for d in directions if not folder.done(paths[d], "describe")]
+        return [d for d in directions if folder.missing(paths[d], "describe")]
 
-    missing = {n: unfinished(n) for n in range(settings.num_specimens)}
-    missing = {number: names for number, names in missing.items() if names}
+    missing = [number for number in specimens(folder) if unfinished(number)]
     if not missing:
         return
     potential = load_potential(folder)
     with Bar("describe", len(missing), "specimen") as bar:
 
-        def one(number: int) -> None:
-            structure = glass(folder, number)
-            radii = np.array(settings.radii)[structure.species] if settings.radii else None
-            described = table.describe(
-                structure,
-                potential,
-                mode_fraction=settings.mode_fraction,
-                mass_weighted=settings.mass_weighted,
-                edge_threshold=settings.edge_threshold,
-                radii=radii,
-                voronoi_method=settings.voronoi,
-                with_response=settings.response,
-            )
-            columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.response else ())
-            for direction in missing[number]:
-                arrays = {
-                    "features": table.rotate_to(described, direction),
-                    "pairs": described.pairs,
-                    "columns": np.array(columns),
-                }
-                save(folder, folder.features(number, direction), "describe", arrays)
-            bar.add()
+        def together(numbers: Iterator[int], lanes: int) -> Iterator[int]:
+            for number in numbers:
+                _describe(folder, number, unfinished(number), potential)
+                bar.add()
+                yield number
 
-        each(one, missing, workers)
+        queue = Queue(
+            folder.claims,
+            missing,
+            lambda number: f"features {number}",
+            lambda number: not unfinished(number),
+            lambda number: bar.add(),
+        )
+        workers.work_off(queue, crew._replace(lanes=1), together)
+
+
+def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:
+    """Write the features of a specimen in some directions."""
+    settings, structure = folder.settings, glass(folder, number)
+    radii = np.array(settings.radii)[structure.species] if settings.radii else None
+    described = table.describe(
+        structure,
+        potential,
+        mode_fraction=settings.mode_fraction,
+        mass_weighted=settings.mass_weighted,
+        edge_threshold=settings.edge_threshold,
+        radii=radii,
+        voronoi_method=settings.voronoi,
+        with_response=settings.response,
+    )
+    columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.response else ())
+    for direction in directions:
+        arrays = {
+            "features": table.rotate_to(described, direction),
+            "pairs": described.pairs,
+            "columns": np.array(columns),
+        }
+        folder.save(folder.features(number, direction), "describe", arrays)
+    _LOG.info("specimen %d: described in %d directions", number, len(directions))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import baselines, io
+from stzjax import archives, baselines
 from stzjax.pipeline import contests, trials
 from stzjax.pipeline.contests import Entrant
 from stzjax.pipeline.dataset import Dataset
@@ -106,7 +106,7 @@ def _contest(
     trials.write_table(out, title, found)
     trials.write_table(out, f"{title}_by_size", contests.size_table(rows))
     record = {"reference": reference, "splits": [split._asdict() for split in chosen], "rows": rows}
-    io.write_json(out / f"{title}.json", record)
+    archives.write_json(out / f"{title}.json", record)
     return found
 
 
@@ -151,7 +151,7 @@ def thresholds(
             }
         )
     out = folder.path / "thresholds"
-    io.write_json(out / "thresholds.json", {"rows": found})
+    archives.write_json(out / "thresholds.json", {"rows": found})
     table = _threshold_table(found)
     trials.write_table(out, "thresholds", table)
     return table

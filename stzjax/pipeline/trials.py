@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stzjax import io, tables, training
-from stzjax.pipeline.folder import Folder, same
+from stzjax import archives, tables, training
+from stzjax.pipeline import workers
+from stzjax.pipeline.folder import Folder, same, set_aside_if_damaged
 from stzjax.splits import Split
 from stzjax.verdict import Predictions
 
@@ -33,27 +34,39 @@ def settings_of(
     flat = dataclasses.asdict(config)
     flat |= flat.pop("model")
     parts = {name: sorted(map(int, part)) for name, part in split._asdict().items()}
-    return io.plain({**folder.stage_settings("train"), **flat, **more, "split": parts})
+    return archives.plain({**folder.stage_settings("train"), **flat, **more, "split": parts})
 
 
 def load(path: Path, settings: Mapping[str, Any]) -> Trial | None:
     """A trial that was made with these settings; None if there is none.
 
+    A damaged file is set aside.
+
     Raises:
-      ValueError: it was made with others, or the file is damaged.
+      ValueError: it was made with others.
     """
-    if not path.exists():
-        return None
-    arrays, found = io.load_archive(path)
+    found: list[Trial] = []
+
+    def missing() -> bool:
+        if not path.exists():
+            return True
+        found.append(_read(path, settings))
+        return False
+
+    return None if set_aside_if_damaged(path, missing) else found[0]
+
+
+def _read(path: Path, settings: Mapping[str, Any]) -> Trial:
+    arrays, kept = archives.load_archive(path)
     try:
-        same(path, found["trial"], settings)
+        same(path, kept["trial"], settings)
         validation, test = (
             Predictions(**{name: arrays[f"{part}_{name}"] for name in _COLUMNS})
             for part in ("validation", "test")
         )
-        return Trial(validation, test, found["record"])
+        return Trial(validation, test, kept["record"])
     except KeyError as error:
-        raise ValueError(f"{path} lacks {error}; delete it and run again") from error
+        raise archives.Damaged(path, f"lacks {error}") from error
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Predictions))
@@ -66,24 +79,35 @@ def save(path: Path, settings: Mapping[str, Any], trial: Trial) -> None:
         for part in ("validation", "test")
         for name in _COLUMNS
     }
-    io.save_archive(path, arrays, {"trial": settings, "record": trial.record})
+    archives.save_archive(path, arrays, {"trial": settings, "record": trial.record})
 
 
-def once(path: Path, settings: Mapping[str, Any], make: Callable[[], Trial]) -> Trial:
+def make(path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]) -> None:
+    """Do the work of a trial and write it; its record says how long that took."""
+    started = time.perf_counter()
+    found = work()
+    record = {**found.record, "seconds": time.perf_counter() - started}
+    save(path, settings, found._replace(record=record))
+
+
+def once(
+    folder: Folder, path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]
+) -> Trial:
     """The trial of a file, made and written if it is not there."""
-    found = load(path, settings)
-    if found is None:
-        started = time.perf_counter()
-        found = make()
-        found = found._replace(record={**found.record, "seconds": time.perf_counter() - started})
-        save(path, settings, found)
-    return found
+
+    def done() -> bool:
+        return load(path, settings) is not None
+
+    if not done():
+        name = str(path.relative_to(folder.path))
+        workers.once(folder.claims, name, done, lambda: make(path, settings, work))
+    return _read(path, settings)
 
 
 def write_table(folder: Path, name: str, table: tables.Table) -> None:
     """A table in three formats, `name` with the ending of each."""
     for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-        io.write_text(folder / f"{name}.{ending}", text)
+        archives.write_text(folder / f"{name}.{ending}", text)
 
 
 def summary(result: training.TrainResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from scipy.interpolate import CubicSpline
 
-from stzjax import io, units
+from stzjax import archives, units
 from stzjax.potentials.eam import EAM
 
 _PLACEHOLDER = 1e6
@@ -254,7 +254,7 @@ def write_setfl(
     for first in range(count):
         for second in range(first + 1):
             lines += _rows(values.pairs[first, second])
-    io.write_text(path, "\n".join(lines) + "\n")
+    archives.write_text(path, "\n".join(lines) + "\n")
 
 
 class Samples(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.offline
 from matplotlib.figure import Figure
 
-from stzjax import figures, io, metrics
+from stzjax import archives, figures, metrics
 from stzjax import structure as structures
 from stzjax.report import (
     contests,
@@ -57,7 +57,7 @@ def write(out: str | os.PathLike) -> Path:
     for name, figure in _figures(found).items():
         figures.save(figure, Path(out) / "figures" / f"{name}.png")
     path = Path(out) / "report.html"
-    io.write_text(path, _page(found))
+    archives.write_text(path, _page(found))
     return path
 
 
@@ -78,7 +78,7 @@ def _page(found: Results) -> str:
         ("remedies", "Remedies", contests.section("remedies", studies.remedies, _REMEDIES)),
         ("baselines", "Baselines", contests.section("baselines", studies.baselines, _BASELINES)),
         ("training", "Training", sections.training(found)),
-        ("timings", "Time spent", sections.timings(found)),
+        ("usage", "Time and memory", sections.usage(found)),
     ]
     links = "".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, *_ in chapters)
     body = "".join(

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import io, labels, loading, units
+from stzjax import archives, io, labels, loading, units
 from stzjax.report import studies
 from stzjax.report.studies import Studies
 from stzjax.structure import Structure
 from stzjax.verdict import Predictions
+
+GOOD = "converged"
+"""Outcome of a specimen that was sheared."""
 
 PAPER_THRESHOLD = 0.1
 """D²min above which the paper calls an atom transformed [Å²]."""
@@ -30,10 +33,12 @@ class Specimen:
       structure: N atoms.
       trace: temperature [K], energy [eV/atom], density [g/cm³] along the quench, (T,) each; empty
         if not recorded.
+      outcome: of quench and relaxation, in words.
     """
 
     structure: Structure
     trace: dict[str, np.ndarray]
+    outcome: str = GOOD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Shear:
       event: state after the first event, or None.
       event_d2min: (N,) D²min of that state [Å²], or None.
       outcome: how the run ended, in words.
+      faults: what looks wrong with it, in words.
     """
 
     specimen: int
@@ -57,6 +63,7 @@ class Shear:
     event: int | None
     event_d2min: np.ndarray | None
     outcome: str
+    faults: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Results:
       shears: in order of file name.
       test: predictions on the test specimens.
       metrics: the content of `metrics.json`.
+      usage: time [s] and peak memory [MiB] of each stage.
       history: per-epoch lists of the training.
       studies: search, thresholds, remedies and baselines.
       pictures: names of the files in `figures/`.
@@ -81,6 +89,7 @@ class Results:
     shears: list[Shear]
     test: Predictions | None
     metrics: dict[str, Any]
+    usage: dict[str, dict[str, float]]
     history: dict[str, list]
     studies: Studies
     pictures: frozenset[str]
@@ -155,6 +164,7 @@ def read(out: str | os.PathLike) -> Results:
         shears=[_shear(path, threshold, min_cluster) for path in files],
         test=_predictions(out / "predictions" / "test.npz"),
         metrics=_json(out / "metrics.json"),
+        usage=_json(out / "usage.json"),
         history=_history(_json(out / "model" / "history.json")),
         studies=studies.read(out),
         pictures=frozenset(path.name for path in out.glob("figures/*.png")),
@@ -164,10 +174,7 @@ def read(out: str | os.PathLike) -> Results:
 def _json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    content = io.read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
+    return archives.read_record(path)
 
 
 def _history(recorded: Mapping[str, Any]) -> dict[str, list]:
@@ -190,13 +197,14 @@ def _take(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], path: Path) 
 
 
 def _specimen(path: Path) -> Specimen:
-    arrays, _ = io.load_archive(path)
+    arrays, settings = archives.load_archive(path)
     trace = {n: arrays[f"trace_{n}"] for n in _TRACES if f"trace_{n}" in arrays}
-    return Specimen(io.structure_from(arrays, path), trace)
+    outcome = str(settings.get("outcome", GOOD))
+    return Specimen(io.structure_from(arrays, path), trace, outcome)
 
 
 def _shear(path: Path, threshold: float, min_cluster: int) -> Shear:
-    arrays, settings = io.load_archive(path)
+    arrays, settings = archives.load_archive(path)
     strain, stress, largest = _take(arrays, ("strain", "stress", "max_d2min"), path)
     number, named = path.stem.split("_")
     direction = loading.canonical(str(settings.get("direction", named)))
@@ -217,6 +225,7 @@ def _shear(path: Path, threshold: float, min_cluster: int) -> Shear:
         event=event,
         event_d2min=_field(arrays, event),
         outcome=str(settings.get("outcome", "")),
+        faults=tuple(map(str, settings.get("faults", ()))),
     )
 
 
@@ -231,7 +240,7 @@ def _field(arrays: Mapping[str, np.ndarray], step: int | None) -> np.ndarray | N
 def _predictions(path: Path) -> Predictions | None:
     if not path.exists():
         return None
-    arrays, _ = io.load_archive(path)
+    arrays, _ = archives.load_archive(path)
     columns = _take(arrays, ("label", "confidence", "specimen", "direction"), path)
     try:
         return Predictions(*columns)

@@ -20,7 +20,7 @@ from stzjax.report.markup import (
     score,
     text,
 )
-from stzjax.report.results import Results
+from stzjax.report.results import GOOD, Results
 
 _NAMES = {
     "recall": "Recall",
@@ -68,7 +68,28 @@ def shear(found: Results) -> str:
         f"<p>Athermal quasi-static shear, {len(found.shears)} runs. A dot marks the first state "
         f"in which {whose} {found.threshold:g} Å². A click in the legend hides a "
         f"direction.</p>{plot('stress-plot', scenes.stress_strain(found.shears))}"
-        f'<p class="note">Outcome of the runs: {words}.</p>'
+        f'<p class="note">Outcome of the runs: {words}.</p>{_faults(found)}'
+    )
+
+
+def _faults(found: Results) -> str:
+    """What went wrong with specimens and runs, a row each; a sentence if nothing did."""
+    rows = [
+        (f"specimen {number}", one.outcome)
+        for number, one in found.specimens.items()
+        if one.outcome != GOOD
+    ]
+    rows += [
+        (f"specimen {run.specimen}, {run.direction}", "; ".join(run.faults))
+        for run in found.shears
+        if run.faults
+    ]
+    if not rows:
+        return '<p class="note">No faults: every specimen relaxed, no energy rose in a step.</p>'
+    cells = "".join(f"<tr><th>{text(who)}</th><td>{text(what)}</td></tr>" for who, what in rows)
+    return (
+        f"<p>{len(rows)} faults. A specimen named here was not sheared; a run was used as far as "
+        f'it went.</p><div class="scroll"><table id="faults">{cells}</table></div>'
     )
 
 
@@ -176,19 +197,30 @@ def training(found: Results) -> str:
     return plot("training-plot", scenes.training(found.history))
 
 
-def timings(found: Results) -> str:
-    """Seconds per stage."""
-    timings = found.metrics.get("timings_s") or {}
-    if not timings:
+def usage(found: Results) -> str:
+    """Time and peak memory of each stage."""
+    stages = found.usage
+    if not stages:
         return absent("No timings recorded.")
-    longest = max(max(timings.values()), 1e-9)
+    longest = max(*(one["seconds"] for one in stages.values()), 1e-9)
+    device = any("device_peak_mib" in one for one in stages.values())
+
+    def memory(one: dict[str, float], name: str) -> str:
+        return f"<td>{one[name] / 1024:.2f} GiB</td>" if name in one else "<td>–</td>"
+
     rows = "".join(
-        f"<tr><th>{text(stage)}</th><td>{duration(seconds)}</td>"
-        f'<td><i class="bar" style="width:{400 * seconds / longest:.0f}px"></i></td></tr>'
-        for stage, seconds in timings.items()
+        f"<tr><th>{text(stage)}</th><td>{duration(one['seconds'])}</td>"
+        f"{memory(one, 'peak_mib')}{memory(one, 'device_peak_mib') if device else ''}"
+        f'<td><i class="bar" style="width:{400 * one["seconds"] / longest:.0f}px"></i></td></tr>'
+        for stage, one in stages.items()
     )
-    total = duration(sum(timings.values()))
-    return f'<div class="scroll"><table>{rows}<tr><th>total</th><td>{total}</td></tr></table></div>'
+    total = duration(sum(one["seconds"] for one in stages.values()))
+    head = "<tr><th></th><th>time</th><th>peak memory</th>"
+    head += "<th>of a device</th></tr>" if device else "</tr>"
+    return (
+        f'<div class="scroll"><table>{head}{rows}<tr><th>total</th><td>{total}</td></tr></table>'
+        "</div>"
+    )
 
 
 def _interval_words(interval: Interval) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stzjax import io
+from stzjax import archives
 
 Row = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ def _load(path: Path, lists: Mapping[str, str]) -> dict[str, Any] | None:
     """An object with some lists, none of them empty, of objects that hold a certain key."""
     if not path.exists():
         return None
-    content = io.read_json(path)
+    content = archives.read_json(path)
     for name, key in lists.items():
         rows = content.get(name) if isinstance(content, dict) else None
         whole = isinstance(rows, list) and all(isinstance(row, dict) and key in row for row in rows)

