@@ -236,7 +236,8 @@ class _Flight:
         if job.saved is not None:
             lane = suspend.resume(lane, job.saved, _LISTS)
         short = found.overflow | near.overflow
-        return lane.replace(code=jnp.where(short, lanes.OVERFLOW, lanes.RUNNING))
+        code = jnp.where(short, lanes.OVERFLOW, lanes.RUNNING).astype(lane.code.dtype)
+        return lane.replace(code=code)
 
     def _fly(self) -> np.ndarray:
         """Fly until a lane needs the host, or for some seconds. Returns what they are up to."""

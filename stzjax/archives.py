@@ -200,7 +200,7 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop(_META)))
         schema, settings = int(meta["schema"]), dict(meta["settings"])
-        digests = {} if schema < 2 else {k: meta[k] for k in ("settings_sha256", _DIGEST)}
+        digests = {k: meta[k] for k in ("settings_sha256", _DIGEST)} if schema == SCHEMA else {}
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except _UNREADABLE as error:

@@ -51,7 +51,7 @@ def _check_data(text: str, num_types: int) -> None:
     style = lines[start].split("#")[1].strip() if "#" in lines[start] else "atomic"
     if style not in _TYPE_COLUMN:
         raise ValueError(f"its atom style {style!r} is not one of {', '.join(_TYPE_COLUMN)}")
-    rows = []
+    rows: list[tuple[int, list[str]]] = []
     for number, line in enumerate(words[start + 1 :], start + 2):
         if line and line[0][0].isalpha() and rows:
             break
@@ -89,8 +89,8 @@ def _check_dump(text: str, num_types: int) -> None:
     for number, line in rows:
         if len(line) != len(columns):
             raise ValueError(f"line {number} has {len(line)} of {len(columns)} columns")
-    places = [columns.index(name) for name in ("id", "type")]
-    _check_rows(rows, *places, int(counted), num_types)
+    places = columns.index("id"), columns.index("type")
+    _check_rows(rows, places[0], places[1], int(counted), num_types)
     coordinates = [n for n, name in enumerate(columns) if re.fullmatch(r"[xyz][su]?u?", name)]
     for number, line in rows:
         if not _finite([line[place] for place in coordinates]):

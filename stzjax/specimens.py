@@ -94,6 +94,10 @@ _SLACK = 1.08
 _LEAST_SKIN = 0.13
 """A cell that leaves less skin than this has collapsed; the lists would be made in every step."""
 
+_THIN, _MOST_TRIES = 0.5, 3
+"""A list that is too short after so many tries at one step: the cell shrinks too quickly if it
+leaves less skin than this, else the atoms clump."""
+
 
 class Specimens:
     """Specimens of one size on one schedule.
@@ -113,6 +117,7 @@ class Specimens:
         self.chunk = _FIRST_CHUNK
         self.states: Any = None
         self.lost: list[Lost] = []
+        self._short: dict[int, tuple[int, int]] = {}
 
     def begin(
         self,
@@ -223,6 +228,13 @@ class Specimens:
     def _lose(self, place: int, reason: str) -> None:
         self.lost.append(Lost(place, self.temperature(place), reason))
 
+    def _tries(self, place: int) -> int:
+        """How often the list of a specimen has been made longer at the step where it stands."""
+        step = int(self.steps[place])
+        last, tries = self._short.get(place, (-1, 0))
+        self._short[place] = step, tries + 1 if step == last else 0
+        return self._short[place][1]
+
     def _widen(self) -> None:
         """Longer lists for all specimens, until none overflows; who fits in none is lost."""
         now = [self._one(place).structure for place in range(len(self.steps))]
@@ -230,14 +242,17 @@ class Specimens:
         for place in np.flatnonzero(np.asarray(self.states.neighbors.overflow)).tolist():
             if place not in self.going:
                 continue
-            if structures.heights(now[place].cell).min() < 2.0 * (spec.cutoff + _LEAST_SKIN):
-                self._lose(place, TOO_THIN)
+            spare = structures.heights(now[place].cell).min() / 2.0 - spec.cutoff
+            # The step that overflows is not taken: what is short may be the list of the next one.
+            tries = self._tries(place)
+            if spare < _LEAST_SKIN or tries > _MOST_TRIES:
+                self._lose(place, TOO_THIN if spare < _THIN else CLUMPED)
                 continue
             try:
-                spec = lists.longer(spec, now[place])
+                spec = lists.longer(spec, now[place], 1.1 * 1.5**tries)
                 lists.fitted(spec, [now[place]])
             except lists.Clumped:
-                self._lose(place, CLUMPED)
+                self._lose(place, TOO_THIN if spare < _THIN else CLUMPED)
         found = lists.fitted(spec, now, self.going)
         # The lists of the lost are short for good; nothing may wait for them.
         still = [one.replace(overflow=jnp.zeros((), bool)) for one in found]

@@ -47,7 +47,10 @@ def resume(state: State, saved: Saved, lists: Sequence[str]) -> State:
     for name, leaf in _named(state, lists):
         kept = saved.arrays.get(f"state{name}")
         if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
-            raise ValueError(f"what was saved does not fit this run (state{name})")
+            raise ValueError(
+                f"what was saved does not fit this run (state{name}); "
+                "delete the folder unfinished/ and run again"
+            )
         leaves.append(jnp.asarray(kept))
     bare = jax.tree.unflatten(jax.tree.structure(_bare(state, lists)), leaves)
     return bare.replace(**{name: getattr(state, name) for name in lists})

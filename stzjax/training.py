@@ -367,7 +367,10 @@ def _resume(state: optimisation.State, lanes: Sequence[_Lane], saved: Saved) -> 
         for name, leaf in _leaves(tree):
             kept = saved.arrays.get(f"{prefix}{name}")
             if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
-                raise ValueError(f"what was saved does not fit this training ({prefix}{name})")
+                raise ValueError(
+                    f"what was saved does not fit this training ({prefix}{name}); "
+                    "delete the folder unfinished/ and run again"
+                )
             leaves.append(jnp.asarray(kept))
         return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 

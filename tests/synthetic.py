@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from stzjax import aqs, structure
+from stzjax import aqs, runs, structure
 from stzjax.descriptors import table
 from stzjax.pipeline import stages
 from stzjax.pipeline.folder import Folder, prepare
@@ -81,6 +81,6 @@ def _run(glass, direction: str, field: np.ndarray) -> aqs.Run:
         history_d2min=fields[kept],
         pairs=PAIRS,
         final=glass,
-        outcome=aqs.ENDINGS[int(field.max() > 0.1)],
+        outcome=runs.ENDINGS[int(field.max() > 0.1)],
         config=aqs.ShearConfig(),
     )

@@ -195,14 +195,18 @@ def test_an_interrupted_run_goes_on(num_lanes, glass, potential, tmp_path, monke
         )
     )
     shortest = min(len(states) for states in kept.values())
-    assert shortest > 5
-    for moment in (1, shortest - 1):
+
+    def inside(moment):
+        return any(int(kept[j.name][moment].arrays["state.iterations"]) > 1 for j in jobs)
+
+    moments = [moment for moment in range(shortest) if inside(moment)]
+    assert len(moments) > 2
+    for moment in (moments[0], moments[-1]):
         again = []
         for job in jobs:
             path = tmp_path / f"{job.name}.npz"
             archives.save_archive(path, *kept[job.name][moment])
             again.append(job._replace(saved=archives.Saved(*archives.load_archive(path))))
-        assert any(int(job.saved.arrays["state.iterations"]) > 1 for job in again)
         for job, run in aqs.shear_many(again, potential, config, num_lanes):
             expected = whole[job.name]
             assert run.outcome == expected.outcome

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import io as ase_io
 
-from stzjax import aqs, archives, io, metrics, structure
+from stzjax import aqs, archives, io, metrics, runs, structure
 from stzjax.descriptors import table
 from stzjax.pipeline import draw, stages
 from stzjax.pipeline.folder import Folder, prepare
@@ -63,7 +63,7 @@ def run_of(glass, direction, field):
         stress=np.zeros((3, 3, 3)), max_d2min=np.array([0.0, 0.02, field.max()]),
         iterations=np.ones(3, int), residual=np.zeros(3), history_step=np.array([1, 2]),
         history_d2min=np.stack([np.full(NUM, 0.02), field]), pairs=np.zeros((0, 2), int),
-        final=glass, outcome=aqs.ENDINGS[int(event)], config=aqs.ShearConfig(),
+        final=glass, outcome=runs.ENDINGS[int(event)], config=aqs.ShearConfig(),
     )  # fmt: skip
 
 

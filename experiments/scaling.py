@@ -1,0 +1,120 @@
+"""How the shear queue of a run scales: devices, workers, processes, and XLA's own threads.
+
+    python experiments/scaling.py --glasses=runs/quickstart --repeats=3
+
+Shears copies of a quenched run by `shear.py` in processes of their own, one arrangement after
+another, several times over. Every arrangement does the same items with a warm compilation cache;
+times are of the stage, without the start of the process.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import app, flags
+from timings import row, table
+
+from stzjax import archives
+
+_GLASSES = flags.DEFINE_string("glasses", "runs/quickstart", "A run that has been quenched.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Times that each arrangement is run.", lower_bound=1)
+_OUT = flags.DEFINE_string("json", "", "JSON file of the figures; empty: none.")
+
+
+class Arrangement(NamedTuple):
+    """How the work is spread.
+
+    Attributes:
+      name: in the table.
+      devices: CPU devices of a process.
+      workers: threads of a process.
+      processes: at the same time.
+      cores: that all may use; 0: every one there is.
+      threads: whether XLA may use several threads for one operation.
+    """
+
+    name: str
+    devices: int = 1
+    workers: int = 1
+    processes: int = 1
+    cores: int = 0
+    threads: bool = True
+
+
+ARRANGEMENTS = (
+    Arrangement("one device, one core", cores=1),
+    Arrangement("one device, one worker, all cores"),
+    Arrangement("one device, one worker, all cores, XLA single-threaded", threads=False),
+    Arrangement("one device, two workers", workers=2),
+    Arrangement("two devices, two workers", devices=2, workers=2),
+    Arrangement("two devices, two workers, XLA single-threaded", 2, 2, threads=False),
+    Arrangement("two processes", processes=2),
+)
+
+
+def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
+    """Wall time of the shear stage [s]: of the process that came last."""
+    out = folder / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    for name in ("config.json", "melt.npz", "specimens"):
+        whole = glasses / name
+        (shutil.copytree if whole.is_dir() else shutil.copy)(whole, out / name)
+    xla = f"--xla_force_host_platform_device_count={arrangement.devices}"
+    if not arrangement.threads:
+        xla += " --xla_cpu_multi_thread_eigen=false"
+    command = [sys.executable, str(Path(__file__).parent / "shear.py"), f"--out={out}"]
+    command += [f"--workers={arrangement.workers}"]
+    cores = sorted(os.sched_getaffinity(0))[: arrangement.cores or None]
+    started = [
+        subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, cores)), *command],
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(arrangement.processes)
+    ]
+    for process in started:
+        _, said = process.communicate()
+        if process.returncode:
+            raise ValueError(f"{arrangement.name}: {said[-300:]}")
+    return float(archives.read_record(out / "usage.json")["shear"]["seconds"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure all arrangements and print the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    glasses = Path(_GLASSES.value)
+    if not (glasses / "specimens").is_dir():
+        sys.exit(f"error: {glasses} holds no specimens; run experiments/quench.py on it first")
+    found: dict[str, list[float]] = {one.name: [] for one in ARRANGEMENTS}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for repeat in range(_REPEATS.value + 1):
+                for one in ARRANGEMENTS:
+                    spent = measure(one, glasses, Path(folder))
+                    print(f"{one.name}: {spent:.1f} s", file=sys.stderr, flush=True)
+                    if repeat:  # The first time fills the compilation cache.
+                        found[one.name].append(spent)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    base = medians[ARRANGEMENTS[0].name]
+    rows = [row(name, spent, base, "s", "less") for name, spent in medians.items()]
+    print(f"shear queue: medians of {_REPEATS.value}; the peer is the first row")
+    print(table(rows))
+    if _OUT.value:
+        archives.write_json(_OUT.value, {"seconds": found})
+
+
+if __name__ == "__main__":
+    app.run(main)
