@@ -216,8 +216,8 @@ def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
             else:
                 folder = folders.existing(OUT.value, values)
             work(dataclasses.replace(folder, save_every=SAVE_EVERY.value))
-        except (ValueError, OSError) as error:
-            line = " ".join(str(error).split())
+        except (ValueError, OSError, MemoryError) as error:
+            line = " ".join(str(error).split()) or "out of memory: use fewer atoms or --workers"
             logging.getLogger("stzjax").info("error: %s", line)
             sys.exit(f"error: {line}")
 

@@ -17,6 +17,9 @@ from stzjax.potentials.eam import EAM
 from stzjax.specimens import Schedule, Specimens, Trace
 from stzjax.structure import Structure
 
+_MOST_SNAPSHOTS, _MOST_STEPS = 1e7, 2e9
+"""More are a slip of the pen; steps are counted in 32 bits."""
+
 
 class QuenchConfig(NamedTuple):
     """Settings of the melt and the quench; the defaults are the paper's.
@@ -96,6 +99,18 @@ class QuenchConfig(NamedTuple):
         for name in positive.split():
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.melt_time / self.snapshot_interval < _MOST_SNAPSHOTS:
+            raise ValueError(
+                f"melt_time {self.melt_time} ps holds too many snapshots every "
+                f"{self.snapshot_interval} ps"
+            )
+        kelvins, step = self.melt_temperature - self.final_temperature, 1e-12 * self.timestep
+        longest = max(self.equilibration_time, self.melt_time) / self.timestep
+        if not (longest < _MOST_STEPS and kelvins < _MOST_STEPS * self.quench_rate * step):
+            raise ValueError(
+                f"melt_time {self.melt_time} ps or quench_rate {self.quench_rate} K/s takes too "
+                f"many steps of timestep {self.timestep} ps"
+            )
         if self.equilibration_time < 0:
             raise ValueError(f"equilibration_time is negative: {self.equilibration_time}")
         if self.final_temperature >= self.melt_temperature:

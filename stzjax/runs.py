@@ -10,6 +10,9 @@ from stzjax.lanes import Protocol
 from stzjax.relax import RelaxConfig
 from stzjax.structure import Structure
 
+_MOST_STEPS = 1e7
+"""Strain steps of a run; more are a slip of the pen."""
+
 
 class ShearConfig(NamedTuple):
     """Settings of a shear run; hashable.
@@ -76,6 +79,8 @@ class ShearConfig(NamedTuple):
         for name in ("step", "final", "force_tolerance", "d2min_cutoff", "record_threshold"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.final / self.step < _MOST_STEPS:
+            raise ValueError(f"the final strain {self.final} takes too many steps of {self.step}")
         if self.num_steps < 1:
             raise ValueError(f"the final strain {self.final} is less than one step {self.step}")
         if self.d2min_reduction not in ("sum", "mean"):

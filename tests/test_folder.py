@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import synthetic
 
 from stzjax import archives
-from stzjax.pipeline.folder import Folder, Purpose, existing, prepare, same
-from stzjax.pipeline.settings import DEFAULTS, PRESETS
+from stzjax.pipeline.folder import Folder, Purpose, existing, identity, prepare, same
+from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
 
 
 def test_a_setting_that_came_later_had_its_default(tmp_path):
@@ -50,3 +51,59 @@ def test_every_purpose_has_a_key_of_its_own(tmp_path):
     folder = Folder(tmp_path, PRESETS["smoke"])
     keys = {bytes(folder.key(purpose)._base_array) for purpose in Purpose}
     assert len(keys) == len(Purpose)
+
+
+WILD = (float("nan"), float("inf"), -1.0, 0.0, 1e-320, 1e300, -1, 0, 2**31, 10**40, "", "é", ())
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_no_value_of_a_flag_is_a_traceback(field):
+    """Each wild value that the flag would take is refused in one line, or makes sense."""
+    kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
+    for value in WILD:
+        if type(value) not in kinds:
+            continue
+        settings = dataclasses.replace(PRESETS["smoke"], **{field.name: value})
+        try:
+            settings.validate()
+            identity(settings.potential)
+        except ValueError as error:
+            assert "\n" not in str(error)
+            continue
+        number = not isinstance(value, str | tuple)
+        assert not number or (np.isfinite(float(value)) and abs(value) < 1e301)
+
+
+def test_settings_that_are_not_finite_are_named():
+    for name in ("pressure", "weight_power", "cu_fraction", "force_tolerance"):
+        with pytest.raises(ValueError, match=f"{name}.*(finite|between)"):
+            dataclasses.replace(PRESETS["smoke"], **{name: float("nan")}).validate()
+    with pytest.raises(ValueError, match="seed must be less than"):
+        dataclasses.replace(PRESETS["smoke"], seed=2**63).validate()
+    with pytest.raises(ValueError, match="seed must be 0 or more"):
+        dataclasses.replace(PRESETS["smoke"], seed=-1).validate()
+
+
+def test_damaged_settings_are_set_aside_if_the_flags_say_them(tmp_path):
+    folder = prepare(tmp_path / "run", PRESETS["smoke"], "smoke")
+    config = folder.path / "config.json"
+    whole = archives.read_record(config)
+    config.write_text(config.read_text()[:100])
+    prepare(tmp_path / "run", PRESETS["smoke"], "smoke")
+    assert archives.read_record(config) == whole
+    assert (folder.path / "config.json.damaged").exists()
+
+
+def test_what_was_saved_comes_back_and_goes_when_it_is_done(tmp_path):
+    folder = prepare(tmp_path / "run", PRESETS["smoke"], "smoke")
+    path, saved = folder.specimen(3), archives.Saved({"x": np.arange(3)}, {"n": 1})
+    assert folder.saved(path, "quench") is None
+    folder.suspend(path, "quench", saved)
+    found = folder.saved(path, "quench")
+    assert found.arrays["x"].tolist() == [0, 1, 2] and found.settings == {"n": 1}
+    other = Folder(folder.path, dataclasses.replace(folder.settings, quench_rate=2e15))
+    with pytest.raises(ValueError, match=r"quench_rate = 1000000000000000.0 \(now 2"):
+        other.saved(path, "quench")
+    folder.unfinished(path).write_text("half")
+    assert folder.saved(path, "quench") is None
+    folder.finish(path)

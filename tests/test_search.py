@@ -111,18 +111,19 @@ def test_other_settings_and_damaged_trials_are_refused(searched):
     found = search.Search(folder, 2)
     path = found.path(SHAPES[0], 4, 0)
     text = path.read_text()
+    content = archives.read_record(path)
+    content["settings"]["learning_rate"] = 1.0
     try:
-        content = json.loads(text)
-        content["settings"]["learning_rate"] = 1.0
-        path.write_text(json.dumps(content))
+        archives.write_record(path, content)
         with pytest.raises(ValueError, match=r"learning_rate = 1.0 \(now 0.02\)"):
             found.rows(SHAPES, 4)
-        path.write_text(text[: len(text) // 2])
-        with pytest.raises(ValueError, match="is not valid JSON"):
-            found.rows(SHAPES, 4)
-        path.write_text("[]")
-        with pytest.raises(ValueError, match="no trial of this version"):
-            found.rows(SHAPES, 4)
+        edited = text.replace('"best_epoch": ', '"best_epoch": 1')
+        for number, damage in enumerate((text[: len(text) // 2], "[]", "{}", edited), 1):
+            path.write_text(damage)
+            with pytest.raises(ValueError, match=r"1 trials are missing.*run experiments/search"):
+                found.rows(SHAPES, 4)
+            aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+            assert aside.read_text() == damage
     finally:
         path.write_text(text)
 

@@ -138,7 +138,7 @@ def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
         entrants += [contests.baseline(folder, data, name) for name in ("logistic", "feature:C44")]
         for entrant in entrants:
             fitted.clear()
-            entrant.make(split, 0)
+            entrant.make(split, 0, folder.path / "trial.npz")
             assert len(fitted) == 1
             columns = fitted[0].shape[1]
             if columns == expected.shape[1]:
@@ -164,7 +164,7 @@ def test_what_is_predicted_for_the_test_does_not_depend_on_its_labels(folder):
             contests.baseline(folder, data, entrants[1]),
         ]
         for entrant in made:
-            trial = entrant.make(data.split, 0)
+            trial = entrant.make(data.split, 0, folder.path / "trial.npz")
             found[entrant.name, mixed] = trial
     for name in entrants:
         before, after = found[name, False], found[name, True]

@@ -140,6 +140,7 @@ def hold(
                 path, settings = file(job)
                 work = functools.partial(entrant.make, chosen[place], seed, path)
                 trials.make(path, settings, work)
+                folder.finish(path)
                 bar.add()
                 yield job
 

@@ -139,6 +139,14 @@ class Settings:
 
     def validate(self) -> None:
         """Raise ValueError for the first setting that makes no sense, before any work."""
+        for name, value in dataclasses.asdict(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise ValueError(f"{name} must be finite, got {value}")
+            if any(isinstance(number, int) and abs(number) >= 2**31 for number in numbers):
+                raise ValueError(f"{name} must be less than 2147483648, got {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
         if not 0.0 < self.cu_fraction < 1.0:
             raise ValueError(f"cu_fraction must lie between 0 and 1, got {self.cu_fraction}")
         self.melt_config().validate()
