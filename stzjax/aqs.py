@@ -270,9 +270,12 @@ class _Flight:
                 yield log.job, log.run(lane, self.config)
                 self._refill(place)
             if save is not None and clock.struck():
-                for place, log in enumerate(self.logs):
-                    if log is not None:
-                        save(log.job, log.suspend(self._lane_at(place)))
+                clock.saving(lambda: self._save(save))
+
+    def _save(self, save: Callable[[Job, Saved], None]) -> None:
+        for place, log in enumerate(self.logs):
+            if log is not None:
+                save(log.job, log.suspend(self._lane_at(place)))
 
     def _lane_at(self, place: int) -> Lane:
         return jax.tree.map(lambda x: x[place], self.state)

@@ -15,7 +15,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,19 +53,23 @@ class Saved(NamedTuple):
 
 
 class Clock:
-    """Strikes at intervals of real time, whenever it is looked at."""
+    """When to save: at intervals of real time, and no more of it than a fiftieth."""
 
     def __init__(self, interval: float):
-        """Start the first interval [s]."""
-        self._interval, self._last = interval, time.monotonic()
+        """Start the first interval [s]; 0 saves at every opportunity, whatever it costs."""
+        self._interval = self._wait = interval
+        self._last = time.monotonic()
 
     def struck(self) -> bool:
-        """Whether an interval has passed; the next one begins now."""
-        now = time.monotonic()
-        if now - self._last < self._interval:
-            return False
-        self._last = now
-        return True
+        """Whether it is time to save."""
+        return time.monotonic() - self._last >= self._wait
+
+    def saving(self, save: Callable[[], None]) -> None:
+        """Save, and begin the next interval: longer if that took long."""
+        began = time.monotonic()
+        save()
+        self._last = time.monotonic()
+        self._wait = max(self._interval, 50.0 * (self._last - began) * (self._interval > 0.0))
 
 
 @contextlib.contextmanager

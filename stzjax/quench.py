@@ -221,7 +221,7 @@ def melt(
 
     def pause() -> None:
         if save is not None and clock.struck():
-            save(Melting(flight.saved(0, []), taken, rows))
+            clock.saving(lambda: save(Melting(flight.saved(0, []), taken, rows)))
 
     for count in range(len(rows), config.num_snapshots):
         target = equilibrated + (count + 1) * config.steps(config.snapshot_interval)
@@ -336,10 +336,14 @@ def quench_many(
     rows = [[] if s is None else np.asarray(s.arrays["trace"]).tolist() for s in saved]
     clock = Clock(save_every if save else math.inf)
 
+    def save_all() -> None:
+        assert save is not None
+        for place in flight.going:
+            save(place, flight.saved(place, rows[place]))
+
     def pause() -> None:
-        if save is not None and clock.struck():
-            for place in flight.going:
-                save(place, flight.saved(place, rows[place]))
+        if clock.struck():
+            clock.saving(save_all)
 
     while len(flight.going) and np.any(flight.steps[flight.going] < total):
         following = edges[np.minimum(np.searchsorted(edges, flight.steps, "right"), len(edges) - 1)]

@@ -6,6 +6,7 @@ shape can be trained side by side, in one compiled step (`train_many`).
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,14 +17,11 @@ import jraph
 import numpy as np
 import optax
 
-from stzjax import calibration, losses, optimisation, sampling, splits
+from stzjax import calibration, optimisation, sampling, splits
 from stzjax import graphs as graphs_
 from stzjax.archives import Clock, Saved
 from stzjax.calibration import Calibration
-from stzjax.models import gat
-
-SELECT_BY = ("loss", "ap", "mcc", "f1", "auc")
-"""What the epoch may be chosen by, on the validation graphs."""
+from stzjax.recipes import TrainConfig
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Labels (n,) and confidences (n,) to a number; higher is better."""
@@ -32,79 +30,6 @@ _RECORD = ("epoch", "train_loss", "validation_loss", "score")
 
 Record = dict[str, float]
 """One epoch: "epoch", "train_loss", "validation_loss", and the "score" that ranks it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What is trained, and how.
-
-    Attributes:
-      model: shape of the network.
-      learning_rate: of Adam.
-      epochs: passes over the training graphs, at most.
-      graphs_per_batch: graphs per step.
-      select_by: one of `SELECT_BY`; every one but "loss" needs `score` in `train`.
-      seed: of parameters, shuffling, sampling and dropout.
-      patience: stop after so many epochs without a better one; None never stops early.
-      loss: one of `losses.KINDS`.
-      weight_power: power of the inverse class frequency in the loss; 0 weighs atoms alike.
-      focal_gamma: of the focal loss.
-      balance_beta: of the class-balanced loss.
-      adjustment: of the logit-adjusted loss.
-      undersample: negatives in the loss for each positive, see `sampling.kept`; 0 takes all.
-      oversample: how much more often graphs with many positives are shown, see `sampling.order`.
-      calibration: one of `calibration.KINDS`, fitted on the validation graphs at the end.
-    """
-
-    model: gat.Config = dataclasses.field(default_factory=gat.Config)
-    learning_rate: float = 1e-3
-    epochs: int = 100
-    graphs_per_batch: int = 1
-    select_by: str = "ap"
-    seed: int = 0
-    patience: int | None = None
-    loss: str = "weighted"
-    weight_power: float = 1.0
-    focal_gamma: float = 2.0
-    balance_beta: float = 0.9999
-    adjustment: float = 1.0
-    undersample: float = 0.0
-    oversample: float = 0.0
-    calibration: str = "none"
-
-    def __post_init__(self):
-        """Refuse values that cannot train."""
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        counts = {"epochs": self.epochs, "graphs_per_batch": self.graphs_per_batch}
-        if self.patience is not None:
-            counts["patience"] = self.patience
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
-        if self.select_by not in SELECT_BY:
-            raise ValueError(
-                f"select_by must be one of {', '.join(SELECT_BY)}, got {self.select_by!r}"
-            )
-        if self.calibration not in calibration.KINDS:
-            raise ValueError(
-                f"calibration must be one of {', '.join(calibration.KINDS)}, "
-                f"got {self.calibration!r}"
-            )
-        self.loss_terms(np.ones(2))
-        sampling.counts([], self.undersample, 0.0)
-        sampling.counts([np.array([0, 1])], 0.0, self.oversample)
-
-    def loss_terms(self, counts) -> losses.Terms:
-        """Terms of the loss for class counts (2,)."""
-        return losses.terms(
-            self.loss,
-            counts,
-            weight_power=self.weight_power,
-            focal_gamma=self.focal_gamma,
-            balance_beta=self.balance_beta,
-            adjustment=self.adjustment,
-        )
 
 
 class Params(NamedTuple):
@@ -239,7 +164,7 @@ def train_many(
             if on_epoch is not None:
                 on_epoch(place, epoch, record)
         if save is not None and clock.struck():
-            save(_suspend(state, lanes))
+            clock.saving(functools.partial(_save, save, state, lanes))
     return [lane.result() for lane in lanes]
 
 
@@ -343,6 +268,10 @@ class _Lane:
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _save(save: Callable[[Saved], None], state: optimisation.State, lanes: Sequence[_Lane]) -> None:
+    save(_suspend(state, lanes))
 
 
 def _suspend(state: optimisation.State, lanes: Sequence[_Lane]) -> Saved:

@@ -7,6 +7,8 @@ import pytest
 import synthetic
 
 from stzjax import archives
+from stzjax.pipeline import stages
+from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.folder import Folder, Purpose, existing, identity, prepare, same
 from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
 
@@ -107,3 +109,24 @@ def test_what_was_saved_comes_back_and_goes_when_it_is_done(tmp_path):
     folder.unfinished(path).write_text("half")
     assert folder.saved(path, "quench") is None
     folder.finish(path)
+
+
+def test_a_specimen_that_failed_is_left_out_everywhere(tmp_path):
+    folder = synthetic.write(tmp_path / "run")
+    everyone = stages.specimens(folder)
+    assert everyone == list(range(synthetic.NUM_SPECIMENS))
+    path = folder.specimen(3)
+    arrays, settings = archives.load_archive(path)
+    archives.save_archive(path, arrays, {**settings, "outcome": "out of iterations"})
+    left = [number for number in everyone if number != 3]
+    assert stages.specimens(folder) == left
+    assert sorted({number for number, _ in stages.all_lanes(folder)}) == left
+    data = Dataset(folder)
+    assert sorted(np.concatenate(data.split).tolist()) == left and data.graphs.keys() == set(
+        stages.all_lanes(folder)
+    )
+    for number in left[2:]:
+        path = folder.specimen(number)
+        archives.save_archive(path, arrays, {**settings, "outcome": "not finite"})
+    with pytest.raises(ValueError, match=r"only 2 of 10 specimens .* shorter timestep"):
+        stages.specimens(folder)

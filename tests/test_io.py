@@ -217,3 +217,26 @@ def test_json_is_strict(tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         archives.read_json(tmp_path / "x.json")
+
+
+def test_saving_takes_no_more_than_a_fiftieth_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(archives.time, "monotonic", lambda: now[0])
+    clock, eager = archives.Clock(10.0), archives.Clock(0.0)
+    assert eager.struck() and not clock.struck()
+    now[0] = 10.0
+    assert clock.struck()
+
+    def slow():
+        now[0] += 3.0
+
+    clock.saving(slow)
+    eager.saving(slow)
+    assert eager.struck()
+    now[0] = 13.0 + 149.0
+    assert not clock.struck()
+    now[0] = 13.0 + 151.0
+    assert clock.struck()
+    clock.saving(lambda: None)
+    now[0] += 10.0
+    assert clock.struck()

@@ -34,8 +34,8 @@ GROUPS = (
         "learning",
         tuple(
             (
-                "models losses sampling calibration optimisation training checkpoints baselines "
-                "sensitivity"
+                "models losses sampling calibration recipes optimisation training checkpoints "
+                "baselines sensitivity"
             ).split()
         ),
     ),

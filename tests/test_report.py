@@ -352,3 +352,20 @@ def test_runs_of_pooled_predictions():
 def test_script_json_cannot_close_its_element():
     text = space.script_json({"a": "</script><b>&"})
     assert "<" not in text and json.loads(text) == {"a": "</script><b>&"}
+
+
+def test_faults_have_a_row_each(tmp_path):
+    """A specimen that was not sheared, a run with a fault; a sentence if there are none."""
+    out = write_run(tmp_path / "run", test=(1,))
+    assert "No faults" in report.write(out).read_text()
+    path = out / "specimens" / "0001.npz"
+    arrays, settings = archives.load_archive(path)
+    archives.save_archive(path, arrays, {**settings, "outcome": "neighbour overflow"})
+    path = sorted((out / "shears").iterdir())[0]
+    arrays, settings = archives.load_archive(path)
+    found = ["energy rises at strain 0.0011", "the event spans the system"]
+    archives.save_archive(path, arrays, {**settings, "faults": found})
+    page = report.write(out).read_text()
+    assert "<tr><th>specimen 1</th><td>neighbour overflow</td></tr>" in page
+    assert "energy rises at strain 0.0011; the event spans the system</td></tr>" in page
+    assert "2 faults" in page
