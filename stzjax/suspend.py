@@ -27,7 +27,7 @@ def suspend(state: Any, lists: Sequence[str]) -> Saved:
       state: a pytree node.
       lists: names of its fields that are neighbour lists.
     """
-    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in _named(state, lists)}
+    arrays = named(_bare(state, lists), "state")
     settings = {}
     for name in lists:
         found: Neighbors = getattr(state, name)
@@ -43,16 +43,7 @@ def resume(state: State, saved: Saved, lists: Sequence[str]) -> State:
     Raises:
       ValueError: the saved values are not those of such a state.
     """
-    leaves = []
-    for name, leaf in _named(state, lists):
-        kept = saved.arrays.get(f"state{name}")
-        if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
-            raise ValueError(
-                f"what was saved does not fit this run (state{name}); "
-                "delete the folder unfinished/ and run again"
-            )
-        leaves.append(jnp.asarray(kept))
-    bare = jax.tree.unflatten(jax.tree.structure(_bare(state, lists)), leaves)
+    bare = fill(_bare(state, lists), saved.arrays, "state")
     return bare.replace(**{name: getattr(state, name) for name in lists})
 
 
@@ -74,11 +65,29 @@ def spec(saved: Saved, name: str) -> Spec:
     return Spec(**{**plain(stored), "grid": Grid(**plain(stored["grid"]))})
 
 
+def named(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The leaves of a tree under their names."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {f"{prefix}{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
+
+
+def fill(tree: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
+    """A tree like another, with the leaves that `named` gave.
+
+    Raises:
+      ValueError: they are not those of such a tree.
+    """
+    leaves = []
+    for name, leaf in named(tree, prefix).items():
+        kept = arrays.get(name)
+        if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
+            raise ValueError(
+                f"what was saved does not fit this run ({name}); delete the folder unfinished/ "
+                "and run again"
+            )
+        leaves.append(jnp.asarray(kept))
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
 def _bare(state: Any, lists: Sequence[str]) -> Any:
     return state.replace(**dict.fromkeys(lists))
-
-
-def _named(state: Any, lists: Sequence[str]) -> list[tuple[str, Any]]:
-    """The leaves of a state and their names, those of its neighbour lists left out."""
-    leaves = jax.tree_util.tree_leaves_with_path(_bare(state, lists))
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import jraph
 import numpy as np
 import optax
 
-from stzjax import calibration, optimisation, sampling, splits
+from stzjax import calibration, optimisation, sampling, splits, suspend
 from stzjax import graphs as graphs_
 from stzjax.archives import Clock, Saved
 from stzjax.calibration import Calibration
@@ -265,18 +264,13 @@ class _Lane:
         return TrainResult(params, self.config, tuple(self.history), epoch, self.selected_by)
 
 
-def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-
-
 def _save(save: Callable[[Saved], None], state: optimisation.State, lanes: Sequence[_Lane]) -> None:
     save(_suspend(state, lanes))
 
 
 def _suspend(state: optimisation.State, lanes: Sequence[_Lane]) -> Saved:
     """All that it takes to go on after this epoch."""
-    arrays = {f"state{name}": np.asarray(leaf) for name, leaf in _leaves(state)}
+    arrays = suspend.named(state, "state")
     for place, lane in enumerate(lanes):
         epoch, value, network, logits = lane.best
         history = [[record[name] for name in _RECORD] for record in lane.history]
@@ -284,25 +278,12 @@ def _suspend(state: optimisation.State, lanes: Sequence[_Lane]) -> Saved:
         arrays[f"{place}.best"] = np.array([epoch, value, lane.done], float)
         if epoch:
             arrays[f"{place}.logits"] = logits
-            arrays |= {f"{place}.network{n}": np.asarray(leaf) for n, leaf in _leaves(network)}
+            arrays |= suspend.named(network, f"{place}.network")
     return Saved(arrays, {})
 
 
 def _resume(state: optimisation.State, lanes: Sequence[_Lane], saved: Saved) -> optimisation.State:
     """The state that was saved; the lanes get back what their epochs had brought."""
-
-    def fill(tree: Any, prefix: str) -> Any:
-        leaves = []
-        for name, leaf in _leaves(tree):
-            kept = saved.arrays.get(f"{prefix}{name}")
-            if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
-                raise ValueError(
-                    f"what was saved does not fit this training ({prefix}{name}); "
-                    "delete the folder unfinished/ and run again"
-                )
-            leaves.append(jnp.asarray(kept))
-        return jax.tree.unflatten(jax.tree.structure(tree), leaves)
-
     for place, lane in enumerate(lanes):
         epoch, value, done = saved.arrays[f"{place}.best"].tolist()
         rows = saved.arrays[f"{place}.history"].tolist()
@@ -310,9 +291,9 @@ def _resume(state: optimisation.State, lanes: Sequence[_Lane], saved: Saved) -> 
         lane.done = bool(done)
         if epoch:
             like = optimisation.pick(state.network, place, len(lanes))
-            network = fill(like, f"{place}.network")
+            network = suspend.fill(like, saved.arrays, f"{place}.network")
             lane.best = (int(epoch), value, network, saved.arrays[f"{place}.logits"])
-    return fill(state, "state")
+    return suspend.fill(state, saved.arrays, "state")
 
 
 def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | None) -> None:

@@ -291,7 +291,7 @@ def test_what_was_saved_of_another_network_is_refused():
     members, states = ring_graphs(13, 3), []
     training.train(members[:2], members[2:], SMALL, save=states.append, save_every=0.0)
     wide = dataclasses.replace(SMALL, model=gat.Config(1, 7, 2, dense=(8,)))
-    with pytest.raises(ValueError, match="does not fit this training"):
+    with pytest.raises(ValueError, match="does not fit this run"):
         training.train(members[:2], members[2:], wide, saved=states[0])
 
 
