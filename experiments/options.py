@@ -230,17 +230,19 @@ def run(names: Sequence[str] = runner.ORDER) -> None:
     def work(folder: folders.Folder) -> None:
         judged = runner.run(folder, names, crew(), judge=jax.process_index() == 0)
         if judged:
-            _summarise(folder, judged)
+            _summarise(judged)
+        for stage, spent in runner.spent(folder).items():
+            if stage in names:
+                print(f"  {stage:20s}{spent['seconds']:8.0f} s{spent['peak_mib']:8.0f} MiB")
+        if judged:
+            print(f"report: {folder.path / 'report.html'}")
 
     main(work, make=True)
 
 
-def _summarise(folder: folders.Folder, judged: dict[str, Any]) -> None:
+def _summarise(judged: dict[str, Any]) -> None:
     events, test = judged["events"], judged["test"]
     print(f"\nevents: {events['triggered']} of {events['runs']} runs")
     names = ("recall", "precision", "f1", "mcc", "auc", "ap", "prevalence", "ap_over_prevalence")
     for name in names:
         print(f"  {name:20s}{test[name]:10.4f}")
-    for stage, spent in runner.spent(folder).items():
-        print(f"  {stage:20s}{spent['seconds']:8.0f} s{spent['peak_mib']:8.0f} MiB")
-    print(f"report: {folder.path / 'report.html'}")

@@ -31,13 +31,14 @@ class Damaged(ValueError):
     """A file that is not complete, not as it was written, or not one of ours.
 
     Attributes:
+      path: of the file.
       reason: what is wrong with it.
     """
 
     def __init__(self, path: str | os.PathLike, reason: str):
         """Name the file, what is wrong, and the remedy."""
         super().__init__(f"{path} {reason}; delete it and run again")
-        self.reason = reason
+        self.path, self.reason = Path(path), reason
 
 
 class Saved(NamedTuple):

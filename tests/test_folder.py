@@ -1,13 +1,14 @@
 """What a run folder accepts as its own, and what it refuses."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import synthetic
 
 from stzjax import archives
-from stzjax.pipeline import stages
+from stzjax.pipeline import learning, stages, workers
 from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.folder import Folder, Purpose, existing, identity, prepare, same
 from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
@@ -129,3 +130,45 @@ def test_a_specimen_that_failed_is_left_out_everywhere(tmp_path):
         archives.save_archive(path, arrays, {**settings, "outcome": "not finite"})
     with pytest.raises(ValueError, match=r"only 2 of 10 specimens .* shorter timestep"):
         stages.specimens(folder)
+
+
+def test_an_interrupted_training_goes_on_in_its_folder(tmp_path, monkeypatch):
+    """Stopped after two epochs: the same network; with other settings it stops and says so."""
+    folder = dataclasses.replace(synthetic.write(tmp_path / "run"), save_every=0.0)
+    learning.train_stage(folder)
+    path = folder.model / "network.npz"
+    whole, _ = archives.load_archive(path)
+    shutil.rmtree(folder.model)
+    seen = []
+
+    def stop(self, place):
+        seen.append(place)
+        if place == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers.Bar, "to", stop)
+        with pytest.raises(KeyboardInterrupt):
+            learning.train_stage(folder)
+    assert folder.unfinished(path).exists()
+    other = dataclasses.replace(folder.settings, learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"learning_rate = 0.02 \(now 0.5\)"):
+        learning.train_stage(Folder(folder.path, other))
+    with monkeypatch.context() as patch:
+        patch.setattr(workers.Bar, "to", lambda self, place: seen.append(place))
+        learning.train_stage(folder)
+    assert seen == [1, 2, 2, 3, 4]
+    again, _ = archives.load_archive(path)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(again[name], values)
+    assert not folder.unfinished(path).exists()
+
+
+def test_the_file_that_is_damaged_is_the_one_set_aside(tmp_path):
+    folder = synthetic.write(tmp_path / "run")
+    learning.train_stage(folder)
+    (folder.model / "stage.json").write_text("{")
+    learning.train_stage(folder)
+    names = sorted(path.name for path in folder.model.iterdir())
+    assert "stage.json.damaged" in names and "network.npz.damaged" not in names
+    assert archives.read_record(folder.model / "stage.json")["layers"] == 1

@@ -115,7 +115,7 @@ class Folder:
         Raises:
           ValueError: it was made with other settings; nothing is overwritten.
         """
-        return set_aside_if_damaged(path, lambda: not self.done(path, stage))
+        return set_aside_if_damaged(lambda: not self.done(path, stage))
 
     def saved(self, path: Path, stage: str) -> Saved | None:
         """What was saved of an output that was interrupted while it was made."""
@@ -146,14 +146,14 @@ class Folder:
         same(path, {**archives.plain(DEFAULTS), **found}, self.stage_settings(stage))
 
 
-def set_aside_if_damaged(path: Path, missing: Callable[[], bool]) -> bool:
-    """Whether a file is missing; one that turns out to be damaged is set aside, and missing."""
+def set_aside_if_damaged(missing: Callable[[], bool]) -> bool:
+    """Whether something is missing; a file that turns out to be damaged is set aside: it is."""
     try:
         return missing()
     except archives.Damaged as error:
         with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
-            place = archives.set_aside(path)
-            _LOG.warning("%s %s: set aside as %s, made again", path, error.reason, place.name)
+            place = archives.set_aside(error.path)
+            _LOG.warning("%s %s: set aside as %s, made again", error.path, error.reason, place.name)
         return True
 
 
@@ -162,9 +162,7 @@ def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Non
     differ = [name for name in wanted if found.get(name, None) != wanted[name]]
     if differ:
         said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
-        raise ValueError(
-            f"{path} was made with {said}; choose another --out, or delete that folder"
-        )
+        raise ValueError(f"{path} was made with {said}; choose another --out, or delete it")
 
 
 def identity(potential: str) -> str:
@@ -221,7 +219,7 @@ def _record(folder: Folder, record: Mapping[str, Any]) -> None:
         found, wanted = archives.read_record(config), archives.plain(record)
         return any(found.get(n) != wanted.get(n) for n in {*found, *wanted} - set(but))
 
-    while set_aside_if_damaged(config, differs):
+    while set_aside_if_damaged(differs):
         if folder.claims.alone():
             _refuse_other_run(folder)
             archives.write_record(config, record)

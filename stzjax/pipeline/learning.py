@@ -12,7 +12,7 @@ from stzjax import archives, checkpoints, metrics, training, verdict
 from stzjax.archives import Saved
 from stzjax.pipeline import workers
 from stzjax.pipeline.dataset import PARTS, Dataset
-from stzjax.pipeline.folder import Folder, Purpose, set_aside_if_damaged
+from stzjax.pipeline.folder import Folder, Purpose, same, set_aside_if_damaged
 from stzjax.pipeline.workers import Bar
 from stzjax.splits import Split
 from stzjax.verdict import Predictions
@@ -24,7 +24,7 @@ def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
 
     def missing() -> bool:
-        return set_aside_if_damaged(_network_file(folder), lambda: not _trained(folder))
+        return set_aside_if_damaged(lambda: not _trained(folder))
 
     if missing():
         workers.once(folder.claims, "model", lambda: not missing(), lambda: _train(folder))
@@ -98,21 +98,30 @@ def fit_many(
     config: training.TrainConfig,
     on_epoch: Callable[[int, int, training.Record], None] | None = None,
 ) -> list[training.TrainResult]:
-    """Train networks side by side, see `fit`; the caller drops what was kept (`folder.finish`)."""
+    """Train networks side by side, see `fit`; the caller drops what was kept (`folder.finish`).
+
+    Raises:
+      ValueError: an interrupted training of other settings is kept for this path.
+    """
     kept = folder.unfinished(path)
 
-    def missing() -> bool:
-        return not kept.exists() or archives.load_archive(kept)[1] != archives.plain(settings)
+    found: list[Saved] = []
 
-    saved = None
-    if not set_aside_if_damaged(kept, missing):
-        saved = Saved(*archives.load_archive(kept))
+    def missing() -> bool:
+        if not kept.exists():
+            return True
+        arrays, made_with = archives.load_archive(kept)
+        same(kept, made_with, archives.plain(settings))
+        found.append(Saved(arrays, made_with))
+        return False
+
+    set_aside_if_damaged(missing)
     return training.train_many(
         tasks,
         config,
         score=scorer(config),
         on_epoch=on_epoch,
-        saved=saved,
+        saved=found[0] if found else None,
         save=lambda state: archives.save_archive(kept, state.arrays, settings),
         save_every=folder.save_every,
     )

@@ -78,5 +78,5 @@ def spent(folder: Folder) -> dict[str, dict[str, float]]:
             total.update(archives.read_record(folder.usage))
         return False
 
-    set_aside_if_damaged(folder.usage, missing)
+    set_aside_if_damaged(missing)
     return total

@@ -124,7 +124,7 @@ class Search:
                 raise archives.Damaged(path, "is no trial of this version")
             return False
 
-        if set_aside_if_damaged(path, missing):
+        if set_aside_if_damaged(missing):
             return None
         same(path, found["settings"], self.settings(shape, epochs, self.folds[fold]))
         return found

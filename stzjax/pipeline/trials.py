@@ -53,7 +53,7 @@ def load(path: Path, settings: Mapping[str, Any]) -> Trial | None:
         found.append(_read(path, settings))
         return False
 
-    return None if set_aside_if_damaged(path, missing) else found[0]
+    return None if set_aside_if_damaged(missing) else found[0]
 
 
 def _read(path: Path, settings: Mapping[str, Any]) -> Trial:
