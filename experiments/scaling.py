@@ -36,7 +36,6 @@ class Arrangement(NamedTuple):
       workers: threads of a process.
       processes: at the same time.
       cores: that all may use; 0: every one there is.
-      threads: whether XLA may use several threads for one operation.
     """
 
     name: str
@@ -44,16 +43,13 @@ class Arrangement(NamedTuple):
     workers: int = 1
     processes: int = 1
     cores: int = 0
-    threads: bool = True
 
 
 ARRANGEMENTS = (
     Arrangement("one device, one core", cores=1),
     Arrangement("one device, one worker, all cores"),
-    Arrangement("one device, one worker, all cores, XLA single-threaded", threads=False),
     Arrangement("one device, two workers", workers=2),
     Arrangement("two devices, two workers", devices=2, workers=2),
-    Arrangement("two devices, two workers, XLA single-threaded", 2, 2, threads=False),
     Arrangement("two processes", processes=2),
 )
 
@@ -67,8 +63,6 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
         whole = glasses / name
         (shutil.copytree if whole.is_dir() else shutil.copy)(whole, out / name)
     xla = f"--xla_force_host_platform_device_count={arrangement.devices}"
-    if not arrangement.threads:
-        xla += " --xla_cpu_multi_thread_eigen=false"
     command = [sys.executable, str(Path(__file__).parent / "shear.py"), f"--out={out}"]
     command += [f"--workers={arrangement.workers}"]
     cores = sorted(os.sched_getaffinity(0))[: arrangement.cores or None]

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,26 @@ def assert_same(out: Path, reference: Path) -> None:
     assert not list(out.rglob("*.damaged*"))
 
 
+OUTPUTS = {
+    "melt": "melt.npz",
+    "quench": "specimens",
+    "shear": "shears",
+    "describe": "features",
+    "train": "model",
+    "evaluate": "predictions",
+}
+"""What each stage leaves, in their order."""
+
+
+def begin(out: Path, reference: Path, name: str) -> None:
+    """A run that has come to the beginning of a stage."""
+    shutil.copytree(reference, out)
+    (out / "metrics.json").unlink()
+    for stage_name in list(OUTPUTS)[list(OUTPUTS).index(name) :]:
+        path = out / OUTPUTS[stage_name]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def campaign(out: Path, reference: Path, kills: int, longest: float, seed: int) -> dict[str, int]:
     """Kill one run so many times, let it end, compare. Returns the kills by stage."""
     rng, found = random.Random(seed), {}
@@ -136,21 +157,27 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--each", type=int, default=10, help="Kills of one run.")
     parser.add_argument("--longest", type=float, default=30.0, help="A run is killed before [s].")
+    parser.add_argument(
+        "--begin", nargs="*", default=["melt"], choices=list(OUTPUTS), help="Where runs begin."
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     given = parser.parse_args()
     reference = given.out / "reference"
-    finish(reference)
+    if not (reference / "metrics.json").exists():
+        finish(reference)
     total: dict[str, int] = {}
     number = 0
     while sum(total.values()) < given.kills:
-        out, started = given.out / f"{number:03d}", time.monotonic()
+        where, started = given.begin[number % len(given.begin)], time.monotonic()
+        out = given.out / f"{where}{number:03d}"
+        begin(out, reference, where)
         share = min(given.each, given.kills - sum(total.values()))
         found = campaign(out, reference, share, given.longest, given.seed + number)
         total = {name: total.get(name, 0) + found.get(name, 0) for name in {*total, *found}}
         number += 1
         print(
-            f"run {number}: {sum(found.values())} kills {found}, same result, "
+            f"run {number}, from {where}: {sum(found.values())} kills {found}, same result, "
             f"{time.monotonic() - started:.0f} s; in all {sum(total.values())} kills {total}",
             flush=True,
         )
