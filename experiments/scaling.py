@@ -36,6 +36,8 @@ class Arrangement(NamedTuple):
       workers: threads of a process.
       processes: at the same time.
       cores: that all may use; 0: every one there is.
+      apart: each process has a core and a copy of the whole queue of its own; its time counts by
+        their number. What the machine gives.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Arrangement(NamedTuple):
     workers: int = 1
     processes: int = 1
     cores: int = 0
+    apart: bool = False
 
 
 ARRANGEMENTS = (
@@ -51,36 +54,42 @@ ARRANGEMENTS = (
     Arrangement("one device, two workers", workers=2),
     Arrangement("two devices, two workers", devices=2, workers=2),
     Arrangement("two processes", processes=2),
+    Arrangement("two queues, a process and a core each", processes=2, apart=True),
 )
 
 
 def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
-    """Wall time of the shear stage [s]: of the process that came last."""
-    out = folder / "run"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    for name in ("config.json", "melt.npz", "specimens"):
-        whole = glasses / name
-        (shutil.copytree if whole.is_dir() else shutil.copy)(whole, out / name)
-    xla = f"--xla_force_host_platform_device_count={arrangement.devices}"
-    command = [sys.executable, str(Path(__file__).parent / "shear.py"), f"--out={out}"]
-    command += [f"--workers={arrangement.workers}"]
+    """Wall time of the shear stage for one queue [s]: of the process that came last."""
+    queues = [folder / f"run{number}" for number in range(2 if arrangement.apart else 1)]
+    for out in queues:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        for name in ("config.json", "melt.npz", "specimens"):
+            whole = glasses / name
+            (shutil.copytree if whole.is_dir() else shutil.copy)(whole, out / name)
     cores = sorted(os.sched_getaffinity(0))[: arrangement.cores or None]
-    started = [
-        subprocess.Popen(
-            ["taskset", "-c", ",".join(map(str, cores)), *command],
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+    xla = f"--xla_force_host_platform_device_count={arrangement.devices}"
+    started = []
+    for number in range(arrangement.processes):
+        out = queues[number % len(queues)]
+        own = [cores[number % len(cores)]] if arrangement.apart else cores
+        command = ["taskset", "-c", ",".join(map(str, own)), sys.executable]
+        command += [str(Path(__file__).parent / "shear.py"), f"--out={out}"]
+        started.append(
+            subprocess.Popen(
+                [*command, f"--workers={arrangement.workers}"],
+                env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for _ in range(arrangement.processes)
-    ]
     for process in started:
         _, said = process.communicate()
         if process.returncode:
             raise ValueError(f"{arrangement.name}: {said[-300:]}")
-    return float(archives.read_record(out / "usage.json")["shear"]["seconds"])
+    spent = [archives.read_record(out / "usage.json")["shear"]["seconds"] for out in queues]
+    return float(max(spent)) / len(queues)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from jax import Array
 from stzjax import conjugate, energetics, loading
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.descriptors import polyhedra, response, stiffness, stress, vibrations, voronoi
+from stzjax.descriptors import facets, polyhedra, response, stiffness, stress, vibrations, voronoi
 from stzjax.neighbors import Neighbors
 from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
@@ -240,7 +240,7 @@ def measure(
         icosahedron = polyhedra.soft_icosahedron(cells)
     else:
         spacing = (structures.volume(structure.cell) / structure.num_atoms) ** (1.0 / 3.0)
-        shortest = jnp.maximum(edge_threshold, polyhedra.SAME_VERTEX * spacing)
+        shortest = jnp.maximum(edge_threshold, facets.SAME_VERTEX * spacing)
         icosahedron = voronoi.is_icosahedron(polyhedra.indices(cells, shortest)) * 1.0
     soft = vibrations.participation(structure, potential, neighbors, shape.soft)
     good = cells.complete & soft.converged & (soft.lowest > 0.0)

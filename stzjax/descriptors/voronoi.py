@@ -16,12 +16,12 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from stzjax import structure as structures
-from stzjax.descriptors import polyhedra
+from stzjax.descriptors import facets, polyhedra
 from stzjax.structure import Structure
 
 METHODS = ("auto", "qhull", "jax")
 
-SAME_VERTEX = polyhedra.SAME_VERTEX
+SAME_VERTEX = facets.SAME_VERTEX
 """Vertices closer than this fraction of the mean atomic distance are one: crystals have vertices
 where more than four cells meet, which rounding pulls apart. Glasses have none that close."""
 
