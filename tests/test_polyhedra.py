@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial import HalfspaceIntersection
 from test_voronoi import assert_voro, in_order, padded, stored
 
 import stzjax
-from stzjax.descriptors import polyhedra, voronoi
+from stzjax.descriptors import facets, polyhedra, voronoi
 
 ROUNDING = 1e-10
 RADII = np.array([1.28, 1.60])
@@ -282,6 +283,38 @@ def test_what_a_static_shape_misses_is_recorded():
     # A void, whose cells reach farther than the list.
     hollow = structure.replace(fractional=structure.fractional * jnp.array([1.0, 1.0, 0.5]))
     assert not polyhedra.tessellate(shape(), hollow).complete
+
+
+def test_the_farthest_vertex_says_which_planes_can_cut():
+    """Against Qhull's intersection of half spaces; a plane that far out takes nothing away."""
+    rng = np.random.default_rng(2)
+    normals = rng.normal(size=(6, 24, 3))
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    offsets = np.sort(rng.uniform(0.8, 1.4, (6, 24)), axis=1)
+    cut = jax.jit(functools.partial(facets.cut_cells, faces=24, edges=16))
+    found = cut(jnp.asarray(normals.transpose(2, 1, 0)), jnp.asarray(offsets.T))
+    expected = [
+        np.linalg.norm(
+            HalfspaceIntersection(np.c_[planes, -far], np.zeros(3)).intersections, axis=1
+        ).max()
+        for planes, far in zip(normals, offsets, strict=True)
+    ]
+    np.testing.assert_allclose(found[3], expected, rtol=1e-10)
+    few = jnp.where(jnp.arange(24)[:, None] < 3, offsets.T, facets.FAR)
+    assert np.all(cut(jnp.asarray(normals.transpose(2, 1, 0)), few)[3] > 1e3)
+
+
+def test_planes_left_out_are_missed_only_where_they_cut():
+    """Fewer and fewer planes: the cells are right, or it is said that there were too few."""
+    structure, said = disordered(), []
+    for planes in (30, 24, 18):
+        few = shape()._replace(groups=((54, planes),))
+        cells = polyhedra.tessellate(few, structure)
+        said.append(bool(cells.topology.overflow[1]))
+        exact = np.asarray(voronoi.tessellate(structure, method="qhull").volume)
+        right = np.allclose(cells.volume, exact, rtol=1e-9, atol=0.0)
+        assert right or said[-1], planes
+    assert said == sorted(said) and said[-1]
 
 
 def test_too_few_places_are_recorded():
