@@ -63,7 +63,7 @@ class _Log:
             return
         if not self.steps:
             self.pairs = _bonded(_relaxed(lane, config), lane.bonds, config.d2min_cutoff)
-        self.rows.append(jax.tree.map(lambda x: np.array(x[:closed]), lane.record))
+        self.rows.append(jax.tree.map(lambda x: np.array(x)[:closed], lane.record))
         if self.rows[-1].max_d2min[-1] > config.record_threshold:
             self.history[self.steps - 1] = np.array(lane.d2min)
 
@@ -98,7 +98,7 @@ class _Log:
     def run(self, lane: Lane, config: ShearConfig) -> Run:
         """The run of a lane that has ended."""
         if not self.rows:
-            self.rows.append(jax.tree.map(lambda x: np.array(x[:0]), lane.record))
+            self.rows.append(jax.tree.map(lambda x: np.array(x)[:0], lane.record))
         return Run(
             direction=self.job.direction,
             strain=np.arange(self.steps) * config.step,
@@ -189,6 +189,8 @@ def shear_many(
 _SLACK = 1.03
 """Spare places of the neighbour lists, at first."""
 
+_begin = jax.jit(lanes.begin, static_argnums=4)
+
 _LISTS = ("neighbors", "bonds")
 """The neighbour lists among the fields of a lane."""
 
@@ -232,7 +234,7 @@ class _Flight:
             listed = [suspend.listed(job.structure, job.saved, name) for name in _LISTS]
         found, near = map(lists.make, (spec, spec_near), listed)
         tilt = jnp.asarray(loading.generator(job.direction))
-        lane = lanes.begin(job.structure, tilt, found, near, self.protocol)
+        lane = _begin(job.structure, tilt, found, near, self.protocol)
         if job.saved is not None:
             lane = suspend.resume(lane, job.saved, _LISTS)
         short = found.overflow | near.overflow
@@ -278,12 +280,12 @@ class _Flight:
                 save(log.job, log.suspend(self._lane_at(place)))
 
     def _lane_at(self, place: int) -> Lane:
-        return jax.tree.map(lambda x: x[place], self.state)
+        return batches.pick(self.state, place)
 
     def _set(self, place: int, **values) -> None:
         """Change fields of one lane."""
-        fields = {k: getattr(self.state, k).at[place].set(v) for k, v in values.items()}
-        self.state = self.state.replace(**fields)
+        fields = {name: getattr(self.state, name) for name in values}
+        self.state = self.state.replace(**batches.put(fields, place, values))
 
     def _refill(self, place: int) -> None:
         """The next job in the place of one that is done."""
@@ -294,7 +296,7 @@ class _Flight:
             return
         self.logs[place] = _Log(self._checked(job))
         lane = self._lane(job, self.state.neighbors.spec, self.state.bonds.spec)
-        self.state = jax.tree.map(lambda x, new: x.at[place].set(new), self.state, lane)
+        self.state = batches.put(self.state, place, lane)
 
     def _widen(self) -> None:
         """Longer lists for all lanes, until none overflows; who fits in none ends."""

@@ -32,9 +32,23 @@ def first(items):
     return jax.tree.map(lambda x: x[0], items)
 
 
+@jax.jit
 def stack(items: Sequence):
     """A batch of like pytrees."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *items)
+
+
+# Leaf by leaf, each would be a compilation for every shape at every start of a process.
+@jax.jit
+def pick(items, place: int):
+    """One of a batch."""
+    return jax.tree.map(lambda x: x[place], items)
+
+
+@jax.jit
+def put(items, place: int, item):
+    """The batch with one of its items replaced."""
+    return jax.tree.map(lambda x, new: x.at[place].set(new), items, item)
 
 
 def where(condition: Array, chosen, otherwise):

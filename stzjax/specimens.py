@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -217,7 +216,7 @@ class Specimens:
         return kept._replace(arrays={**kept.arrays, "trace": trace})
 
     def _one(self, place: int) -> npt.State:
-        return jax.tree.map(lambda x: x[place], self.states)
+        return batches.pick(self.states, place)
 
     def _shape(self, structure: Structure) -> Spec:
         """Of a list for a specimen."""

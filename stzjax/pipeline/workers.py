@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,11 @@ class Bar:
     def __init__(self, label: str, total: float, unit: str):
         """Start a bar of a known length."""
         _LOG.info("%s: %.6g %ss to do", label, total, unit)
-        self._bar = tqdm(total=total, desc=f"{label:9s}", unit=unit, smoothing=0.05)
+        # A log is no terminal, and keeps every state of the bar.
+        every = 0.1 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(
+            total=total, desc=f"{label:9s}", unit=unit, smoothing=0.05, mininterval=every
+        )
 
     def __enter__(self) -> "Bar":
         """Enter."""
