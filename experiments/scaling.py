@@ -3,11 +3,14 @@
     python experiments/scaling.py --glasses=runs/quickstart --repeats=3
 
 Shears copies of a quenched run by `shear.py` in processes of their own, one arrangement after
-another, several times over. Every arrangement does the same items with a warm compilation cache;
-times are of the stage, without the start of the process.
+another, several times over. Every arrangement does the same items with a warm compilation cache.
+Times are of the stage, without the start of the process; with the tracing and loading of compiled
+code, which each device does for itself. Rates are between a fifth and four fifths of the runs.
 """
 
 import os
+import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -24,6 +27,10 @@ from stzjax import archives
 
 _GLASSES = flags.DEFINE_string("glasses", "runs/quickstart", "A run that has been quenched.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Times that each arrangement is run.", lower_bound=1)
+_ONLY = flags.DEFINE_string("only", "", "Regular expression of the arrangements; empty: all.")
+_SHEAR = flags.DEFINE_string(
+    "shear", "", "More flags of shear.py: --shear='--stop_threshold=0 --final_strain=0.02'."
+)
 _OUT = flags.DEFINE_string("json", "", "JSON file of the figures; empty: none.")
 
 
@@ -58,8 +65,20 @@ ARRANGEMENTS = (
 )
 
 
-def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
-    """Wall time of the shear stage for one queue [s]: of the process that came last."""
+class Found(NamedTuple):
+    """What was measured of an arrangement.
+
+    Attributes:
+      seconds: of the shear stage for one queue, of the process that came last.
+      rate: runs in a second once under way.
+    """
+
+    seconds: float
+    rate: float
+
+
+def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Found:
+    """Shear a queue once."""
     queues = [folder / f"run{number}" for number in range(2 if arrangement.apart else 1)]
     for out in queues:
         shutil.rmtree(out, ignore_errors=True)
@@ -77,7 +96,7 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
         command += [str(Path(__file__).parent / "shear.py"), f"--out={out}"]
         started.append(
             subprocess.Popen(
-                [*command, f"--workers={arrangement.workers}"],
+                [*command, f"--workers={arrangement.workers}", *shlex.split(_SHEAR.value)],
                 env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -89,7 +108,13 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> float:
         if process.returncode:
             raise ValueError(f"{arrangement.name}: {said[-300:]}")
     spent = [archives.read_record(out / "usage.json")["shear"]["seconds"] for out in queues]
-    return float(max(spent)) / len(queues)
+    return Found(max(spent) / len(queues), sum(map(_rate, queues)))
+
+
+def _rate(out: Path) -> float:
+    ended = sorted(path.stat().st_mtime for path in (out / "shears").glob("*.npz"))
+    first, last = len(ended) // 5, len(ended) - 1 - len(ended) // 5
+    return (last - first) / (ended[last] - ended[first])
 
 
 def main(argv: Sequence[str]) -> None:
@@ -99,24 +124,35 @@ def main(argv: Sequence[str]) -> None:
     glasses = Path(_GLASSES.value)
     if not (glasses / "specimens").is_dir():
         sys.exit(f"error: {glasses} holds no specimens; run experiments/quench.py on it first")
-    found: dict[str, list[float]] = {one.name: [] for one in ARRANGEMENTS}
+    chosen = [one for one in ARRANGEMENTS if re.search(_ONLY.value, one.name)]
+    if not chosen:
+        sys.exit(f"error: --only={_ONLY.value} matches no arrangement")
+    found: dict[str, list[Found]] = {one.name: [] for one in chosen}
     with tempfile.TemporaryDirectory() as folder:
         try:
             for repeat in range(_REPEATS.value + 1):
-                for one in ARRANGEMENTS:
-                    spent = measure(one, glasses, Path(folder))
-                    print(f"{one.name}: {spent:.1f} s", file=sys.stderr, flush=True)
+                for one in chosen:
+                    now = measure(one, glasses, Path(folder))
+                    print(
+                        f"{one.name}: {now.seconds:.1f} s, {60 * now.rate:.1f} runs a minute",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     if repeat:  # The first time fills the compilation cache.
-                        found[one.name].append(spent)
+                        found[one.name].append(now)
         except ValueError as error:
             sys.exit(f"error: {error}")
-    medians = {name: statistics.median(times) for name, times in found.items()}
-    base = medians[ARRANGEMENTS[0].name]
-    rows = [row(name, spent, base, "s", "less") for name, spent in medians.items()]
     print(f"shear queue: medians of {_REPEATS.value}; the peer is the first row")
+    rows = []
+    for what, unit, better in (("seconds", "s", "less"), ("rate", "runs/s", "more")):
+        medians = {n: statistics.median(getattr(one, what) for one in f) for n, f in found.items()}
+        base = medians[chosen[0].name]
+        rows += [
+            row(f"{name}, {what}", value, base, unit, better) for name, value in medians.items()
+        ]
     print(table(rows))
     if _OUT.value:
-        archives.write_json(_OUT.value, {"seconds": found})
+        archives.write_json(_OUT.value, {n: [one._asdict() for one in f] for n, f in found.items()})
 
 
 if __name__ == "__main__":
