@@ -114,6 +114,8 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Found:
 def _rate(out: Path) -> float:
     ended = sorted(path.stat().st_mtime for path in (out / "shears").glob("*.npz"))
     first, last = len(ended) // 5, len(ended) - 1 - len(ended) // 5
+    if last == first:
+        raise ValueError("a queue of one run has no rate; use a run with more glasses")
     return (last - first) / (ended[last] - ended[first])
 
 
@@ -124,7 +126,10 @@ def main(argv: Sequence[str]) -> None:
     glasses = Path(_GLASSES.value)
     if not (glasses / "specimens").is_dir():
         sys.exit(f"error: {glasses} holds no specimens; run experiments/quench.py on it first")
-    chosen = [one for one in ARRANGEMENTS if re.search(_ONLY.value, one.name)]
+    try:
+        chosen = [one for one in ARRANGEMENTS if re.search(_ONLY.value, one.name)]
+    except re.error as error:
+        sys.exit(f"error: --only={_ONLY.value} is no regular expression: {error}")
     if not chosen:
         sys.exit(f"error: --only={_ONLY.value} matches no arrangement")
     found: dict[str, list[Found]] = {one.name: [] for one in chosen}

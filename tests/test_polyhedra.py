@@ -286,7 +286,7 @@ def test_what_a_static_shape_misses_is_recorded():
 
 
 def test_the_farthest_vertex_says_which_planes_can_cut():
-    """Against Qhull's intersection of half spaces; a plane that far out takes nothing away."""
+    """Against Qhull's intersection of half spaces; and that of an open cell is large."""
     rng = np.random.default_rng(2)
     normals = rng.normal(size=(6, 24, 3))
     normals /= np.linalg.norm(normals, axis=2, keepdims=True)

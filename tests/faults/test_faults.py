@@ -129,10 +129,12 @@ def test_two_processes_share_one_folder(reference, tmp_path):
     first = harness.start(out, f"--log_dir={logs[0]}")
     wait_for(lambda: _sheared(logs[0]), first)
     first.send_signal(signal.SIGSTOP)  # It holds what it was at, like a host that stands still.
-    second = harness.start(out, f"--log_dir={logs[1]}")
-    wait_for(lambda: "waiting for" in _text(logs[1]), second)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    try:
+        second = harness.start(out, f"--log_dir={logs[1]}")
+        wait_for(lambda: "waiting for" in _text(logs[1]), second)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
     _, said = second.communicate(timeout=600)
     assert second.returncode == 0, said
     harness.assert_same(out, reference)
