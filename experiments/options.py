@@ -5,7 +5,9 @@ import os
 
 # XLA takes tuning hints such as +prefer-no-gather for missing machine features whenever it reads
 # its own compilation cache, and says so at error level in lines of kilobytes. Before jax loads.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# "1" is what jax itself sets; whatever a program that uses jax starts (a notebook) inherits it.
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import logging
 import shlex

@@ -94,19 +94,18 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Found:
         own = [cores[number % len(cores)]] if arrangement.apart else cores
         command = ["taskset", "-c", ",".join(map(str, own)), sys.executable]
         command += [str(Path(__file__).parent / "shear.py"), f"--out={out}"]
-        started.append(
-            subprocess.Popen(
+        log = folder / f"log{number}"
+        with log.open("w") as said:
+            process = subprocess.Popen(
                 [*command, f"--workers={arrangement.workers}", *shlex.split(_SHEAR.value)],
                 env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla},
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=said,
             )
-        )
-    for process in started:
-        _, said = process.communicate()
-        if process.returncode:
-            raise ValueError(f"{arrangement.name}: {said[-300:]}")
+        started.append((process, log))
+    for process, log in started:
+        if process.wait():
+            raise ValueError(f"{arrangement.name}: {log.read_text()[-300:]}")
     spent = [archives.read_record(out / "usage.json")["shear"]["seconds"] for out in queues]
     return Found(max(spent) / len(queues), sum(map(_rate, queues)))
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,15 +38,31 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "JAX_PLATFORMS": "cpu", **more}
 
 
-def start(out: Path, *more: str, **variables: str) -> subprocess.Popen:
+class Process(subprocess.Popen):
+    """A run that goes on by itself. What it says goes to files: nobody empties a pipe meanwhile."""
+
+    def __init__(self, line: list[str], variables: dict[str, str]):
+        """Start it."""
+        self._files = [tempfile.TemporaryFile("w+") for _ in range(2)]
+        output, error = self._files
+        super().__init__(line, env=variables, stdout=output, stderr=error, text=True)
+
+    def ended(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; standard output and error.
+
+        Raises:
+          TimeoutExpired: it goes on.
+        """
+        self.wait(timeout)
+        for file in self._files:
+            file.seek(0)
+        output, error = (file.read() for file in self._files)
+        return output, error
+
+
+def start(out: Path, *more: str, **variables: str) -> Process:
     """A run that goes on by itself."""
-    return subprocess.Popen(
-        command(out, *more),
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Process(command(out, *more), environment(**variables))
 
 
 def finish(out: Path, *more: str, **variables: str) -> str:
@@ -55,7 +72,7 @@ def finish(out: Path, *more: str, **variables: str) -> str:
       AssertionError: it failed.
     """
     process = start(out, *more, **variables)
-    _, said = process.communicate(timeout=900)
+    _, said = process.ended(timeout=900)
     assert process.returncode == 0, said
     return said
 
@@ -64,10 +81,10 @@ def kill_after(out: Path, seconds: float) -> str | None:
     """Start a run and kill it after some time: the stage it was in, or None if it was done."""
     process = start(out)
     try:
-        _, said = process.communicate(timeout=seconds)
+        _, said = process.ended(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
         return stage(out)
     assert process.returncode == 0, said
     return None

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,14 @@ def test_damaged_files_are_set_aside_and_made_again(reference, tmp_path):
     harness.assert_same(out, reference)
 
 
+def test_a_talkative_process_is_not_held_up():
+    """Whatever it says: a full pipe would stop it in mid-sentence."""
+    line = "import sys; print('said' * 100_000); print('gone' * 100_000, file=sys.stderr)"
+    process = harness.Process([sys.executable, "-c", line], harness.environment())
+    process.wait(timeout=60)
+    assert [len(said) for said in process.ended()] == [400_001, 400_001]
+
+
 def test_two_processes_share_one_folder(reference, tmp_path):
     """Each takes what the other does not hold; one killed midway, the other does the rest."""
     out = copy(reference, tmp_path / "out", "shears")
@@ -134,8 +143,8 @@ def test_two_processes_share_one_folder(reference, tmp_path):
         wait_for(lambda: "waiting for" in _text(logs[1]), second)
     finally:
         first.send_signal(signal.SIGKILL)
-        first.communicate()
-    _, said = second.communicate(timeout=600)
+        first.wait()
+    _, said = second.ended(timeout=600)
     assert second.returncode == 0, said
     harness.assert_same(out, reference)
     done = [_sheared(log) for log in logs]
@@ -143,11 +152,11 @@ def test_two_processes_share_one_folder(reference, tmp_path):
     assert "sharing its work" in said
 
 
-def wait_for(seen: Callable[[], object], process: subprocess.Popen, longest: float = 300) -> None:
+def wait_for(seen: Callable[[], object], process: harness.Process, longest: float = 300) -> None:
     """Wait until something is to be seen of a process that goes on."""
     deadline = time.monotonic() + longest
     while not seen():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.ended()
         assert time.monotonic() < deadline, "nothing to be seen"
         time.sleep(0.02)
 
@@ -176,7 +185,7 @@ def test_other_settings_while_another_process_works(tmp_path):
         )
     finally:
         first.send_signal(signal.SIGKILL)
-        first.communicate()
+        first.wait()
     assert stopped.returncode == 1
     assert "another process works in" in stopped.stderr and "other settings" in stopped.stderr
     assert archives.read_record(out / "config.json")["quench_rate"] == 1e15
@@ -196,7 +205,7 @@ def test_two_processes_of_a_job(reference, tmp_path):
     port = 20_000 + os.getpid() % 20_000
     job = [f"--coordinator=localhost:{port}", "--distributed", "--num_processes=2"]
     both = [harness.start(out, *job, f"--process={n}") for n in (0, 1)]
-    said = [process.communicate(timeout=600) for process in both]
+    said = [process.ended(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "ap_over_prevalence" in said[0][0] and "ap_over_prevalence" not in said[1][0]
     harness.assert_same(out, reference)
