@@ -72,6 +72,15 @@ _RANKS = flags.DEFINE_integer("ranks", 2, "MPI ranks of LAMMPS.", lower_bound=1)
 _SKIN = flags.DEFINE_float("lammps_skin", 0.4, "Skin of LAMMPS' lists in the shear runs [Å].")
 _FIRE_STEP = flags.DEFINE_float("lammps_timestep", 0.001, "First time step of its FIRE [ps].")
 _POINTS = flags.DEFINE_integer("table_points", 10_000, "Of the table written for LAMMPS.")
+_PATIENCE = flags.DEFINE_float(
+    "patience", 10.0, "ARPACK is stopped after so many times as long as ours.", lower_bound=0.0
+)
+_GRADIENTS = flags.DEFINE_multi_enum(
+    "gradients",
+    list(descriptor_suite.GRADIENTS[:-1]),
+    descriptor_suite.GRADIENTS,
+    "Descriptors whose gradients are timed; that of participation takes long.",
+)
 _TORCH_ENV = flags.DEFINE_string("torch_env", "", "Folder of an environment with torch_geometric.")
 _TORCH_MODE = flags.DEFINE_enum("torch_mode", "eager", ["eager", "compile"], "Of its network.")
 _BATCH = flags.DEFINE_list("batch", ["1", "4", "16"], "Specimens at a time in md, on a GPU.")
@@ -103,6 +112,8 @@ class Plan(NamedTuple):
       lammps_skin: of the neighbour list in the peer's shear runs [Å].
       lammps_timestep: first time step of the peer's FIRE [ps].
       table_points: of the table written for the peer.
+      patience: times that ARPACK may take as long as ours.
+      gradients: descriptors whose gradients are timed.
       batch: batch sizes on a GPU.
       torch: where PyTorch Geometric is, or None.
     """
@@ -122,6 +133,8 @@ class Plan(NamedTuple):
     lammps_skin: float
     lammps_timestep: float
     table_points: int
+    patience: float
+    gradients: tuple[str, ...]
     batch: tuple[int, ...]
     torch: learning_suite.Torch | None
 
@@ -436,8 +449,9 @@ def other_lists(name: str, own: float, structure: Structure, plan: Plan) -> list
 def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     """Rows of descriptors of a glass, beside the tools of the field."""
     glass = specimen("glass", num_atoms, plan)
-    settings = plan.repeats, plan.peer, plan.table_points
-    return descriptor_suite.rows(glass, plan.potential, *settings)
+    settings = plan.repeats, plan.peer, plan.table_points, plan.patience
+    found = descriptor_suite.rows(glass, plan.potential, *settings)
+    return found + descriptor_suite.gradients(glass, plan.potential, plan.repeats, plan.gradients)
 
 
 def learning(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
@@ -505,6 +519,8 @@ def plan_from_flags() -> Plan:
         lammps_skin=_SKIN.value,
         lammps_timestep=_FIRE_STEP.value,
         table_points=_POINTS.value,
+        patience=_PATIENCE.value,
+        gradients=tuple(_GRADIENTS.value),
         batch=tuple(map(int, _BATCH.value)),
         torch=torch,
     )

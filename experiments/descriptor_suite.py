@@ -2,9 +2,10 @@
 
 import functools
 import importlib
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import born_peer
@@ -19,7 +20,7 @@ from timings import alternate, row, seconds
 from stzjax import hessians, loading, nonaffine, units
 from stzjax import neighbors as lists
 from stzjax import structure as structures
-from stzjax.descriptors import polyhedra, response, stiffness, table, vibrations, voronoi
+from stzjax.descriptors import polyhedra, response, stiffness, stress, table, vibrations, voronoi
 from stzjax.potentials.eam import EAM
 from stzjax.structure import Structure
 
@@ -35,6 +36,9 @@ _DENSE_UP_TO = 1500
 _CUTOFF = 3.8
 """Bonds of D²min [Å]."""
 
+GRADIENTS = ("volume", "soft icosahedron", "stress", "stiffness", "response", "participation")
+"""Descriptors whose gradients are timed."""
+
 _STRAIN, _SHAKE = 0.01, 0.05
 """Shear strain, and random displacements [Å], of the atoms whose D²min is compared."""
 
@@ -45,6 +49,7 @@ def rows(
     repeats: int,
     peer: lammps_peer.Peer | None = None,
     table_points: int = 10_000,
+    patience: float = math.inf,
 ) -> list[dict[str, Any]]:
     """Times and errors of the descriptors of a relaxed glass.
 
@@ -54,12 +59,13 @@ def rows(
       repeats: timed repeats of what takes a second or so; the modes are timed once.
       peer: where LAMMPS is, or None.
       table_points: of the table written for LAMMPS.
+      patience: times that ARPACK may take as long as ours.
     """
     neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
     size = f"{glass.num_atoms} atoms"
     found = cells(glass, size, repeats)
     found += beside_ovito(glass, size, repeats)
-    found += modes(glass, potential, neighbors, size)
+    found += modes(glass, potential, neighbors, size, patience)
     lammps = born_peer.born(peer, glass, potential, table_points)
     found += born(glass, potential, neighbors, size, repeats, lammps)
 
@@ -74,6 +80,62 @@ def rows(
         return [table.rotate_to(specimen, direction) for direction in loading.DIRECTIONS]
 
     found.append(row(f"features {size}, all directions", seconds(features), None, "s"))
+    return found
+
+
+def gradients(
+    glass: Structure, potential: EAM, repeats: int, names: Sequence[str] = GRADIENTS
+) -> list[dict[str, Any]]:
+    """Compiled gradients by all positions of one number made of a descriptor of all atoms.
+
+    The second column is the time of the number alone. Shapes and compiling are not timed.
+
+    Args:
+      glass: N atoms at a minimum of the energy.
+      potential: an embedded-atom potential.
+      repeats: timed repeats; the response and the participation are timed once.
+      names: some of `GRADIENTS`.
+
+    Raises:
+      ValueError: a gradient is not finite.
+    """
+    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
+    shape = table.allocate(glass, neighbors)
+    weight = jnp.asarray(np.random.default_rng(0).normal(size=glass.num_atoms))
+
+    def descriptor(name: str, one: Structure) -> Array:
+        if name == "participation":
+            return vibrations.participation(one, potential, neighbors, shape.soft).fraction
+        if name == "response":
+            fields = response.response(one, potential, neighbors, shape.soft.tiling).fields
+            return jnp.sum(fields**2, axis=(1, 2))
+        cells = polyhedra.tessellate(shape.cells, one)
+        if name == "soft icosahedron":
+            return polyhedra.soft_icosahedron(cells)
+        if name == "stress":
+            return stress.atomic_stress(one, potential, cells.volume, neighbors)[:, 0, 1]
+        if name == "stiffness":
+            tensors = stiffness.atomic_stiffness(one, potential, cells.volume, neighbors)
+            return tensors[:, 0, 1, 0, 1]
+        return cells.volume
+
+    found = []
+    for name in names:
+
+        def number(fractional: Array, name: str = name) -> Array:
+            return jnp.sum(weight * descriptor(name, glass.replace(fractional=fractional)))
+
+        spent = []
+        for function in (jax.grad(number), number):
+            compiled = jax.jit(function).lower(glass.fractional).compile()
+            go = functools.partial(compiled, glass.fractional)
+            times = 1 if name in ("response", "participation") else repeats
+            measured = [_timed(go) for _ in range(times)]
+            if not np.isfinite(measured[0][1]).all():
+                raise ValueError(f"{name} of {glass.num_atoms} atoms or its gradient is not finite")
+            spent.append(_median(measured))
+        label = f"gradient of {name} {glass.num_atoms} atoms, beside its value"
+        found.append(row(label, spent[0], spent[1], "s"))
     return found
 
 
@@ -197,8 +259,13 @@ def _voro(glass: Structure):
     return measure
 
 
-def modes(glass: Structure, potential: EAM, neighbors, size: str) -> list[dict[str, Any]]:
-    """The lowest 1 % of the modes, against ARPACK with the same operator and residual."""
+def modes(
+    glass: Structure, potential: EAM, neighbors, size: str, patience: float = math.inf
+) -> list[dict[str, Any]]:
+    """The lowest 1 % of the modes, against ARPACK with the same operator and residual.
+
+    ARPACK is stopped when it has taken `patience` times as long as ours; the row says so.
+    """
 
     def ours() -> vibrations.Modes:
         return vibrations.modes(glass, potential, method="chebyshev", neighbors=neighbors)
@@ -207,12 +274,15 @@ def modes(glass: Structure, potential: EAM, neighbors, size: str) -> list[dict[s
     start = time.perf_counter()
     soft = ours()
     own = time.perf_counter() - start
-    theirs, values = _arpack(glass, potential, neighbors, soft)
+    theirs, values = _arpack(glass, potential, neighbors, soft, patience * own)
+    name = f"soft modes {size}, against ARPACK" + (", stopped unfinished" * (values is None))
     found = [
-        row(f"soft modes {size}, against ARPACK", own, theirs, "s", "less"),
+        row(name, own, theirs, "s", "less"),
         row(f"soft modes {size}, largest residual", float(soft.residuals.max()), None, "eV/Å²/amu"),
-        row(f"soft modes {size}, off ARPACK's", _off(soft.eigenvalues, values), None, "1"),
     ]
+    if values is not None:
+        off = _off(soft.eigenvalues, values)
+        found.append(row(f"soft modes {size}, off ARPACK's", off, None, "1"))
     if glass.num_atoms <= _DENSE_UP_TO:
         start = time.perf_counter()
         exact = vibrations.modes(glass, potential, method="dense", neighbors=neighbors)
@@ -231,8 +301,15 @@ def _off(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found / expected - 1.0).max())
 
 
-def _arpack(glass: Structure, potential: EAM, neighbors, soft: vibrations.Modes):
-    """Time of SciPy's eigsh to the largest residual of ours, and its eigenvalues."""
+class _TooLongError(Exception):
+    """The peer is stopped."""
+
+
+def _arpack(glass: Structure, potential: EAM, neighbors, soft: vibrations.Modes, longest: float):
+    """Time of SciPy's eigsh to the largest residual of ours, and its eigenvalues.
+
+    None instead of those where it took longer than the longest time [s] and was stopped.
+    """
     hessian = hessians.assemble(glass, potential, neighbors, hessians.tiling(glass, neighbors))
     root = np.sqrt(units.masses(glass.elements)[np.asarray(glass.species)])[:, None, None]
     still = root / np.linalg.norm(root)
@@ -246,11 +323,16 @@ def _arpack(glass: Structure, potential: EAM, neighbors, soft: vibrations.Modes)
         return (image + _STIFF * still * jnp.sum(still * fields, axis=0)).reshape(-1)
 
     def product(x: np.ndarray) -> np.ndarray:
+        if time.perf_counter() - start > longest:
+            raise _TooLongError
         return np.asarray(apply(x))
 
     operator = scipy.sparse.linalg.LinearOperator((size, size), product, dtype=float)
-    product(np.ones(size))
+    jax.block_until_ready(apply(np.ones(size)))
     tolerance = float(soft.residuals.max() / soft.eigenvalues[-1])
     start = time.perf_counter()
-    values, _ = scipy.sparse.linalg.eigsh(operator, count, which="SA", tol=tolerance)
+    try:
+        values, _ = scipy.sparse.linalg.eigsh(operator, count, which="SA", tol=tolerance)
+    except _TooLongError:
+        return time.perf_counter() - start, None
     return time.perf_counter() - start, np.sort(values)

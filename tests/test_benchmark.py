@@ -328,6 +328,21 @@ def test_descriptor_rows():
         assert found[name]["ours"] > 0.0
 
 
+def test_rows_of_gradients_and_of_an_impatient_peer():
+    suite = module("descriptor_suite")
+    glass, potential = (
+        small_glass.relaxed(small_glass.TILTED, tolerance=1e-8),
+        small_glass.potential(),
+    )
+    (found,) = suite.gradients(glass, potential, 1, ["participation"])
+    assert found["name"] == "gradient of participation 54 atoms, beside its value"
+    assert found["ours"] > 0.0 and found["peer"] > 0.0 and found["ratio"] is None
+    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0)
+    names = [one["name"] for one in suite.modes(glass, potential, neighbors, "", patience=0.0)]
+    assert "soft modes , against ARPACK, stopped unfinished" in names
+    assert "soft modes , off ARPACK's" not in names
+
+
 def curvature(glass) -> np.ndarray:
     """Second derivatives of the energy of all atoms by the strain, (6, 6) [eV]."""
     tensors = stiffness.atomic_stiffness(glass, small_glass.potential(), np.ones(glass.num_atoms))
