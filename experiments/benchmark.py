@@ -451,6 +451,7 @@ def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     glass = specimen("glass", num_atoms, plan)
     settings = plan.repeats, plan.peer, plan.table_points, plan.patience
     found = descriptor_suite.rows(glass, plan.potential, *settings)
+    print(table(found), flush=True)  # Half an hour's work: not to be lost with what comes next.
     return found + descriptor_suite.gradients(glass, plan.potential, plan.repeats, plan.gradients)
 
 

@@ -108,7 +108,7 @@ def gradients(
             return vibrations.participation(one, potential, neighbors, shape.soft).fraction
         if name == "response":
             fields = response.response(one, potential, neighbors, shape.soft.tiling).fields
-            return jnp.sum(fields**2, axis=(1, 2))
+            return jnp.sum(fields**2, axis=(0, 2))
         cells = polyhedra.tessellate(shape.cells, one)
         if name == "soft icosahedron":
             return polyhedra.soft_icosahedron(cells)
