@@ -8,8 +8,10 @@ above 1 always means that ours is better. Without LAMMPS, or another peer, ours 
 
 import os
 
-# XLA takes tuning hints for missing machine features and says so at error level. Before jax loads.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# XLA takes tuning hints for missing machine features and says so at error level. Before jax loads,
+# which sets "1" for itself and whatever it starts.
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import functools
 import importlib

@@ -340,9 +340,9 @@ def test_rows_of_gradients_and_of_an_impatient_peer():
         assert found["name"] == f"gradient of {name} 54 atoms, beside its value"
         assert found["ours"] > 0.0 and found["peer"] > 0.0 and found["ratio"] is None
     neighbors = lists.allocate(glass, potential.cutoff, skin=0.0)
-    names = [one["name"] for one in suite.modes(glass, potential, neighbors, "", patience=0.0)]
-    assert "soft modes , against ARPACK, stopped unfinished" in names
-    assert "soft modes , off ARPACK's" not in names
+    said = [one["name"] for one in suite.modes(glass, potential, neighbors, "", patience=0.0)]
+    assert "soft modes , against ARPACK, stopped unfinished" in said
+    assert "soft modes , off ARPACK's" not in said
 
 
 def curvature(glass) -> np.ndarray:

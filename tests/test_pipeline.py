@@ -255,6 +255,22 @@ def test_bad_flags_are_one_line(tmp_path, flags, said):
     assert not list(out.rglob("*.npz"))
 
 
+@pytest.mark.parametrize("script", ["options", "benchmark"])
+@pytest.mark.parametrize(("given", "found"), [(None, "3"), ("1", "3"), ("0", "0"), ("2", "2")])
+def test_chatter_of_xla_is_off_unless_asked_for(script, given, found):
+    """A program that uses jax hands down its "1", as these tests do."""
+    variables = {n: v for n, v in os.environ.items() if n != "TF_CPP_MIN_LOG_LEVEL"}
+    said = subprocess.run(
+        [sys.executable, "-c", f"import os, {script}; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=EXPERIMENTS,
+        env=variables if given is None else {**variables, "TF_CPP_MIN_LOG_LEVEL": given},
+    )
+    assert said.stdout == f"{found}\n", said.stderr
+
+
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "out").write_text("mine")
     stopped = script("reproduce", "--preset=smoke", f"--out={tmp_path / 'out'}")
