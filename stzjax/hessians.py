@@ -246,7 +246,8 @@ def apply(hessian: Hessian, fields: Array) -> Array:
         back, touched = args
         return back @ jnp.take(change, touched, axis=0, mode="clip")
 
-    batch = min(max(1, _COLUMNS_AT_A_TIME // many), count)
+    # A power of two, as their number is: a batch that is left over costs half as much again.
+    batch = min(1 << max(0, (_COLUMNS_AT_A_TIME // many).bit_length() - 1), count)
     both = jax.lax.map(frozen, (hessian.rows, hessian.touched), batch_size=batch)
     both = both.reshape(count * size, 4, many)
     both = jnp.take(both, hessian.place, axis=0, mode="clip")
