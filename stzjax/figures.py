@@ -29,7 +29,6 @@ ATOM_COLOURS = {"hit": ORANGE, "false": SKY, "missed": INK}
 _DPI = 160
 _LABEL, _TICK, _TITLE = 9.5, 8.5, 10.5
 
-
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},

@@ -246,7 +246,7 @@ def apply(hessian: Hessian, fields: Array) -> Array:
         back, touched = args
         return back @ jnp.take(change, touched, axis=0, mode="clip")
 
-    # A power of two, as their number is: a batch that is left over costs half as much again.
+    # A power of two, as their number is: with one left over, few fields take twice as long.
     batch = min(1 << max(0, (_COLUMNS_AT_A_TIME // many).bit_length() - 1), count)
     both = jax.lax.map(frozen, (hessian.rows, hessian.touched), batch_size=batch)
     both = both.reshape(count * size, 4, many)
