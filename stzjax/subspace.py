@@ -1,15 +1,19 @@
-"""Lowest eigenpairs of a symmetric operator by Chebyshev-filtered subspace iteration.
+"""Lowest eigenpairs of a symmetric operator: a Chebyshev-filtered block Krylov space, refined.
 
-A block of vectors goes through a polynomial of the operator that is small on the unwanted part of
-the spectrum and grows steeply below it; a Rayleigh-Ritz step then takes the best approximations
-that the block holds. Products with many vectors at a time are all it needs of the operator.
+A polynomial of the operator that is small on the unwanted part of the spectrum and grows steeply
+below it takes the place of the operator in a block Lanczos process with full orthogonalisation; a
+Rayleigh-Ritz step then takes the best approximations that the whole Krylov space holds. What has
+not converged goes through the same polynomial again, written for the residuals, which float32 then
+carries to any accuracy. Products with many vectors at a time are all it needs of the operator.
 
-Y. Zhou, Y. Saad, M. L. Tiago and J. R. Chelikowsky, J. Comput. Phys. 219, 172 (2006); the bound of
-the spectrum: Y. Zhou and R.-C. Li, Linear Algebra Appl. 435, 480 (2011); where the filter begins to
-grow is first taken from a density of states: L. Lin, Y. Saad and C. Yang, SIAM Rev. 58, 34 (2016).
+Y. Zhou, J. Comput. Phys. 229, 9188 (2010), filtered blocks that are kept; Y. Zhou, Y. Saad,
+M. L. Tiago and J. R. Chelikowsky, J. Comput. Phys. 219, 172 (2006), the filter; the bound of the
+spectrum: Y. Zhou and R.-C. Li, Linear Algebra Appl. 435, 480 (2011); where the filter begins to
+grow is taken from a density of states: L. Lin, Y. Saad and C. Yang, SIAM Rev. 58, 34 (2016).
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,21 +24,33 @@ from jax import Array
 _PROBES, _PROBE_STEPS = 8, 80
 """Random vectors and Lanczos steps of each for the density of states."""
 
+_STEPS, _ROOM = 12, 3.4
+"""Blocks of the Krylov space, and its vectors for each wanted pair; fewer take longer filters."""
+
+_GROUP = 8
+"""The vectors of a block are a multiple of it. Degenerate values beyond a block come late."""
+
+_REACH = 1.3
+"""The filter of the Krylov space begins to grow at this rank, as a factor of the vectors kept."""
+
+_GROWTH = 200.0
+"""That filter grows by so much from there to zero: more costs products, and float32 its digits."""
+
 _CONTRAST = 1e5
-"""The filter grows by so much, at most, from the edge of the block to its lowest value: float32
-vectors then keep two digits of what is smallest in them."""
+"""The filter of a refinement grows by so much at most."""
 
-_TRUSTED = 4
-"""Rounds for which the first estimate of the edge is taken at its word."""
-
-_ROUNDING = 8.0
-"""Residuals below so many roundings of the largest eigenvalue are left to the full precision."""
+_KNOWN = 0.1
+"""Residual of a Ritz value beyond the wanted ones, as a share of its distance from those, below
+which it tells where the spectrum beyond begins."""
 
 _MARGIN = 5.0
-"""Of the last filter, which aims at the tolerance."""
+"""Of a refinement, which aims at the tolerance."""
 
 _SAFETY = 1.01
 """Factor of the bound of the spectrum."""
+
+_THINNEST = 1e-4
+"""Share of the spectrum below the first edge, at least: the largest degree reaches no further."""
 
 _LEAST_DEGREE, _LARGEST_DEGREE = 4, 300
 
@@ -62,6 +78,14 @@ class Pairs(NamedTuple):
     converged: Array
 
 
+class _Interval(NamedTuple):
+    """Where a filter is small, [edge, bound], and where it is one."""
+
+    edge: Array
+    bound: Array
+    bottom: Array
+
+
 @functools.partial(jax.jit, static_argnames=("operator", "size", "count", "block", "max_rounds"))
 def lowest(
     operator: Operator,
@@ -79,93 +103,113 @@ def lowest(
     Args:
       operator: symmetric.
       data: what it takes, for the Rayleigh-Ritz steps.
-      rough: the same, in the precision of the filter; float32 will do. Its rounding shows in the
-        residuals; where the tolerance asks for smaller ones the last filter runs on `data`.
+      rough: the same, in the precision of the filter; float32 will do.
       key: for the first block.
       size: n.
       count: pairs that must converge.
-      block: B vectors, more than `count`; the more, the fewer rounds.
-      tolerance: of the angle between a vector and the true eigenspaces up to the block's edge,
-        estimated as residual / (edge - value); the edge is that of the last filter, since the last
-        Ritz values come down late. The error of the eigenvalue goes as its square.
+      block: B vectors to keep, more than `count`; the more, the easier a refinement.
+      tolerance: of the angle between a vector and the true eigenspaces up to an edge, which is
+        residual / (edge - value) at most. The edge is the last Ritz value of the block that is
+        itself known. The error of the eigenvalue goes as the square of the angle.
       max_rounds: Rayleigh-Ritz steps to take at most.
     """
     low = next(x.dtype for x in jax.tree.leaves(rough) if jnp.issubdtype(x.dtype, jnp.floating))
     first, second = jax.random.split(key)
     probes = jax.random.normal(first, (size, _PROBES), low)
     steps = min(_PROBE_STEPS, max(2, size // 2))
-    guess, bound = _outline(operator, rough, probes, steps, block)
+    outline = _outline(operator, rough, probes, steps, math.ceil(_REACH * block))
+    basis, spent = _krylov(operator, rough, second, size, max(_ROOM * count, block), outline, low)
 
-    def improve(vectors: Array) -> tuple[Array, Array, Array]:
+    def ritz(vectors: Array) -> tuple[Array, Array, Array]:
         basis = jnp.linalg.qr(vectors)[0]
         image = operator(data, basis)
         values, turn = jnp.linalg.eigh(basis.T @ image)
+        values, turn = values[:block], turn[:, :block]
         vectors = basis @ turn
-        residual = jnp.linalg.norm(image @ turn - vectors * values, axis=0)
-        return values, vectors, residual
+        return values, vectors, image @ turn - vectors * values
 
-    def going(pairs: Pairs) -> Array:
+    def judged(vectors: Array, products: Array, rounds: Array) -> tuple[Pairs, Array]:
+        values, vectors, defects = ritz(vectors)
+        residual = jnp.linalg.norm(defects, axis=0)
+        gap = jnp.maximum(_edge(values, residual, count) - values, 0.0)
+        converged = residual <= tolerance * gap
+        return Pairs(values, vectors, residual, products, rounds + 1, converged), defects
+
+    def going(state: tuple[Pairs, Array]) -> Array:
         # A value that is not finite never converges and never will.
+        pairs = state[0]
         more = ~jnp.all(pairs.converged[:count]) & jnp.all(jnp.isfinite(pairs.values))
         return more & (pairs.rounds < max_rounds)
 
-    def refined(pairs: Pairs, edge: Array) -> Pairs:
-        bottom = pairs.values[0]
-        far = 1.0 + 2.0 * (edge - bottom) / (bound - edge)
-        most = jnp.arccosh(_CONTRAST) / jnp.arccosh(far)
+    def refined(state: tuple[Pairs, Array]) -> tuple[Pairs, Array]:
+        pairs, defects = state
+        values = pairs.values
+        known = _edge(values, pairs.residual, count)
+        within = _Interval(
+            jnp.where(jnp.isfinite(known), known, values[-1]), outline.bound, values[0]
+        )
         # No more than it takes to bring the worst of the wanted pairs below the tolerance.
-        room = jnp.maximum(edge - pairs.values[count - 1], 1e-3 * edge)
-        growth = jnp.arccosh(1.0 + 2.0 * room / (bound - edge))
-        worst = jnp.max((pairs.residual / _gap(pairs.values, edge))[:count])
-        needed = jnp.log(jnp.maximum(_MARGIN * worst / tolerance, 1.0)) / growth
-        degree = jnp.clip(jnp.minimum(most, needed), _LEAST_DEGREE, _LARGEST_DEGREE)
-        degree = jnp.where(pairs.rounds == 0, most, degree).astype(jnp.int32)
-        ends = edge, bound, bottom
-        noise = _ROUNDING * jnp.finfo(low).eps * bound
-        vectors = jax.lax.cond(
-            jnp.max(pairs.residual[:count]) > noise,
-            lambda block: _filtered(operator, rough, block, degree, *ends, low),
-            lambda block: _filtered(operator, data, block, degree, *ends, block.dtype),
-            pairs.vectors,
-        )
-        values, vectors, residual = improve(vectors)
-        return Pairs(
-            values,
-            vectors,
-            residual,
-            pairs.products + block * (degree + 1),
-            pairs.rounds + 1,
-            residual <= tolerance * _gap(values, edge),
-        )
+        gap = jnp.maximum(within.edge - values[:count], 1e-3 * jnp.abs(within.edge))
+        excess = jnp.max(pairs.residual[:count] / gap) * _MARGIN / tolerance
+        least = within._replace(bottom=within.edge - gap[-1])
+        needed = _degree(least, jnp.maximum(excess, 1.0))
+        degree = _whole(jnp.minimum(needed, _degree(within, _CONTRAST)))
+        vectors = _refiltered(operator, rough, pairs, defects, degree, within, low)
+        return judged(vectors, pairs.products + block * (degree + 1), pairs.rounds)
 
-    def turn(pairs: Pairs) -> Pairs:
-        # Ritz values come down to the eigenvalues; the first lie far above. A guess too low for
-        # the wanted ones would stop them from converging.
-        middle = 0.5 * (pairs.values[count] + pairs.values[-1])
-        least = jnp.where(pairs.rounds < _TRUSTED, guess, middle)
-        return refined(pairs, jnp.minimum(jnp.maximum(guess, least), pairs.values[-1]))
-
-    zero = jnp.zeros((), jnp.int32)
-    start = Pairs(
-        values=jnp.zeros(block),
-        vectors=jax.random.normal(second, (size, block)),
-        residual=jnp.full(block, jnp.inf),
-        products=zero + _PROBES * steps,
-        rounds=zero,
-        converged=jnp.zeros(block, bool),
-    )
-    return jax.lax.while_loop(going, turn, refined(start, guess))
+    spent = _PROBES * steps + spent + basis.shape[1]
+    start = judged(basis.astype(jnp.float64), spent, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(going, refined, start)[0]
 
 
-def _gap(values: Array, edge: Array) -> Array:
-    """Distance of the values from the edge of the block."""
-    return jnp.maximum(jnp.minimum(edge, values[-1]) - values, 0.0)
+def _edge(values: Array, residual: Array, count: int) -> Array:
+    """The last Ritz value beyond the wanted ones that is known; -inf if none is."""
+    beyond = values[count:]
+    known = residual[count:] <= _KNOWN * (beyond - values[count - 1])
+    return jnp.max(jnp.where(known, beyond, -jnp.inf))
 
 
-def _outline(
-    operator: Operator, data: Any, probes: Array, steps: int, rank: int
+def _degree(within: _Interval, growth: Array | float) -> Array:
+    """Degree at which a filter has grown by a factor from its edge to its bottom."""
+    edge, bound, bottom = within
+    return jnp.arccosh(growth) / jnp.arccosh(1.0 + 2.0 * (edge - bottom) / (bound - edge))
+
+
+def _whole(degree: Array) -> Array:
+    return jnp.clip(jnp.ceil(degree), _LEAST_DEGREE, _LARGEST_DEGREE).astype(jnp.int32)
+
+
+def _krylov(
+    operator: Operator, data: Any, key: Array, size: int, room: float, within: _Interval, dtype
 ) -> tuple[Array, Array]:
-    """Roughly the eigenvalue of a rank from below, and a number above the whole spectrum."""
+    """Nearly orthonormal vectors (n, `room` or more) of the space, and the products spent."""
+    width = _GROUP * math.ceil(room / (_STEPS * _GROUP))
+    if width * _STEPS >= size:
+        return jnp.eye(size, dtype=dtype), jnp.zeros((), jnp.int32)
+    degree = _whole(_degree(within, _GROWTH))
+    scaled = functools.partial(_scaled, operator, data, within)
+
+    def apart(basis: Array, block: Array) -> Array:
+        for _ in range(2):
+            block = jnp.linalg.qr(block - basis @ (basis.T @ block))[0]
+        return block
+
+    def turn(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, block = state
+        block = apart(basis, _filtered(scaled, block, degree, within))
+        return jax.lax.dynamic_update_slice(basis, block, (0, step * width)), block
+
+    block = jnp.linalg.qr(jax.random.normal(key, (size, width), dtype))[0]
+    basis = jnp.zeros((size, width * _STEPS), dtype).at[:, :width].set(block)
+    basis, _ = jax.lax.fori_loop(1, _STEPS, turn, (basis, block))
+    return basis, width * (_STEPS - 1) * degree
+
+
+def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int) -> _Interval:
+    """From roughly the eigenvalue of a rank to above the whole spectrum.
+
+    The bottom is zero, or roughly the lowest eigenvalue if that is less.
+    """
     size, num_probes = probes.shape
 
     def turn(state, _):
@@ -194,27 +238,73 @@ def _outline(
     nodes, weights, bounds = jax.lax.map(lambda pair: spectrum(*pair), columns)
     order = jnp.argsort(nodes.reshape(-1))
     below = jnp.cumsum(weights.reshape(-1)[order]) * (size / num_probes)
-    guess = jnp.interp(rank, below, nodes.reshape(-1)[order])
-    return guess, _SAFETY * jnp.max(bounds)
+    edge = jnp.interp(rank, below, nodes.reshape(-1)[order])
+    bottom, bound = jnp.minimum(jnp.min(nodes), 0.0), _SAFETY * jnp.max(bounds)
+    return _Interval(jnp.maximum(edge, bottom + _THINNEST * (bound - bottom)), bound, bottom)
 
 
-def _filtered(
-    operator: Operator, data: Any, block: Array, degree: Array, edge, bound, bottom, dtype
-) -> Array:
-    """Chebyshev polynomial that is small on [edge, bound], scaled to one at the bottom."""
-    full = block.dtype
-    block, edge, bound, bottom = (x.astype(dtype) for x in (block, edge, bound, bottom))
-    half, middle = 0.5 * (bound - edge), 0.5 * (bound + edge)
-    first = half / (bottom - middle)
+def _filtered(step: Callable[[Any], Any], start: Any, degree: Array, within: _Interval) -> Any:
+    """Chebyshev polynomial p of a linear map, small on the interval and one at its bottom.
 
-    def shifted(x: Array) -> Array:
-        return operator(data, x) - middle * x
+    Args:
+      step: `_scaled` or what extends it, on the tree of arrays that `start` is.
+      start: what the polynomial is applied to.
+      degree: one at least.
+      within: the interval.
+    """
+    edge, bound, bottom = within
+    first = (bound - edge) / (2.0 * bottom - bound - edge)
+
+    def mixed(factor: Array, new: Any, share: Array, old: Any) -> Any:
+        def mix(x: Array, y: Array) -> Array:
+            return factor.astype(x.dtype) * x - share.astype(x.dtype) * y
+
+        return jax.tree.map(mix, new, old)
 
     def turn(_, state):
         before, now, ratio = state
         following = 1.0 / (2.0 / first - ratio)
-        after = (2.0 * following / half) * shifted(now) - (ratio * following) * before
+        after = mixed(2.0 * following, step(now), ratio * following, before)
         return now, after, following
 
-    start = block, shifted(block) * (first / half), first
-    return jax.lax.fori_loop(1, degree, turn, start)[1].astype(full)
+    begin = start, mixed(first, step(start), jnp.zeros_like(first), start), first
+    return jax.lax.fori_loop(1, degree, turn, begin)[1]
+
+
+def _scaled(operator: Operator, data: Any, within: _Interval, block: Array) -> Array:
+    """The operator times a block, its spectrum above the edge brought to [-1, 1]."""
+    middle, half = _middle(within, block.dtype)
+    return (operator(data, block) - middle * block) / half
+
+
+def _middle(within: _Interval, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Middle and half of the length of the interval."""
+    edge, bound, _ = within
+    return (0.5 * (bound + edge)).astype(dtype), (0.5 * (bound - edge)).astype(dtype)
+
+
+def _refiltered(
+    operator: Operator,
+    data: Any,
+    pairs: Pairs,
+    defects: Array,
+    degree: Array,
+    within: _Interval,
+    dtype: jnp.dtype,
+) -> Array:
+    """The same polynomial times Ritz vectors v, as p(λ) v + [p(A) - p(λ)] v.
+
+    The second part follows from the defects A v - λ v alone. It is as small as they are, and with
+    it the rounding of its products, which may be those of a lower precision.
+    """
+    middle, half = _middle(within, pairs.values.dtype)
+    place = (pairs.values - middle) / half
+    source = (defects / half).astype(dtype)
+
+    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        rest, share = state
+        return _scaled(operator, data, within, rest) + share.astype(dtype) * source, place * share
+
+    start = jnp.zeros_like(source), jnp.ones_like(place)
+    rest, share = _filtered(step, start, degree, within)
+    return share * pairs.vectors + rest

@@ -29,7 +29,7 @@ METHODS = ("auto", "dense", "chebyshev")
 
 _DENSE_UP_TO = 150
 _ROUNDING = 1e-11
-_SPARE, _SPARE_LEAST = 1.4, 6
+_SPARE, _SPARE_LEAST = 1.6, 6
 """Vectors of the block: a factor of the modes that are wanted, and more."""
 
 _TOLERANCE, _PRECISE = 2e-5, 1e-8
@@ -236,7 +236,7 @@ def _lowest(
     size = 3 * structure.num_atoms
     block = min(math.ceil(_SPARE * shape.num_modes) + _SPARE_LEAST, size)
     key = jax.random.key(0)
-    rough = data if precise else structures.cast(data, "float32")
+    rough = structures.cast(data, "float32")
     tolerance = _PRECISE if precise else _TOLERANCE
     pairs = subspace.lowest(_dynamical, data, rough, key, size, shape.num_modes, block, tolerance)
     return pairs._replace(converged=pairs.converged & ~data[0].overflow), data[2]
