@@ -43,6 +43,9 @@ _KNOWN = 0.1
 """Residual of a Ritz value beyond the wanted ones, as a share of its distance from those, below
 which it tells where the spectrum beyond begins."""
 
+_LEAST_ROUNDS = 2
+"""The Krylov space carries the rounding of the filter; one refinement takes that out."""
+
 _MARGIN = 5.0
 """Of a refinement, which aims at the tolerance."""
 
@@ -138,8 +141,8 @@ def lowest(
     def going(state: tuple[Pairs, Array]) -> Array:
         # A value that is not finite never converges and never will.
         pairs = state[0]
-        more = ~jnp.all(pairs.converged[:count]) & jnp.all(jnp.isfinite(pairs.values))
-        return more & (pairs.rounds < max_rounds)
+        more = ~jnp.all(pairs.converged[:count]) | (pairs.rounds < _LEAST_ROUNDS)
+        return more & jnp.all(jnp.isfinite(pairs.values)) & (pairs.rounds < max_rounds)
 
     def refined(state: tuple[Pairs, Array]) -> tuple[Pairs, Array]:
         pairs, defects = state

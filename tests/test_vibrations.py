@@ -156,7 +156,7 @@ def _known(size: int, num_soft: int, seed: int):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("tolerance", [2e-5, 1e-8])
 def test_subspaces_are_as_close_as_promised(tolerance, seed):
-    """The second tolerance is below what the float32 of the filter can give."""
+    """The second tolerance is below what a filter in float32 gives without the residuals."""
     matrix, exact, turn = _known(300, 12, seed)
     rough = matrix.astype("float32")
     found = subspace.lowest(jnp.matmul, matrix, rough, jax.random.key(0), 300, 12, 23, tolerance)
@@ -165,6 +165,33 @@ def test_subspaces_are_as_close_as_promised(tolerance, seed):
     assert outside.max() < tolerance
     # The error of an eigenvalue goes as the square of the angle.
     np.testing.assert_allclose(found.values[:12], exact[:12], atol=exact[-1] * tolerance**2 + 1e-14)
+
+
+@pytest.mark.parametrize("tolerance", [2e-5, 1e-8])
+def test_no_copy_of_a_degenerate_value_is_missed(tolerance):
+    """48 equal eigenvalues, where a block of the Krylov space has 16 vectors."""
+    size, copies = 1500, 48
+    rng = np.random.default_rng(0)
+    exact = np.full(size, 1e-3)
+    exact[copies:] = 1.5e-3 + 0.3 * np.linspace(0.0, 1.0, size - copies) ** 1.5
+    turn = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    matrix = jnp.asarray(turn * exact @ turn.T)
+    rough = matrix.astype("float32")
+    found = subspace.lowest(jnp.matmul, matrix, rough, jax.random.key(0), size, 50, 86, tolerance)
+    assert np.all(found.converged[:50])
+    np.testing.assert_allclose(found.values[:50], exact[:50], atol=1e-9)
+    outside = np.linalg.norm(turn[:, copies:].T @ np.asarray(found.vectors[:, :copies]), axis=0)
+    assert outside.max() < tolerance
+
+
+@pytest.mark.parametrize("size", [30, 97])
+def test_a_small_matrix_is_diagonalised_whole(size):
+    """The Krylov space would be as large as the matrix, or is nearly."""
+    matrix, exact, _ = _known(size, 6, 0)
+    rough = matrix.astype("float32")
+    found = subspace.lowest(jnp.matmul, matrix, rough, jax.random.key(0), size, 6, 16, 1e-8)
+    assert np.all(found.converged[:6])
+    np.testing.assert_allclose(found.values[:6], exact[:6], atol=1e-14)
 
 
 def test_two_threads_do_not_wait_for_each_other(tmp_path):
