@@ -6,10 +6,11 @@ Rayleigh-Ritz step then takes the best approximations that the whole Krylov spac
 not converged goes through the same polynomial again, written for the residuals, which float32 then
 carries to any accuracy. Products with many vectors at a time are all it needs of the operator.
 
-Y. Zhou, J. Comput. Phys. 229, 9188 (2010), filtered blocks that are kept; Y. Zhou, Y. Saad,
-M. L. Tiago and J. R. Chelikowsky, J. Comput. Phys. 219, 172 (2006), the filter; the bound of the
-spectrum: Y. Zhou and R.-C. Li, Linear Algebra Appl. 435, 480 (2011); where the filter begins to
-grow is taken from a density of states: L. Lin, Y. Saad and C. Yang, SIAM Rev. 58, 34 (2016).
+The filter: Y. Zhou, Y. Saad, M. L. Tiago and J. R. Chelikowsky, J. Comput. Phys. 219, 172 (2006);
+filtered blocks that are kept: Y. Zhou, J. Comput. Phys. 229, 9188 (2010); the residuals: N. Kodali,
+K. Ramakrishnan and P. Motamarri, arXiv:2503.22652; the bound of the spectrum: Y. Zhou and R.-C. Li,
+Linear Algebra Appl. 435, 480 (2011); where the filter begins to grow is taken from a density of
+states: L. Lin, Y. Saad and C. Yang, SIAM Rev. 58, 34 (2016).
 """
 
 import functools

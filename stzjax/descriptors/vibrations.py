@@ -1,8 +1,8 @@
 """Soft vibrational modes: the lowest eigenvectors of the dynamical matrix, and participation.
 
-The matrix is not formed: Chebyshev-filtered subspace iteration (`subspace`) needs products only.
-The participation of the atoms in all soft modes together is that of a spectral projector, which
-stays smooth where modes within it cross; its gradient follows from first-order perturbation of the
+The matrix is not formed: a filtered Krylov space (`subspace`) needs products only. The
+participation of the atoms in all soft modes together is that of a spectral projector, which stays
+smooth where modes within it cross; its gradient follows from first-order perturbation of the
 subspace, without the differences of eigenvalues inside it.
 """
 
