@@ -79,6 +79,7 @@ def rows(
         specimen = table.describe(glass, potential, neighbors=neighbors)
         return [table.rotate_to(specimen, direction) for direction in loading.DIRECTIONS]
 
+    jax.block_until_ready(features())
     found.append(row(f"features {size}, all directions", seconds(features), None, "s"))
     return found
 
