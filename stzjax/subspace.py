@@ -2,8 +2,8 @@
 
 A polynomial of the operator that is small on the unwanted part of the spectrum and grows steeply
 below it takes the place of the operator in a block Lanczos process with full orthogonalisation; a
-Rayleigh-Ritz step then takes the best approximations that the whole Krylov space holds. What has
-not converged goes through the same polynomial again, written for the residuals, which float32 then
+Rayleigh-Ritz step then takes the best approximations that the whole Krylov space holds. Until they
+converge they go through such a polynomial again, written for the residuals, which float32 then
 carries to any accuracy. Products with many vectors at a time are all it needs of the operator.
 
 The filter: Y. Zhou, Y. Saad, M. L. Tiago and J. R. Chelikowsky, J. Comput. Phys. 219, 172 (2006);
@@ -26,10 +26,10 @@ _PROBES, _PROBE_STEPS = 8, 80
 """Random vectors and Lanczos steps of each for the density of states."""
 
 _STEPS, _ROOM = 12, 3.4
-"""Blocks of the Krylov space, and its vectors for each wanted pair; fewer take longer filters."""
+"""Blocks of the Krylov space, and its vectors for each wanted pair; fewer need longer filters."""
 
 _GROUP = 8
-"""The vectors of a block are a multiple of it. Degenerate values beyond a block come late."""
+"""The vectors of a block are a multiple of it. More equal values than that come up late."""
 
 _REACH = 1.3
 """The filter of the Krylov space begins to grow at this rank, as a factor of the vectors kept."""
