@@ -185,8 +185,8 @@ def test_no_copy_of_a_degenerate_value_is_missed(tolerance):
 
 
 @pytest.mark.parametrize("size", [30, 97])
-def test_a_small_matrix_is_diagonalised_whole(size):
-    """The Krylov space would be as large as the matrix, or is nearly."""
+def test_a_matrix_as_small_as_the_krylov_space(size):
+    """It would be larger than the smaller one, and is all but one vector of the other."""
     matrix, exact, _ = _known(size, 6, 0)
     rough = matrix.astype("float32")
     found = subspace.lowest(jnp.matmul, matrix, rough, jax.random.key(0), size, 6, 16, 1e-8)
