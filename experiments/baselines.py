@@ -15,7 +15,7 @@ from absl import flags
 
 from stzjax import report
 from stzjax.pipeline import studies
-from stzjax.pipeline.folder import Folder
+from stzjax.run_folder.folder import Folder
 
 _BASELINES = flags.DEFINE_list("baselines", [], "Which to fit; empty: all.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Networks of each split.", lower_bound=1)

@@ -33,22 +33,17 @@ import numpy as np
 from absl import app, flags
 from timings import alternate, row, seconds, table
 
-from stzjax import (
-    aqs,
-    archives,
-    batches,
-    io,
-    loading,
-    npt,
-    nve,
-    potentials,
-    quench,
-    relax,
-)
-from stzjax import neighbors as lists
-from stzjax import structure as structures
+from stzjax import io, potentials
+from stzjax.core import loads
+from stzjax.core.structure import Structure
+from stzjax.dynamics import npt, nve, quench
+from stzjax.io import archives
+from stzjax.mechanics import relax
+from stzjax.neighbors import lists
+from stzjax.numerics import batching
+from stzjax.numerics.precision import cast
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
+from stzjax.shear import aqs
 
 import lammps_peer
 
@@ -198,7 +193,7 @@ def begin(suite: str, structure: Structure, precision: str, plan: Plan) -> Dynam
     potential = potentials.compact(plan.potential, structure.elements, precision)
     for slack in (1.02, 1.06, 1.1, 1.4, 2.0):
         neighbors = allocate(structure, potential, slack, _SKINS[suite])
-        atoms, neighbors = structures.cast((structure, neighbors), precision)
+        atoms, neighbors = cast((structure, neighbors), precision)
         state, advance = _ensemble(suite, atoms, potential, neighbors, precision)
         warm, _ = advance(state, _WARM_UP)
         _, taken = advance(warm, plan.steps)
@@ -277,7 +272,7 @@ def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
     num_atoms, limit = len(run.state.force), bandwidth()
     rows = []
     for batch in plan.batch:
-        states = batches.stack([run.state] * batch)
+        states = batching.stack([run.state] * batch)
         steps, width = jnp.full(batch, plan.steps, jnp.int32), max(1, batch // 8)
         args = states, run.potential, steps, _TIMESTEP, width
         jax.block_until_ready(nve.run_many(*args))
@@ -315,7 +310,7 @@ def shear(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     """Rows of aqs: time and force evaluations to the first event, and whether it is the same."""
     structure = specimen("glass", num_atoms, plan)
     rows = []
-    for direction in map(loading.canonical, plan.directions):
+    for direction in map(loads.canonical, plan.directions):
         # The first run compiles whatever the run needs, longer neighbour lists too.
         run = aqs.shear(structure, plan.potential, direction, plan.shear)
         spent = seconds(_shear_again, structure, direction, plan)
@@ -420,7 +415,7 @@ def _rebuilds_per_second(run: Dynamics, steps: int) -> float:
 
 def other_lists(name: str, own: float, structure: Structure, plan: Plan) -> list[dict[str, Any]]:
     """Rows against vesin and matscipy, where installed: full lists within cut-off and skin."""
-    positions = np.asarray(structures.positions(structure))
+    positions = np.asarray(structure.positions())
     cell, reach = np.asarray(structure.cell).T.copy(), plan.potential.cutoff + _SKINS["md"]
 
     def vesin(module):

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stzjax.core.structure import Structure
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
 
 import lammps_peer
 

@@ -13,15 +13,16 @@ import options  # Before jax loads.
 import numpy as np
 from absl import app, flags
 
-from stzjax import aqs, archives
-from stzjax.pipeline import folder as folders
+from stzjax.io import archives
 from stzjax.pipeline import stages
-from stzjax.pipeline.workers import each
+from stzjax.pipeline.work_queue import each
+from stzjax.run_folder.folder import Folder, prepare
+from stzjax.shear import aqs
 
 _TOLERANCE = flags.DEFINE_float("tight", 0.0, "Force tolerance of the paper's runs; 0: the run's.")
 
 
-def compare(folder: folders.Folder, workers: int) -> list[dict]:
+def compare(folder: Folder, workers: int) -> list[dict]:
     """One row for each stored run: event step and size by both protocols."""
     potential, rows = stages.load_potential(folder), []
 
@@ -74,7 +75,7 @@ def main(argv) -> None:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     options.prepare_jax()
     preset, values = options.settings()
-    folder = folders.prepare(options.OUT.value, values, preset)
+    folder = prepare(options.OUT.value, values, preset)
     rows = compare(folder, options.crew().workers)
     same = sum(found["same"] for found in rows)
     calls = [sum(found["calls"][k] for found in rows) for k in (0, 1)]

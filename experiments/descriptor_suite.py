@@ -17,12 +17,21 @@ import scipy.sparse.linalg
 from jax import Array
 from timings import alternate, row, seconds
 
-from stzjax import hessians, loading, nonaffine, units
-from stzjax import neighbors as lists
-from stzjax import structure as structures
-from stzjax.descriptors import polyhedra, response, stiffness, stress, table, vibrations, voronoi
+from stzjax.core import loads, units
+from stzjax.core.structure import Structure
+from stzjax.descriptors import (
+    linear_response,
+    soft_modes,
+    stiffness,
+    stress,
+    table,
+    voronoi,
+    voronoi_cells,
+)
+from stzjax.mechanics import hessians
+from stzjax.neighbors import lists
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
+from stzjax.shear import nonaffine
 
 import lammps_peer
 
@@ -70,14 +79,14 @@ def rows(
     found += born(glass, potential, neighbors, size, repeats, lammps)
 
     def respond() -> Array:
-        return response.respond(glass, potential, neighbors).fields
+        return linear_response.respond(glass, potential, neighbors).fields
 
     jax.block_until_ready(respond())
     found.append(row(f"linear response {size}", seconds(respond), None, "s"))
 
     def features() -> list[Array]:
         specimen = table.describe(glass, potential, neighbors=neighbors)
-        return [table.rotate_to(specimen, direction) for direction in loading.DIRECTIONS]
+        return [table.rotate_to(specimen, direction) for direction in loads.DIRECTIONS]
 
     jax.block_until_ready(features())
     found.append(row(f"features {size}, all directions", seconds(features), None, "s"))
@@ -106,13 +115,13 @@ def gradients(
 
     def descriptor(name: str, one: Structure) -> Array:
         if name == "participation":
-            return vibrations.participation(one, potential, neighbors, shape.soft).fraction
+            return soft_modes.participation(one, potential, neighbors, shape.soft).fraction
         if name == "response":
-            fields = response.response(one, potential, neighbors, shape.soft.tiling).fields
+            fields = linear_response.response(one, potential, neighbors, shape.soft.tiling).fields
             return jnp.sum(fields**2, axis=(0, 2))
-        cells = polyhedra.tessellate(shape.cells, one)
+        cells = voronoi_cells.tessellate(shape.cells, one)
         if name == "soft icosahedron":
-            return polyhedra.soft_icosahedron(cells)
+            return voronoi_cells.soft_icosahedron(cells)
         if name == "stress":
             return stress.atomic_stress(one, potential, cells.volume, neighbors)[:, 0, 1]
         if name == "stiffness":
@@ -215,8 +224,8 @@ def beside_ovito(glass: Structure, size: str, repeats: int) -> list[dict[str, An
 def sheared(glass: Structure) -> Structure:
     """The glass after a simple shear in which every atom also moves at random."""
     moves = np.random.default_rng(0).normal(scale=_SHAKE, size=(glass.num_atoms, 3))
-    gradient = loading.deformation_gradient("+xy", _STRAIN)
-    return structures.displace(structures.deform(glass, gradient), jnp.asarray(moves))
+    gradient = loads.deformation_gradient("+xy", _STRAIN)
+    return glass.deform(gradient).displace(jnp.asarray(moves))
 
 
 def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
@@ -231,9 +240,9 @@ def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
     if other:
         error = np.abs(mine[0][1].volume / other[0][1] - 1.0).max()
         found.append(row(f"voronoi {size}, largest difference of a volume", error, None, "1"))
-    shape = polyhedra.allocate(glass)
-    jax.block_until_ready(polyhedra.tessellate(shape, glass))
-    spent = [seconds(polyhedra.tessellate, shape, glass) for _ in range(repeats)]
+    shape = voronoi_cells.allocate(glass)
+    jax.block_until_ready(voronoi_cells.tessellate(shape, glass))
+    spent = [seconds(voronoi_cells.tessellate, shape, glass) for _ in range(repeats)]
     found.append(row(f"voronoi {size}, compiled", statistics.median(spent), theirs, "s", "less"))
     return found
 
@@ -245,7 +254,7 @@ def _voro(glass: Structure):
     except ImportError:
         print("pyvoro2 is not installed: Voronoi cells are measured alone")
         return None
-    positions = np.asarray(structures.positions(glass))
+    positions = np.asarray(glass.positions())
     domain = pyvoro.PeriodicCell(tuple(map(tuple, np.asarray(glass.cell).T)))
 
     def measure(repeat: int) -> tuple[float, np.ndarray]:
@@ -268,8 +277,8 @@ def modes(
     ARPACK is stopped when it has taken `patience` times as long as ours; the row says so.
     """
 
-    def ours() -> vibrations.Modes:
-        return vibrations.modes(glass, potential, method="chebyshev", neighbors=neighbors)
+    def ours() -> soft_modes.Modes:
+        return soft_modes.modes(glass, potential, method="chebyshev", neighbors=neighbors)
 
     ours()
     start = time.perf_counter()
@@ -286,9 +295,9 @@ def modes(
         found.append(row(f"soft modes {size}, off ARPACK's", off, None, "1"))
     if glass.num_atoms <= _DENSE_UP_TO:
         start = time.perf_counter()
-        exact = vibrations.modes(glass, potential, method="dense", neighbors=neighbors)
+        exact = soft_modes.modes(glass, potential, method="dense", neighbors=neighbors)
         spent = time.perf_counter() - start
-        share = [vibrations.participation_fraction(m.vectors) for m in (soft, exact)]
+        share = [soft_modes.participation_fraction(m.vectors) for m in (soft, exact)]
         worst = float(np.abs(share[0] - share[1]).max())
         found += [
             row(f"soft modes {size}, against dense", own, spent, "s", "less"),
@@ -306,7 +315,7 @@ class _TooLongError(Exception):
     """The peer is stopped."""
 
 
-def _arpack(glass: Structure, potential: EAM, neighbors, soft: vibrations.Modes, longest: float):
+def _arpack(glass: Structure, potential: EAM, neighbors, soft: soft_modes.Modes, longest: float):
     """Time of SciPy's eigsh to the largest residual of ours, and its eigenvalues.
 
     None instead of those where it took longer than the longest time [s] and was stopped.

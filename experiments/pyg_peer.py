@@ -7,7 +7,7 @@ torch and torch_geometric are, so it imports nothing of ours. Each line read is 
 each line written is what they gave, in JSON. An epoch is a training step on one graph and the loss
 of another. PROBLEM.npz holds `features` and `label` of the two, their `edges` (senders, then
 receivers), `class_weights`, `learning_rate`, `shape` (layers, features per head, heads), and under
-"network/..." the parameters of `stzjax.models.gat`.
+"network/..." the parameters of `stzjax.learning.models.gat`.
 """
 
 import json

@@ -15,7 +15,7 @@ from absl import flags
 
 from stzjax import report
 from stzjax.pipeline import studies
-from stzjax.pipeline.folder import Folder
+from stzjax.run_folder.folder import Folder
 
 _REMEDIES = flags.DEFINE_list("remedies", list(studies.REMEDIES), "Which to train.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Networks of each remedy and split.", lower_bound=1)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from absl import app, flags
 from timings import row, table
 
-from stzjax import archives
+from stzjax.io import archives
 
 _GLASSES = flags.DEFINE_string("glasses", "runs/quickstart", "A run that has been quenched.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Times that each arrangement is run.", lower_bound=1)

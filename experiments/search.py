@@ -14,10 +14,10 @@ import jax
 from absl import flags
 
 from stzjax import report
-from stzjax.pipeline import search
-from stzjax.pipeline.folder import Folder
+from stzjax.pipeline import grid_search
+from stzjax.run_folder.folder import Folder
 
-_GRID = flags.DEFINE_enum("grid", "small", list(search.GRIDS), "Named grid of L, M and N.")
+_GRID = flags.DEFINE_enum("grid", "small", list(grid_search.GRIDS), "Named grid of L, M and N.")
 _LAYERS = flags.DEFINE_list("grid_layers", [], "L of the grid, instead of the named one's.")
 _FEATURES = flags.DEFINE_list("grid_features", [], "M of the grid.")
 _HEADS = flags.DEFINE_list("grid_heads", [], "N of the grid.")
@@ -39,10 +39,10 @@ def _numbers(name: str, given: list[str], named: tuple[int, ...]) -> tuple[int, 
 
 
 def _search(folder: Folder) -> None:
-    layers, features, heads = search.GRIDS[_GRID.value]
+    layers, features, heads = grid_search.GRIDS[_GRID.value]
     if _HALVING.value == 1 or _HALVING.value < 0:
         raise ValueError(f"--halving must be 0, or 2 or more, got {_HALVING.value}")
-    shapes = search.grid(
+    shapes = grid_search.grid(
         _numbers("grid_layers", _LAYERS.value, layers),
         _numbers("grid_features", _FEATURES.value, features),
         _numbers("grid_heads", _HEADS.value, heads),
@@ -50,7 +50,7 @@ def _search(folder: Folder) -> None:
     together = _TOGETHER.value
     if together is None:
         together = jax.default_backend() != "cpu"
-    table = search.run(
+    table = grid_search.run(
         folder,
         shapes,
         num_folds=_FOLDS.value,

@@ -14,7 +14,7 @@ from absl import flags
 
 from stzjax import report
 from stzjax.pipeline import studies
-from stzjax.pipeline.folder import Folder
+from stzjax.run_folder.folder import Folder
 
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds", ["0.02", "0.03", "0.05", "0.07", "0.1"], "Thresholds of D²min [Å²]."

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from stzjax import aqs, runs, structure
+from stzjax.core.structure import Structure
 from stzjax.descriptors import table
 from stzjax.pipeline import stages
-from stzjax.pipeline.folder import Folder, prepare
-from stzjax.pipeline.settings import PRESETS
+from stzjax.run_folder.folder import Folder, prepare
+from stzjax.run_folder.settings import PRESETS
+from stzjax.shear import aqs
+from stzjax.shear.run import ENDINGS
 
 NUM_ATOMS, NUM_SPECIMENS = 60, 10
 DIRECTIONS = ("+xy", "-yz")
@@ -39,7 +41,7 @@ def write(out, quiet=(), **changes) -> Folder:
     folder = prepare(out, settings, "smoke")
     rng = np.random.default_rng(0)
     for number in range(settings.num_specimens):
-        glass = structure.create(
+        glass = Structure.create(
             rng.random((NUM_ATOMS, 3)), np.diag([12.0, 11.0, 13.0]), ATOMS % 2, ("Cu", "Zr")
         )
         arrays = {
@@ -81,6 +83,6 @@ def _run(glass, direction: str, field: np.ndarray) -> aqs.Run:
         history_d2min=fields[kept],
         pairs=PAIRS,
         final=glass,
-        outcome=runs.ENDINGS[int(field.max() > 0.1)],
+        outcome=ENDINGS[int(field.max() > 0.1)],
         config=aqs.ShearConfig(),
     )

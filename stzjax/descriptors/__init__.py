@@ -1,23 +1,32 @@
-"""What an atom of an unsheared glass looks like: geometry, stress, stiffness and soft modes."""
+"""What an atom of an unsheared glass looks like: one file a family of descriptors.
+
+Geometry (`voronoi` on the host, `voronoi_planes`, `voronoi_faces` and `voronoi_cells` as array
+code, `symmetry_functions`), `stress`, `stiffness`, `soft_modes`, `linear_response`; `table` puts
+the columns together. Whatever needs an event belongs to `shear` or `learning`.
+"""
 
 from stzjax.descriptors import (
-    polyhedra,
-    response,
+    linear_response,
+    soft_modes,
     stiffness,
     stress,
-    symmetry,
+    symmetry_functions,
     table,
-    vibrations,
     voronoi,
+    voronoi_cells,
+    voronoi_faces,
+    voronoi_planes,
 )
 
 __all__ = [
-    "polyhedra",
-    "response",
+    "linear_response",
+    "soft_modes",
     "stiffness",
     "stress",
-    "symmetry",
+    "symmetry_functions",
     "table",
-    "vibrations",
     "voronoi",
+    "voronoi_cells",
+    "voronoi_faces",
+    "voronoi_planes",
 ]

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax import energetics
-from stzjax import neighbors as lists
-from stzjax import structure as structures
-from stzjax.loading import VOIGT
-from stzjax.neighbors import Neighbors
+from stzjax.core import geometry
+from stzjax.core.loads import VOIGT
+from stzjax.core.structure import Structure
+from stzjax.mechanics import energetics
+from stzjax.neighbors import lists
+from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM, slope, value_and_slope
-from stzjax.structure import Structure
 
 
 def atomic_stiffness(
@@ -77,7 +77,7 @@ def relaxed_stiffness(
 @jax.jit
 def _along(structure: Structure, potential: EAM, neighbors: Neighbors, fields: Array) -> Array:
     """Change of the strain derivative of each atom's energy along fields, (N, 3, 3, 6) [eV]."""
-    back = structures.inverse(structure.cell).T
+    back = geometry.inverse(structure.cell).T
 
     def gradient(fractional: Array) -> Array:
         moved = structure.replace(fractional=fractional)

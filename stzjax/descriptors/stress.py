@@ -2,10 +2,10 @@
 
 from jax import Array
 
-from stzjax import energetics
-from stzjax.neighbors import Neighbors
+from stzjax.core.structure import Structure
+from stzjax.mechanics import energetics
+from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
 
 
 def atomic_stress(

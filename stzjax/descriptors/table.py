@@ -12,13 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax import conjugate, energetics, loading
-from stzjax import neighbors as lists
-from stzjax import structure as structures
-from stzjax.descriptors import facets, polyhedra, response, stiffness, stress, vibrations, voronoi
-from stzjax.neighbors import Neighbors
+from stzjax.core import geometry, loads
+from stzjax.core.structure import Structure
+from stzjax.descriptors import (
+    linear_response,
+    soft_modes,
+    stiffness,
+    stress,
+    voronoi,
+    voronoi_cells,
+    voronoi_faces,
+)
+from stzjax.mechanics import energetics
+from stzjax.neighbors import lists
+from stzjax.neighbors.lists import Neighbors
+from stzjax.numerics import conjugate_gradient
 from stzjax.potentials.eam import EAM
-from stzjax.structure import Structure
 
 COLUMNS = (
     "Cu",
@@ -61,8 +70,8 @@ class Shape(NamedTuple):
       soft: of the soft modes.
     """
 
-    cells: polyhedra.Spec
-    soft: vibrations.Shape
+    cells: voronoi_cells.Spec
+    soft: soft_modes.Shape
 
 
 class Specimen(NamedTuple):
@@ -123,7 +132,7 @@ def features(
     Raises:
       ValueError: unknown direction or element, more than two elements, or not a minimum.
     """
-    direction = loading.canonical(direction)
+    direction = loads.canonical(direction)
     if per_specimen is None and shape is not None:
         neighbors = lists.ensure(neighbors, structure, potential.cutoff)
         per_specimen = measure(structure, potential, neighbors, shape)
@@ -166,15 +175,15 @@ def describe(
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
     cells = voronoi.tessellate(structure, edge_threshold, radii, voronoi_method)
     volume = jnp.asarray(cells.volume)
-    soft = vibrations.modes(structure, potential, mode_fraction, mass_weighted, neighbors=neighbors)
-    answer = response.respond(structure, potential, neighbors) if with_response else None
+    soft = soft_modes.modes(structure, potential, mode_fraction, mass_weighted, neighbors=neighbors)
+    answer = linear_response.respond(structure, potential, neighbors) if with_response else None
     relaxed, d2min = _from_response(structure, potential, neighbors, volume, answer)
     return Specimen(
         kind=kind,
         icosahedron=(jnp.asarray(voronoi.is_icosahedron(cells.indices)) & (kind == 0)) * 1.0,
         volume=volume,
         energy=energetics.atomic_energy(structure, potential, neighbors),
-        participation=jnp.asarray(vibrations.participation_fraction(soft.vectors)),
+        participation=jnp.asarray(soft_modes.participation_fraction(soft.vectors)),
         stiffness=stiffness.atomic_stiffness(structure, potential, volume, neighbors),
         stress=stress.atomic_stress(structure, potential, volume, neighbors),
         pairs=cells.pairs,
@@ -203,8 +212,8 @@ def allocate(
     Raises:
       ValueError: atoms coincide, or the cell is too thin.
     """
-    soft = vibrations.shape(structure, neighbors, mode_fraction, mass_weighted)
-    return Shape(polyhedra.allocate(structure, radii), soft)
+    soft = soft_modes.shape(structure, neighbors, mode_fraction, mass_weighted)
+    return Shape(voronoi_cells.allocate(structure, radii), soft)
 
 
 def measure(
@@ -234,20 +243,20 @@ def measure(
       with_response: as in `describe`.
     """
     kind = jnp.asarray(element_columns(structure.elements))[structure.species]
-    cells = polyhedra.tessellate(shape.cells, structure, radii)
+    cells = voronoi_cells.tessellate(shape.cells, structure, radii)
     icosahedron: Array | np.ndarray
     if smooth:
-        icosahedron = polyhedra.soft_icosahedron(cells)
+        icosahedron = voronoi_cells.soft_icosahedron(cells)
     else:
-        spacing = (structures.volume(structure.cell) / structure.num_atoms) ** (1.0 / 3.0)
-        shortest = jnp.maximum(edge_threshold, facets.SAME_VERTEX * spacing)
-        icosahedron = voronoi.is_icosahedron(polyhedra.indices(cells, shortest)) * 1.0
-    soft = vibrations.participation(structure, potential, neighbors, shape.soft)
+        spacing = (geometry.volume(structure.cell) / structure.num_atoms) ** (1.0 / 3.0)
+        shortest = jnp.maximum(edge_threshold, voronoi_faces.SAME_VERTEX * spacing)
+        icosahedron = voronoi.is_icosahedron(voronoi_cells.indices(cells, shortest)) * 1.0
+    soft = soft_modes.participation(structure, potential, neighbors, shape.soft)
     good = cells.complete & soft.converged & (soft.lowest > 0.0)
     answer = None
     if with_response:
-        answer = response.response(structure, potential, neighbors, shape.soft.tiling)
-        good = good & jnp.all(answer.outcome == conjugate.CONVERGED)
+        answer = linear_response.response(structure, potential, neighbors, shape.soft.tiling)
+        good = good & jnp.all(answer.outcome == conjugate_gradient.CONVERGED)
     volume = jnp.where(good, cells.volume, jnp.nan)
     relaxed, d2min = _from_response(structure, potential, neighbors, volume, answer)
     faces = cells.topology.neighbor
@@ -273,7 +282,7 @@ def _from_response(structure, potential, neighbors, volume, answer):
         return None, None
     relaxed = stiffness.relaxed_stiffness(structure, potential, volume, answer.fields, neighbors)
     d2min = jax.lax.map(
-        lambda field: response.local_d2min(structure, field, neighbors), answer.fields
+        lambda field: linear_response.local_d2min(structure, field, neighbors), answer.fields
     )
     return relaxed, d2min
 
@@ -301,9 +310,9 @@ def rotate_to(specimen: Specimen, direction: str) -> Array:
     With the seven of `RESPONSE_COLUMNS` after them if the specimen has its response. Pure in the
     arrays, for `jit` with a static direction.
     """
-    matrix = loading.rotation(direction)
-    moduli = stiffness.to_voigt(loading.rotate(jnp.asarray(specimen.stiffness), matrix))
-    stresses = loading.rotate(jnp.asarray(specimen.stress), matrix)
+    matrix = loads.rotation(direction)
+    moduli = stiffness.to_voigt(loads.rotate(jnp.asarray(specimen.stiffness), matrix))
+    stresses = loads.rotate(jnp.asarray(specimen.stress), matrix)
     first, second = np.array(_STRESS_COMPONENTS).T
     columns = [
         specimen.kind == 0,
@@ -317,8 +326,8 @@ def rotate_to(specimen: Specimen, direction: str) -> Array:
         *stresses[:, first, second].T,
     ]
     if specimen.relaxed is not None:
-        turned = stiffness.to_voigt(loading.rotate(jnp.asarray(specimen.relaxed), matrix))
+        turned = stiffness.to_voigt(loads.rotate(jnp.asarray(specimen.relaxed), matrix))
         # The field of -xy is that of +xy turned round, and D²min does not see the sign.
-        loaded = jnp.asarray(specimen.response_d2min)[response.place(direction)]
+        loaded = jnp.asarray(specimen.response_d2min)[linear_response.place(direction)]
         columns += [*turned[:, :, 3].T, loaded]
     return jnp.stack([jnp.asarray(c, moduli.dtype) for c in columns], axis=1)

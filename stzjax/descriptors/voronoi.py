@@ -15,13 +15,13 @@ import jax
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from stzjax import structure as structures
-from stzjax.descriptors import facets, polyhedra
-from stzjax.structure import Structure
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.descriptors import voronoi_cells, voronoi_faces
 
 METHODS = ("auto", "qhull", "jax")
 
-SAME_VERTEX = facets.SAME_VERTEX
+SAME_VERTEX = voronoi_faces.SAME_VERTEX
 """Vertices closer than this fraction of the mean atomic distance are one: crystals have vertices
 where more than four cells meet, which rounding pulls apart. Glasses have none that close."""
 
@@ -125,7 +125,7 @@ def is_icosahedron(indices: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
 def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
     """Faces whose `other` is an atom, and the atom that each is an image of: itself."""
     del spacing
-    _, cells = polyhedra.fit(structure, radii)
+    _, cells = voronoi_cells.fit(structure, radii)
     owner = np.arange(structure.num_atoms)
     neighbor, area, volume, edges = (
         np.asarray(x).T
@@ -133,7 +133,7 @@ def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
             cells.topology.neighbor,
             cells.area,
             cells.area * cells.depth / 3.0,
-            polyhedra.edge_counts(cells, shortest),
+            voronoi_cells.edge_counts(cells, shortest),
         )
     )
     centre, slot = np.nonzero(neighbor < len(owner))
@@ -145,7 +145,7 @@ def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
 def _by_qhull(structure: Structure, radii, spacing: float, shortest: float):
     """Faces, and the atom that each point of the cloud is an image of."""
     cell = np.asarray(structure.cell, np.float64)
-    fractional = structures.wrap(np.asarray(structure.fractional, np.float64))
+    fractional = geometry.wrap(np.asarray(structure.fractional, np.float64))
     weights = _weights(radii, len(fractional))
     points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
     if radii is None:
@@ -193,7 +193,7 @@ def _closed(fractional, cell, weights, spacing):
 def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
     """The atoms and every image within `reach` [Å] of one of them, and some more."""
     # A point within `reach` of the cell is within reach / height of it along every axis.
-    margin = reach / structures.heights(cell)
+    margin = reach / geometry.heights(cell)
     counts = np.ceil(margin).astype(int)
     shifts = np.stack(
         np.meshgrid(*(np.arange(-n, n + 1) for n in counts), indexing="ij"), axis=-1

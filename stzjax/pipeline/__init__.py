@@ -1,1 +1,1 @@
-"""The pipeline as resumable stages on a run folder; `experiments/` drives it."""
+"""The stages of a run and the studies of it, from settings to a filled run folder."""

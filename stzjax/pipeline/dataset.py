@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax import archives, splits
-from stzjax import graphs as graphs_
-from stzjax import neighbors as lists
-from stzjax.descriptors import symmetry
+from stzjax.descriptors import symmetry_functions
+from stzjax.io import archives
+from stzjax.learning import splits
+from stzjax.learning.graphs import build, with_surroundings
+from stzjax.learning.splits import Split
+from stzjax.neighbors import lists
 from stzjax.pipeline import stages
-from stzjax.pipeline.folder import Folder, Purpose
-from stzjax.splits import Split
+from stzjax.run_folder.folder import Folder, Purpose
 
 PARTS = ("train", "validation", "test")
 
@@ -75,7 +76,7 @@ class Dataset:
         arrays, _ = archives.load_archive(path)
         self.columns = tuple(str(name) for name in arrays["columns"])
         structure = stages.glass(self.folder, lane[0])
-        return graphs_.build(structure, arrays["features"], labels, arrays["pairs"])
+        return build(structure, arrays["features"], labels, arrays["pairs"])
 
     def lanes(self, specimens: Iterable[int]) -> list[Lane]:
         """The lanes with an event among some specimens."""
@@ -100,13 +101,13 @@ class Dataset:
         """Give every graph the surroundings of its atoms, once a specimen."""
         numbers = sorted({number for number, _ in self.graphs})
         glasses = {number: stages.glass(self.folder, number) for number in numbers}
-        shape = symmetry.allocate(list(glasses.values()))
+        shape = symmetry_functions.allocate(list(glasses.values()))
         around = {}
         for number, glass in glasses.items():
             near = lists.allocate(glass, shape.cutoff, skin=0.0)
-            around[number] = jax.device_get(symmetry.surroundings(glass, near, shape))
+            around[number] = jax.device_get(symmetry_functions.surroundings(glass, near, shape))
         for lane, graph in self.graphs.items():
-            self.graphs[lane] = graphs_.with_surroundings(graph, around[lane[0]])
+            self.graphs[lane] = with_surroundings(graph, around[lane[0]])
 
     def shuffled(self, seed: int) -> "Dataset":
         """The control: the labels of each graph dealt out anew among its atoms."""

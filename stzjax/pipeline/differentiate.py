@@ -7,22 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax import (
-    checkpoints,
-    gradient_figures,
-    hessians,
-    metrics,
-    sensitivity,
-    training,
-    units,
-)
-from stzjax import neighbors as lists
-from stzjax import structure as structures
+from stzjax.core import geometry, units
+from stzjax.core.structure import Structure
 from stzjax.descriptors import table
+from stzjax.evaluation import metrics
+from stzjax.figures import gradients
+from stzjax.learning import checkpoints, sensitivity, training
+from stzjax.mechanics import hessians
+from stzjax.mechanics.relax import RelaxConfig
+from stzjax.neighbors import lists
 from stzjax.pipeline import stages
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.folder import Folder
-from stzjax.relax import RelaxConfig
+from stzjax.run_folder.folder import Folder
 
 _TIGHT = RelaxConfig(force_tolerance=1e-9, max_iterations=100_000)
 """Differences of relaxed states see the tolerance of the relaxation."""
@@ -98,13 +94,13 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
             for k in order[:20]
         ],
     }
-    positions = np.asarray(structures.positions(glass))
-    figure = gradient_figures.confidence(distances, slopes, bonded, positions, glass.cell, atom)
+    positions = np.asarray(glass.positions())
+    figure = gradients.confidence(distances, slopes, bonded, positions, glass.cell, atom)
     return Answer(numbers, figure)
 
 
-def _distances(glass: structures.Structure, atom: int) -> np.ndarray:
-    away = structures.minimum_image(glass.fractional - glass.fractional[atom])
+def _distances(glass: Structure, atom: int) -> np.ndarray:
+    away = geometry.minimum_image(glass.fractional - glass.fractional[atom])
     return np.linalg.norm(np.asarray(away @ glass.cell.T), axis=1)
 
 
@@ -152,7 +148,7 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
             for n, e, f in zip(names, exact, found, strict=True)
         ],
     }
-    return Answer(numbers, gradient_figures.agreement(names, exact, found, "GPa"))
+    return Answer(numbers, gradients.agreement(names, exact, found, "GPa"))
 
 
 def descriptor(
@@ -196,7 +192,7 @@ def descriptor(
         for variant in VARIANTS
     }
     numbers = {"rows": rows, "summary": _summary(rows)}
-    return Answer(numbers, gradient_figures.spread(columns, "AP / prevalence", 1.0))
+    return Answer(numbers, gradients.spread(columns, "AP / prevalence", 1.0))
 
 
 def _by_specimen(folder: Folder) -> dict[int, list]:

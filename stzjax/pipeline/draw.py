@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax import archives, labels, metrics, paper_figures, shares
+from stzjax.core.structure import Structure
+from stzjax.evaluation import called_by_d2min, metrics
+from stzjax.evaluation.verdict import Predictions
+from stzjax.figures import paper
+from stzjax.io import archives
 from stzjax.pipeline import stages
-from stzjax.pipeline.folder import Folder
-from stzjax.structure import Structure
-from stzjax.verdict import Predictions
+from stzjax.run_folder.folder import Folder
+from stzjax.shear import events
 
 OPERATING = 0.5
 """Confidence from which the paper calls an atom positive."""
@@ -81,7 +84,7 @@ def _event_field(folder: Folder, specimen: int, direction: str) -> np.ndarray | 
     step = run.event_step(settings.threshold, settings.min_cluster)
     if step is None:
         return None
-    return labels.field(run.history_step, run.history_d2min, step)
+    return events.field(run.history_step, run.history_d2min, step)
 
 
 def pick(runs: list[Judged], name: str | None = None) -> Judged:
@@ -123,20 +126,20 @@ def figures(
     confidence = np.concatenate([run.confidence for run in runs])
     drawn = {
         "figure2": Drawn(
-            paper_figures.prediction(label, confidence, scene, OPERATING),
+            paper.prediction(label, confidence, scene, OPERATING),
             {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)},
         ),
         "figure3": _correlation(folder, runs, scene, section, thickness),
     }
     rows = thresholds(folder)
     if rows is not None:
-        drawn["figure4"] = Drawn(paper_figures.thresholds(rows), {"rows": rows})
+        drawn["figure4"] = Drawn(paper.thresholds(rows), {"rows": rows})
     return drawn
 
 
-def _scene(folder: Folder, run: Judged) -> paper_figures.Scene:
+def _scene(folder: Folder, run: Judged) -> paper.Scene:
     glass = stages.glass(folder, run.specimen)
-    return paper_figures.Scene(
+    return paper.Scene(
         name=run.name,
         fractional=np.asarray(glass.fractional),
         cell=np.asarray(glass.cell),
@@ -149,7 +152,7 @@ def _scene(folder: Folder, run: Judged) -> paper_figures.Scene:
 def _correlation(
     folder: Folder,
     runs: list[Judged],
-    scene: paper_figures.Scene,
+    scene: paper.Scene,
     section: float | None,
     thickness: float,
 ) -> Drawn:
@@ -157,10 +160,10 @@ def _correlation(
     d2min = np.concatenate([run.d2min for run in runs])
     called = np.concatenate([run.confidence for run in runs]) >= OPERATING
     specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
-    edges = shares.bins(d2min, threshold)
+    edges = called_by_d2min.bins(d2min, threshold)
     key = jax.random.key(folder.settings.seed)
-    found = shares.by_d2min(d2min, called, specimen, edges, key=key)
-    figure = paper_figures.correlation(
+    found = called_by_d2min.by_d2min(d2min, called, specimen, edges, key=key)
+    figure = paper.correlation(
         found,
         d2min,
         scene,

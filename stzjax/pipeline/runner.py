@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from stzjax import archives, report
-from stzjax.pipeline import learning, stages, usage
-from stzjax.pipeline.folder import Folder, set_aside_if_damaged
-from stzjax.pipeline.workers import Crew
+from stzjax import report
+from stzjax.io import archives
+from stzjax.pipeline import stage_cost, stages, train_evaluate
+from stzjax.pipeline.work_queue import Crew
+from stzjax.run_folder.folder import Folder, set_aside_if_damaged
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def run(
         "quench": lambda: stages.quench_stage(folder, crew),
         "shear": lambda: stages.shear_stage(folder, crew),
         "describe": lambda: stages.describe_stage(folder, crew),
-        "train": lambda: learning.train_stage(folder),
-        "evaluate": lambda: learning.evaluate_stage(folder),
+        "train": lambda: train_evaluate.train_stage(folder),
+        "evaluate": lambda: train_evaluate.evaluate_stage(folder),
     }
     judged = None
     try:
@@ -49,9 +50,9 @@ def run(
             if name == "evaluate" and not judge:
                 continue
             _LOG.info("%s: begins", name)
-            with usage.measured() as found:
+            with stage_cost.measured() as found:
                 result = work[name]()
-            _LOG.info("%s: done in %s", name, usage.text(found))
+            _LOG.info("%s: done in %s", name, stage_cost.text(found))
             if first:
                 _record(folder, name, found)
             if name == "evaluate":
@@ -65,7 +66,7 @@ def run(
 
 def _record(folder: Folder, name: str, found: dict[str, float]) -> None:
     total = spent(folder)
-    total[name] = usage.add(total.get(name, {}), found)
+    total[name] = stage_cost.add(total.get(name, {}), found)
     archives.write_record(folder.usage, total)
 
 

@@ -10,15 +10,20 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from stzjax import aqs, archives, faults, io, loading, potentials, quench, relax
-from stzjax.archives import Saved
+from stzjax import io, potentials
+from stzjax.core import loads
+from stzjax.core.structure import Structure
 from stzjax.descriptors import table
-from stzjax.pipeline import workers
-from stzjax.pipeline.folder import Folder, Purpose
-from stzjax.pipeline.workers import Bar, Crew, Queue
+from stzjax.dynamics import quench
+from stzjax.dynamics.npt_batch import Trace, steps_of
+from stzjax.io import archives
+from stzjax.io.archives import Saved
+from stzjax.mechanics import relax
+from stzjax.pipeline import work_queue
+from stzjax.pipeline.work_queue import Bar, Crew, Queue
 from stzjax.potentials.eam import EAM
-from stzjax.specimens import Trace, steps_of
-from stzjax.structure import Structure
+from stzjax.run_folder.folder import Folder, Purpose
+from stzjax.shear import aqs, sanity
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ def melt_stage(folder: Folder) -> None:
     """Melt, and draw the snapshots to be quenched."""
     missing = functools.partial(folder.missing, folder.melt, "melt")
     if missing():
-        workers.once(folder.claims, "melt", lambda: not missing(), lambda: _melt(folder))
+        work_queue.once(folder.claims, "melt", lambda: not missing(), lambda: _melt(folder))
 
 
 def _melt(folder: Folder) -> None:
@@ -113,7 +118,7 @@ def quench_stage(folder: Folder, crew: Crew) -> None:
     with Bar("quench", sum(left.values()) * config.num_atoms, "atom-step") as bar:
 
         def together(numbers: Iterator[int], lanes: int) -> Iterator[int]:
-            for some in workers.chunks(numbers, lanes):
+            for some in work_queue.chunks(numbers, lanes):
                 quenched = quench.quench_many(
                     [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in some],
                     [_unstacked(liquids, number, folder.melt) for number in some],
@@ -135,7 +140,7 @@ def quench_stage(folder: Folder, crew: Crew) -> None:
             lambda number: not unmade(number),
             lambda number: bar.add(left[number] * config.num_atoms),
         )
-        workers.work_off(queue, crew, together)
+        work_queue.work_off(queue, crew, together)
 
 
 def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: Saved) -> None:
@@ -203,7 +208,7 @@ def specimens(folder: Folder) -> list[int]:
 
 def all_lanes(folder: Folder) -> list[tuple[int, str]]:
     """Specimen and direction of every shear run."""
-    directions = [loading.canonical(d) for d in folder.settings.directions]
+    directions = [loads.canonical(d) for d in folder.settings.directions]
     return list(itertools.product(specimens(folder), directions))
 
 
@@ -244,7 +249,7 @@ def shear_stage(folder: Folder, crew: Crew) -> None:
             lambda lane: not unmade(lane),
             lambda lane: bar.add(),
         )
-        workers.work_off(queue, crew, together)
+        work_queue.work_off(queue, crew, together)
 
 
 _RUN_ARRAYS = (
@@ -256,7 +261,7 @@ def write_run(folder: Folder, lane: tuple[int, str], run: aqs.Run) -> None:
     """Store a shear run; the last configuration goes with it."""
     arrays = {name: getattr(run, name) for name in _RUN_ARRAYS}
     arrays |= {f"final_{k}": v for k, v in io.structure_arrays(run.final).items()}
-    path, found = folder.shear(*lane), faults.of(run)
+    path, found = folder.shear(*lane), sanity.of(run)
     folder.save(
         path,
         "shear",
@@ -290,7 +295,7 @@ def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
 
 def describe_stage(folder: Folder, crew: Crew) -> None:
     """Features of every specimen in every direction."""
-    directions = [loading.canonical(d) for d in folder.settings.directions]
+    directions = [loads.canonical(d) for d in folder.settings.directions]
 
     def unfinished(number: int) -> list[str]:
         paths = {d: folder.features(number, d) for d in directions}
@@ -315,7 +320,7 @@ def describe_stage(folder: Folder, crew: Crew) -> None:
             lambda number: not unfinished(number),
             lambda number: bar.add(),
         )
-        workers.work_off(queue, crew._replace(lanes=1), together)
+        work_queue.work_off(queue, crew._replace(lanes=1), together)
 
 
 def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import archives, baselines
-from stzjax.pipeline import contests, trials
-from stzjax.pipeline.contests import Entrant
+from stzjax.evaluation.result_table import Table
+from stzjax.io import archives
+from stzjax.learning import baselines
+from stzjax.pipeline import comparisons, trials
+from stzjax.pipeline.comparisons import Entrant
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.folder import Folder
-from stzjax.tables import Table
+from stzjax.run_folder.folder import Folder
 
 PAPER_TRAINING = "weighted"
 """The remedy of the paper, with which the others are compared."""
@@ -51,7 +52,7 @@ def remedies(
     data = Dataset(folder)
     base = dataclasses.replace(folder.settings.train_config(), undersample=0.0, oversample=0.0)
     entrants = [
-        contests.network(folder, data, name, dataclasses.replace(base, **REMEDIES[name]), seeds)
+        comparisons.network(folder, data, name, dataclasses.replace(base, **REMEDIES[name]), seeds)
         for name in names
     ]
     return _contest(folder, "remedies", data, entrants, PAPER_TRAINING, rotations, workers)
@@ -82,9 +83,9 @@ def compare_baselines(
         data.surround()
     config = folder.settings.train_config()
     entrants = [
-        contests.network(folder, data, NETWORK, config, seeds),
-        contests.network(folder, data, CONTROL, config, seeds, control=True),
-        *(contests.baseline(folder, data, name) for name in names),
+        comparisons.network(folder, data, NETWORK, config, seeds),
+        comparisons.network(folder, data, CONTROL, config, seeds, control=True),
+        *(comparisons.baseline(folder, data, name) for name in names),
     ]
     return _contest(folder, "baselines", data, entrants, NETWORK, rotations, workers)
 
@@ -98,13 +99,13 @@ def _contest(
     rotations: int,
     workers: int,
 ) -> Table:
-    chosen = contests.choose_splits(folder, data, rotations)
-    results = contests.hold(folder, title, entrants, chosen, workers)
-    rows = contests.rows(folder, results, reference)
-    found = contests.table(rows)
+    chosen = comparisons.choose_splits(folder, data, rotations)
+    results = comparisons.hold(folder, title, entrants, chosen, workers)
+    rows = comparisons.rows(folder, results, reference)
+    found = comparisons.table(rows)
     out = folder.path / title
     trials.write_table(out, title, found)
-    trials.write_table(out, f"{title}_by_size", contests.size_table(rows))
+    trials.write_table(out, f"{title}_by_size", comparisons.size_table(rows))
     record = {"reference": reference, "splits": [split._asdict() for split in chosen], "rows": rows}
     archives.write_json(out / f"{title}.json", record)
     return found
@@ -134,10 +135,10 @@ def thresholds(
     for value in sorted(values):
         data = Dataset(folder, value)
         own = Folder(folder.path, dataclasses.replace(settings, threshold=value))
-        entrant = contests.network(own, data, f"{value:g}", config, seeds)
-        chosen = contests.choose_splits(folder, data, rotations)
-        results = contests.hold(own, "thresholds", [entrant], chosen, workers)
-        row = contests.rows(folder, results, entrant.name)[0]
+        entrant = comparisons.network(own, data, f"{value:g}", config, seeds)
+        chosen = comparisons.choose_splits(folder, data, rotations)
+        results = comparisons.hold(own, "thresholds", [entrant], chosen, workers)
+        row = comparisons.rows(folder, results, entrant.name)[0]
         average = row["average"]
         numbers = {**average["at_half"], **average["ranks"]}
         found.append(
@@ -171,7 +172,7 @@ def _threshold_table(found: Sequence[dict[str, Any]]) -> Table:
             f"{row['events']} of {row['runs']}",
             row["class_ratio"],
             *(row["test"][name] for name in names),
-            contests.spanned(row["interval"]["ap_over_prevalence"]),
+            comparisons.spanned(row["interval"]["ap_over_prevalence"]),
         ]
         for row in found
     ]

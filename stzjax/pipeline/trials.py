@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stzjax import archives, tables, training
-from stzjax.pipeline import workers
-from stzjax.pipeline.folder import Folder, same, set_aside_if_damaged
-from stzjax.splits import Split
-from stzjax.verdict import Predictions
+from stzjax.evaluation import result_table
+from stzjax.evaluation.verdict import Predictions
+from stzjax.io import archives
+from stzjax.learning import training
+from stzjax.learning.splits import Split
+from stzjax.pipeline import work_queue
+from stzjax.run_folder.folder import Folder, same, set_aside_if_damaged
 
 
 class Trial(NamedTuple):
@@ -100,11 +102,11 @@ def once(
 
     if not done():
         name = str(path.relative_to(folder.path))
-        workers.once(folder.claims, name, done, lambda: make(path, settings, work))
+        work_queue.once(folder.claims, name, done, lambda: make(path, settings, work))
     return _read(path, settings)
 
 
-def write_table(folder: Path, name: str, table: tables.Table) -> None:
+def write_table(folder: Path, name: str, table: result_table.Table) -> None:
     """A table in three formats, `name` with the ending of each."""
     for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
         archives.write_text(folder / f"{name}.{ending}", text)

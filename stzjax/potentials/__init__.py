@@ -1,11 +1,16 @@
-"""Embedded-atom potentials: built in, read from tables, written as tables."""
+"""Energies of bonds: embedded-atom potentials, built in, read from tables, written as tables.
+
+`eam` is the interface, `analytic` the closed forms, `setfl` the tables of LAMMPS, `prepared` the
+uniform pieces that dynamics and shear evaluate, `eam_kernels` the passes over a neighbour list.
+What follows from an energy belongs to `mechanics`.
+"""
 
 import os
 
 from stzjax.potentials.analytic import mendelev2019
-from stzjax.potentials.compact import Compact, compact
 from stzjax.potentials.eam import EAM
-from stzjax.potentials.tables import read_setfl, resample, tabulate, write_setfl
+from stzjax.potentials.prepared import Compact, compact
+from stzjax.potentials.setfl import read_setfl, resample, tabulate, write_setfl
 
 __all__ = [
     "EAM",

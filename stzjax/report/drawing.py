@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from stzjax.figures import FAINT, GREY, INK
+from stzjax.figures.stages import FAINT, GREY, INK
 
 
 def axes(figure: go.Figure, x: str, y: str, column: int | None = None, row: int | None = None):

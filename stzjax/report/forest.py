@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from stzjax.figures import BLUE, GREY, INK, ORANGE
+from stzjax.figures.stages import BLUE, GREY, INK, ORANGE
 from stzjax.report import drawing
 from stzjax.report.markup import known
 

@@ -12,17 +12,18 @@ import numpy as np
 import plotly.offline
 from matplotlib.figure import Figure
 
-from stzjax import archives, figures, metrics
-from stzjax import structure as structures
+from stzjax.evaluation import metrics
+from stzjax.figures import stages
+from stzjax.io import archives
 from stzjax.report import (
-    contests,
-    correlation,
-    grid,
-    judgement,
-    labelling,
+    comparison_section,
+    correlation_section,
     results,
+    search_section,
     sections,
     space,
+    threshold_section,
+    verdict_section,
 )
 from stzjax.report.markup import PAPER, Interval, known, number, odds, text
 from stzjax.report.results import Results
@@ -55,7 +56,7 @@ def write(out: str | os.PathLike) -> Path:
     """
     found = results.read(out)
     for name, figure in _figures(found).items():
-        figures.save(figure, Path(out) / "figures" / f"{name}.png")
+        stages.save(figure, Path(out) / "figures" / f"{name}.png")
     path = Path(out) / "report.html"
     archives.write_text(path, _page(found))
     return path
@@ -69,14 +70,22 @@ def _page(found: Results) -> str:
         ("shear", "Stress and strain", sections.shear(found)),
         ("events", "First events", sections.events(found)),
         ("metrics", "Metrics", sections.metrics(found, interval)),
-        ("verdict", "Verdict", judgement.section(found)),
+        ("verdict", "Verdict", verdict_section.section(found)),
         ("curves", "ROC and precision–recall", sections.curves(found)),
-        ("correlation", "Confidence and D²min", correlation.section(found)),
+        ("correlation", "Confidence and D²min", correlation_section.section(found)),
         ("atoms", "Atoms in space", space.section(found)),
-        ("thresholds", "Thresholds", labelling.section(studies.thresholds, found.pictures)),
-        ("search", "Grid search", grid.section(studies.search)),
-        ("remedies", "Remedies", contests.section("remedies", studies.remedies, _REMEDIES)),
-        ("baselines", "Baselines", contests.section("baselines", studies.baselines, _BASELINES)),
+        ("thresholds", "Thresholds", threshold_section.section(studies.thresholds, found.pictures)),
+        ("search", "Grid search", search_section.section(studies.search)),
+        (
+            "remedies",
+            "Remedies",
+            comparison_section.section("remedies", studies.remedies, _REMEDIES),
+        ),
+        (
+            "baselines",
+            "Baselines",
+            comparison_section.section("baselines", studies.baselines, _BASELINES),
+        ),
         ("training", "Training", sections.training(found)),
         ("usage", "Time and memory", sections.usage(found)),
     ]
@@ -138,7 +147,7 @@ def _verdict(found: Results, interval: Interval) -> str:
             "<strong>No verdict:</strong> no atom of the test set moves first, so a ranking "
             "cannot be judged. Shear further, or test on more specimens."
         )
-    span, chance = interval.get("ap_over_prevalence"), judgement.random_ranking(test)
+    span, chance = interval.get("ap_over_prevalence"), verdict_section.random_ranking(test)
     words = f"<strong>{_judgement(ratio, span, chance)}.</strong> "
     words += f"Average precision is {number(ratio)} times the prevalence"
     if span and known(span["low"]):
@@ -172,21 +181,21 @@ def _figures(found: Results) -> dict[str, Figure]:
     shears, test, event = found.shears, found.test, found.events()
     if shears:
         columns = zip(*[(s.direction, s.strain, s.stress, s.event) for s in shears], strict=True)
-        drawn["stress_strain"] = figures.stress_strain(*columns)
+        drawn["stress_strain"] = stages.stress_strain(*columns)
     traces = [s.trace for s in found.specimens.values() if len(s.trace) == 3]
     if traces:
         names = ("temperature", "energy", "density")
-        drawn["quench"] = figures.quench_trace(*[[t[name] for t in traces] for name in names])
+        drawn["quench"] = stages.quench_trace(*[[t[name] for t in traces] for name in names])
     if event["strains"]:
         prevalence = float(np.mean(test.label)) if test else None
-        drawn["events"] = figures.events(event["strains"], event["sizes"], prevalence)
+        drawn["events"] = stages.events(event["strains"], event["sizes"], prevalence)
     fields = [s.event_d2min for s in shears if s.event_d2min is not None]
     if fields:
-        drawn["d2min"] = figures.d2min_histogram(np.concatenate(fields), found.threshold)
+        drawn["d2min"] = stages.d2min_histogram(np.concatenate(fields), found.threshold)
     if found.history.get("epoch"):
-        drawn["training"] = figures.training(found.history)
+        drawn["training"] = stages.training(found.history)
     if test and 0 < np.mean(test.label) < 1:
-        drawn["curves"] = figures.curves(test.label, test.confidence, found.thresholds())
+        drawn["curves"] = stages.curves(test.label, test.confidence, found.thresholds())
     if test and found.shown_runs():
         drawn["atoms"] = _atoms(found)
     return drawn
@@ -210,9 +219,7 @@ def _atoms(found: Results) -> Figure:
     number, _, span = next((run for run in runs if label[run[2]].any()), runs[0])
     glass = found.specimens[number].structure
     threshold = list(found.thresholds().values())[-1]
-    return figures.atoms(
-        structures.positions(glass), glass.cell, label[span], confidence[span], threshold
-    )
+    return stages.atoms(glass.positions(), glass.cell, label[span], confidence[span], threshold)
 
 
 def _interval(found: Results) -> Interval:

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from stzjax import archives, io, labels, loading, units
+from stzjax import io
+from stzjax.core import loads, units
+from stzjax.core.structure import Structure
+from stzjax.evaluation.verdict import Predictions
+from stzjax.io import archives
 from stzjax.report import studies
 from stzjax.report.studies import Studies
-from stzjax.structure import Structure
-from stzjax.verdict import Predictions
+from stzjax.shear.events import first_event
 
 GOOD = "converged"
 """Outcome of a specimen that was sheared."""
@@ -207,14 +210,14 @@ def _shear(path: Path, threshold: float, min_cluster: int) -> Shear:
     arrays, settings = archives.load_archive(path)
     strain, stress, largest = _take(arrays, ("strain", "stress", "max_d2min"), path)
     number, named = path.stem.split("_")
-    direction = loading.canonical(str(settings.get("direction", named)))
-    flow, gradient, sign = loading.axes(direction)
+    direction = loads.canonical(str(settings.get("direction", named)))
+    flow, gradient, sign = loads.axes(direction)
     steps = fields = pairs = np.zeros(0)  # A cluster of one atom needs none of them.
     if min_cluster > 1:
         names = ("history_step", "history_d2min", "pairs")
         steps, fields, pairs = _take(arrays, names, path)
     try:
-        event = labels.first_event(largest, steps, fields, threshold, min_cluster, pairs)
+        event = first_event(largest, steps, fields, threshold, min_cluster, pairs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Shear(

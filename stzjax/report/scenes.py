@@ -6,8 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from stzjax import figures, loading, metrics
-from stzjax.figures import BLUE, GREEN, GREY, ORANGE
+from stzjax.core import loads
+from stzjax.evaluation import metrics
+from stzjax.figures import stages
+from stzjax.figures.stages import BLUE, GREEN, GREY, ORANGE
 from stzjax.report.drawing import axes, log_ticks, short, to_json
 from stzjax.report.results import Shear, Specimen
 
@@ -16,8 +18,8 @@ def stress_strain(shears: Sequence[Shear]) -> str:
     """Stress against strain of every run; one legend entry per direction, events as dots."""
     figure = go.Figure()
     seen: set[str] = set()
-    for shear in sorted(shears, key=lambda s: loading.DIRECTIONS.index(s.direction)):
-        colour, dash = figures.direction_style(shear.direction)
+    for shear in sorted(shears, key=lambda s: loads.DIRECTIONS.index(s.direction)):
+        colour, dash = stages.direction_style(shear.direction)
         figure.add_scatter(
             x=short(100 * shear.strain), y=short(shear.stress), mode="lines",
             line={"color": colour, "width": 1.5, "dash": "solid" if dash == "-" else "dash"},
@@ -27,7 +29,7 @@ def stress_strain(shears: Sequence[Shear]) -> str:
             "strain %{x:.3f} %<br>stress %{y:.3f} GPa<extra></extra>",
         )  # fmt: skip
         seen.add(shear.direction)
-    for direction in sorted(seen, key=loading.DIRECTIONS.index):
+    for direction in sorted(seen, key=loads.DIRECTIONS.index):
         _add_events(figure, [s for s in shears if s.direction == direction], direction)
     axes(figure, "shear strain (%)", "shear stress along the load (GPa)")
     return to_json(figure, 440)
@@ -40,7 +42,7 @@ def _add_events(figure: go.Figure, shears: Sequence[Shear], direction: str) -> N
         y=short([s.stress[event] for s, event in marked]),
         mode="markers", legendgroup=direction, showlegend=False,
         marker={
-            "color": figures.direction_style(direction)[0], "size": 8,
+            "color": stages.direction_style(direction)[0], "size": 8,
             "line": {"color": "white", "width": 1},
         },
         customdata=[s.specimen for s, _ in marked],
@@ -57,7 +59,7 @@ def quench_trace(specimens: Mapping[int, Specimen]) -> str:
         for column, name, colour in ((1, "energy", BLUE), (2, "density", GREEN)):
             if "temperature" not in trace or name not in trace:
                 continue
-            keep = figures.thin(np.arange(len(trace[name])), np.zeros(len(trace[name])), 1000)
+            keep = stages.thin(np.arange(len(trace[name])), np.zeros(len(trace[name])), 1000)
             figure.add_scatter(
                 x=short(trace["temperature"][keep]), y=short(trace[name][keep]), mode="lines",
                 line={"color": colour, "width": 1.3}, opacity=0.7, showlegend=False,
@@ -75,7 +77,7 @@ def events(strains: Sequence[float], sizes: Sequence[float]) -> str:
     count = int(np.clip(2 * np.sqrt(max(len(strains), 1)), 5, 30))
     heights, edges = np.histogram(100 * np.asarray(strains, float), count)
     _bars(figure, heights, edges, BLUE, 1)
-    logarithmic = figures.log_bins(sizes, count)
+    logarithmic = stages.log_bins(sizes, count)
     heights, edges = np.histogram(sizes, logarithmic)
     # Bars on a logarithmic axis are placed by their centre and width in plain numbers.
     _bars(figure, heights, edges, GREEN, 2)
@@ -127,7 +129,7 @@ def curves(labels, confidence, thresholds: Mapping[str, float]) -> str:
 
 
 def _curve(figure: go.Figure, x, y, thresholds, column: int) -> None:
-    keep = figures.thin(x, y)
+    keep = stages.thin(x, y)
     shown = np.where(np.isfinite(thresholds), thresholds, np.nan)[keep]
     figure.add_scatter(
         x=short(x[keep]), y=short(y[keep]), mode="lines", line={"color": BLUE, "width": 2},
@@ -164,7 +166,7 @@ def training(history: Mapping[str, Sequence]) -> str:
     for key, name, colour, dash, column in lines:
         if history.get(key):
             figure.add_scatter(
-                x=history["epoch"], y=short(figures.finite(history[key])), mode="lines",
+                x=history["epoch"], y=short(stages.finite(history[key])), mode="lines",
                 name=name, line={"color": colour, "width": 2, "dash": dash}, row=1, col=column,
                 showlegend=column == 1,
                 hovertemplate="epoch %{x}<br>%{y:.4g}<extra></extra>",

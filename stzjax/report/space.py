@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.colors
 
-from stzjax import figures
+from stzjax.figures import stages
 from stzjax.report.markup import absent
 from stzjax.report.results import Results, Specimen
 
@@ -100,7 +100,7 @@ def view(found: Results) -> dict[str, Any]:
         "moved_above": found.threshold,
         "d2min_low": D2MIN_LOW,
         "d2min_step": D2MIN_STEP,
-        "colours": figures.ATOM_COLOURS,
+        "colours": stages.ATOM_COLOURS,
         "colour_scale": plotly.colors.sequential.Magma_r,
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stzjax import archives
+from stzjax.io import archives
 
 Row = Mapping[str, Any]
 

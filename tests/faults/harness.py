@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stzjax import archives
+from stzjax.io import archives
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 FLAGS = ("--preset=smoke", "--seed=3", "--save_every=2")

@@ -17,7 +17,7 @@ from pathlib import Path
 import harness
 import pytest
 
-from stzjax import archives
+from stzjax.io import archives
 
 pytestmark = pytest.mark.slow
 KILLS = 3

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stzjax import archives, checkpoints, graphs, io, potentials, training
-from stzjax import structure as structures
-from stzjax.models import gat
+from stzjax import io, potentials
+from stzjax.core.structure import Structure
+from stzjax.io import archives
+from stzjax.learning import checkpoints, graphs, training
+from stzjax.learning.models import gat
 
 ELEMENTS = ("Cu", "Zr")
 EXAMPLES = int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "60"))
@@ -37,7 +39,7 @@ def refused(error: Exception, path) -> None:
 def glass():
     rng = np.random.default_rng(3)
     cell = np.array([[12.0, 1.5, -2.0], [0.0, 11.0, 0.7], [0.0, 0.0, 13.0]])
-    return structures.create(rng.random((24, 3)), cell, rng.integers(0, 2, 24), ELEMENTS)
+    return Structure.create(rng.random((24, 3)), cell, rng.integers(0, 2, 24), ELEMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ def _trained() -> training.TrainResult:
     if not _KEPT:
         rng = np.random.default_rng(0)
         cell = 9.0 * np.eye(3)
-        glass = structures.create(rng.random((12, 3)), cell, np.zeros(12, int), ("Cu",))
+        glass = Structure.create(rng.random((12, 3)), cell, np.zeros(12, int), ("Cu",))
         pairs = np.array([[n, (n + 1) % 12] for n in range(12)])
         graph = graphs.build(
             glass, rng.random((12, 3)), np.arange(12) == 2, np.concatenate([pairs, pairs[:, ::-1]])

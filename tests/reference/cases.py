@@ -33,12 +33,12 @@ def lammps() -> dict[str, np.ndarray]:
     return arrays | {"meta": json.loads(str(arrays["meta"]))}
 
 
-def stored(kind: str, box: str | None = None) -> stzjax.structure.Structure:
+def stored(kind: str, box: str | None = None) -> stzjax.Structure:
     """A structure of the archive: "glass" or "crystal" in a box, or "start"."""
     archive = lammps()
     cell = archive[f"{kind}_cell" if box is None else f"{kind}_{box}_cell"]
     species = archive[f"{kind}_species"].astype(int)
-    return stzjax.structure.create(archive[f"{kind}_fractional"], cell, species, ELEMENTS)
+    return stzjax.Structure.create(archive[f"{kind}_fractional"], cell, species, ELEMENTS)
 
 
 def potential(toy: tables.Toy, points: int = tables.POINTS) -> stzjax.potentials.EAM:
@@ -57,7 +57,7 @@ def potential(toy: tables.Toy, points: int = tables.POINTS) -> stzjax.potentials
     )
 
 
-def small(seed: int = 0, jitter: float = 0.02) -> stzjax.structure.Structure:
+def small(seed: int = 0, jitter: float = 0.02) -> stzjax.Structure:
     """32 atoms on a strongly perturbed fcc lattice in a tilted cell, for `SMALL`."""
     rng = np.random.default_rng(seed)
     corner = np.array(list(itertools.product(range(2), repeat=3)))[:, None]
@@ -66,7 +66,7 @@ def small(seed: int = 0, jitter: float = 0.02) -> stzjax.structure.Structure:
     cell = 8.8 * np.array([[1.0, 0.05, -0.04], [0.0, 0.98, 0.06], [0.0, 0.0, 1.02]])
     species = rng.integers(0, 2, len(fractional))
     kick = rng.normal(scale=jitter, size=fractional.shape)
-    return stzjax.structure.create(fractional + kick, cell, species, ELEMENTS)
+    return stzjax.Structure.create(fractional + kick, cell, species, ELEMENTS)
 
 
 def pairs(fractional, cell, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def pairs(fractional, cell, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.n
     return np.concatenate(first), np.concatenate(second), np.concatenate(vectors)
 
 
-def oracle(structure: stzjax.structure.Structure, toy: tables.Toy) -> np.ndarray:
+def oracle(structure: stzjax.Structure, toy: tables.Toy) -> np.ndarray:
     """Energy of each atom from the closed form, by loops over species [eV]."""
     species = np.array([toy.elements.index(structure.elements[s]) for s in structure.species])
     i, j, vectors = pairs(structure.fractional, structure.cell, toy.cutoff)

@@ -6,7 +6,7 @@ import numpy as np
 from reference import cases, tables
 
 import stzjax
-from stzjax import relax
+from stzjax.mechanics import relax
 
 TOY = tables.Toy(
     elements=("Cu", "Zr"),
@@ -26,14 +26,14 @@ CUBIC = 10.0 * np.eye(3)
 TILTED = 9.9 * np.array([[1.0, 0.10, -0.08], [0.0, 0.97, 0.12], [0.0, 0.0, 1.04]])
 
 
-def rough(cell, seed: int = 0, jitter: float = 0.03) -> stzjax.structure.Structure:
+def rough(cell, seed: int = 0, jitter: float = 0.03) -> stzjax.Structure:
     """A strongly perturbed bcc lattice in a cell, its atoms of either element at random."""
     rng = np.random.default_rng(seed)
     corner = np.array(list(itertools.product(range(3), repeat=3))) / 3
     fractional = np.concatenate([corner, corner + 1 / 6])
     species = rng.integers(0, 2, NUM_ATOMS)
     kick = rng.normal(scale=jitter, size=fractional.shape)
-    return stzjax.structure.create(fractional + kick, cell, species, TOY.elements)
+    return stzjax.Structure.create(fractional + kick, cell, species, TOY.elements)
 
 
 def potential() -> stzjax.potentials.EAM:
@@ -41,7 +41,7 @@ def potential() -> stzjax.potentials.EAM:
     return cases.potential(TOY)
 
 
-def relaxed(cell, seed: int = 0, tolerance: float = 1e-8) -> stzjax.structure.Structure:
+def relaxed(cell, seed: int = 0, tolerance: float = 1e-8) -> stzjax.Structure:
     """The minimum of the energy below `rough`."""
     result = relax.relax(
         rough(cell, seed), potential(), relax.RelaxConfig(force_tolerance=tolerance)

@@ -1,0 +1,26 @@
+"""Settings of the features: which columns, and how they are computed."""
+
+import dataclasses
+
+from stzjax.core.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureConfig:
+    """Settings of the features of a specimen; hashable, so that a change recompiles."""
+
+    mode_fraction: float = setting(0.01, "Share of the modes in the participation fraction.")
+    mass_weighted: bool = setting(True, "Modes of the mass-weighted matrix.")
+    edge_threshold: float = setting(0.0, "Voronoi edges shorter than this are merged [Å].")
+    radii: tuple[float, ...] = setting(
+        (), "Radii of the species for radical Voronoi cells [Å]; empty: plain cells."
+    )
+    voronoi: str = setting(
+        "auto", "Method of the tessellation on the host.", ("auto", "qhull", "jax")
+    )
+    response: bool = setting(
+        False, "Relaxed stiffness and D²min of the linear response as seven more features."
+    )
+    smooth: bool = False
+    """The differentiable twin of the icosahedron's indicator; no flag, since networks learn the
+    hard one."""

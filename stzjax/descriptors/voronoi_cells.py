@@ -1,0 +1,401 @@
+"""Voronoi cells as array code: static shapes, any backend, differentiable volumes and areas.
+
+Which faces and edges a cell has is found without derivatives (`topology`), how large they are is a
+smooth function of positions, cell and radii (`measure`); `tessellate` does both.
+
+`bisectors` gives the planes between atoms, `facets` what they leave of each other. The cost is
+cubic in the number of planes, so only those count that are nearer than the farthest vertex of the
+cell that the nearest planes alone make.
+
+Radical (power) cells: F. Aurenhammer, SIAM J. Comput. 16, 78 (1987).
+"""
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.descriptors import voronoi_faces, voronoi_planes
+from stzjax.neighbors import lists
+
+_FIRST_REACH = 2.1
+"""How far neighbours are sought at first [spacing]; glasses need 1.9 to 2."""
+
+_FIRST_PLACES, _ROUNDS = (40, 22, 12), 12
+"""Planes of a small structure, faces and edges of a face at first; rounds of making them more."""
+
+_SHARES = (0.5, 0.9, 0.99, 1.0)
+"""Shares of the atoms, those with fewest planes first, that are cut with planes of one number."""
+
+_RANKED_FROM = 1000
+"""Fewer atoms are cut with planes of the same number: compiling costs more than empty places."""
+
+_MOST_IMAGES = 1_000_000
+
+
+class Spec(NamedTuple):
+    """Static shape of a tessellation.
+
+    Attributes:
+      search: of the neighbour list whose atoms give the planes.
+      replicas: copies of the structure along the cell vectors in which neighbours are looked for.
+      groups: (atoms, planes) of each group, those with the fewest planes first.
+      faces: most faces of a cell, F.
+      edges: most edges of a face, E.
+    """
+
+    search: lists.Spec
+    replicas: tuple[int, int, int]
+    groups: tuple[tuple[int, int], ...]
+    faces: int
+    edges: int
+
+
+class Topology(flax.struct.PyTreeNode):
+    """Faces and edges of each cell; no geometry and no derivatives.
+
+    Attributes:
+      neighbor: (F, N) the atom beyond each face, which may be an image of the atom itself; N
+        where there is none.
+      image: (3, F, N) int, cell vectors from that atom to the image that is meant.
+      edge: (E, F, N) the face on the other side of each edge, counter-clockwise as seen from
+        outside; F where there is none.
+      overflow: (4,) bool; whether there were too few places for neighbours, for planes, for the
+        faces of a cell or for the edges of a face.
+      coincident: (N,) bool; another atom is at the same place.
+      reach: () every atom within this distance was looked at [Å].
+    """
+
+    neighbor: Array
+    image: Array
+    edge: Array
+    overflow: Array
+    coincident: Array
+    reach: Array
+
+
+class Cells(flax.struct.PyTreeNode):
+    """Voronoi cells; everything of floating point is differentiable.
+
+    Attributes:
+      volume: (N,) [Å³]; 0 for an atom without a cell, as radical tessellations may have.
+      area: (F, N) of each face [Å²]; 0 where there is none.
+      length: (E, F, N) of each edge of each face [Å]; 0 where there is none.
+      depth: (F, N) distance of each face's plane from the atom, negative where the atom lies beyond
+        it [Å]; 0 where there is no face.
+      radius: (N,) distance from the atom to its farthest vertex [Å].
+      closed: (N,) bool; faces bound the cell on all sides, and no atom that was not looked at can
+        cut it. False for atoms that coincide with others.
+      complete: () bool; all cells are closed, no static shape was too small and the volumes add
+        up to the periodic cell's. Where False the rest is not to be used.
+      topology: what the cells were measured from.
+    """
+
+    volume: Array
+    area: Array
+    length: Array
+    depth: Array
+    radius: Array
+    closed: Array
+    complete: Array
+    topology: Topology
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def tessellate(spec: Spec, structure: Structure, radii: Array | None = None) -> Cells:
+    """Voronoi cells of a structure in any triclinic periodic cell.
+
+    Pure: for `jit`, `vmap` and `grad`. Volumes and areas are continuously differentiable with
+    respect to positions, cell and radii, lengths wherever no edge appears or vanishes.
+
+    Args:
+      spec: from `allocate`, for this structure or one like it.
+      structure: N atoms.
+      radii: (N,) for the radical tessellation [Å]; None for the plain one.
+    """
+    return measure(structure, topology(spec, structure, radii), radii)
+
+
+def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, Cells]:
+    """Find a shape in which all cells of a structure are closed, and the cells; on the host.
+
+    Args:
+      structure: N atoms; concrete arrays.
+      radii: as in `tessellate`.
+      margin: share by which neighbours are sought farther than they must be, so that the shape
+        also serves structures that differ a little.
+
+    Raises:
+      ValueError: atoms coincide, the cell is too thin, or an argument is not finite.
+    """
+    radii = _checked(structure, radii)
+    reach = _FIRST_REACH * float(voronoi_planes.spacing_of(structure))
+    places: tuple[int, ...] = _FIRST_PLACES
+    for _ in range(_ROUNDS):
+        spec = _shape(structure, radii, reach, *places)
+        cells = tessellate(spec, structure, radii)
+        if bool(cells.complete):
+            return spec, cells
+        _check_apart(cells)
+        short = np.asarray(cells.topology.overflow)[1:]
+        places = tuple(
+            _even(3 * number // 2) if full else number
+            for number, full in zip(places, short, strict=True)
+        )
+        # With too few planes a cell is too large, with too few faces or edges it is none.
+        if not (np.asarray(cells.closed).all() or short[1:].any()):
+            weights = np.asarray(voronoi_planes.weights_of(structure, radii))
+            radius = np.where(cells.closed, cells.radius, np.minimum(cells.radius, reach))
+            needed = np.max(radius + np.sqrt(radius**2 + weights.max() - weights))
+            reach = min(max(float(needed) * (1.0 + margin), 1.1 * reach), 2.0 * reach)
+    raise ValueError(
+        f"the Voronoi cells of {structure.num_atoms} atoms in the cell "
+        f"{np.asarray(structure.cell).tolist()} do not close; is the cell extremely flat?"
+    )
+
+
+def allocate(structure: Structure, radii=None, margin: float = 0.02) -> Spec:
+    """The shape alone, see `fit`; for `tessellate` under `jit`, `vmap` and `grad`."""
+    return fit(structure, radii, margin)[0]
+
+
+def _checked(structure: Structure, radii) -> Array | None:
+    if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
+        raise ValueError("positions and cell must be finite, got NaN or infinity")
+    if radii is None:
+        return None
+    radii = np.asarray(radii, np.float64)
+    if radii.shape != (structure.num_atoms,) or not np.isfinite(radii).all() or radii.min() < 0.0:
+        raise ValueError(
+            f"radii must be {structure.num_atoms} finite lengths >= 0 Å, one per atom, got shape "
+            f"{radii.shape}"
+        )
+    return jnp.asarray(radii)
+
+
+def _check_apart(cells: Cells) -> None:
+    coincident = np.asarray(cells.topology.coincident)
+    if coincident.any():
+        raise ValueError(
+            f"atom {int(np.argmax(coincident))} coincides with another atom; remove one of them"
+        )
+
+
+def _shape(structure: Structure, radii, reach: float, planes: int, faces: int, edges: int) -> Spec:
+    """A shape in which all atoms within `reach` [Å] of an atom are looked at."""
+    # Coarse steps, so that like structures share one shape and its compiled code.
+    reach = math.ceil(10.0 * reach) / 10.0
+    heights = geometry.heights(structure.cell)
+    a, b, c = (max(1, math.ceil(2.0 * reach / height)) for height in heights)
+    if a * b * c * structure.num_atoms > _MOST_IMAGES:
+        raise ValueError(
+            f"the cell is {heights.min():.3g} Å across at its thinnest, and atoms up to "
+            f"{reach:.3g} Å away matter: that takes {a} x {b} x {c} copies of it; use a less flat "
+            "cell of the same crystal"
+        )
+    search = lists.allocate(voronoi_planes.replicate(structure, (a, b, c)), reach, skin=0.0).spec
+    if structure.num_atoms < _RANKED_FROM:
+        groups = [(structure.num_atoms, min(planes, search.capacity))]
+        return Spec(search, (a, b, c), tuple(groups), faces, edges)
+    weights = voronoi_planes.weights_of(structure, radii)
+    needed = np.sort(_needed(search, (a, b, c), structure, weights))
+    ends = [0, *(round(share * structure.num_atoms) for share in _SHARES)]
+    groups = [
+        (end - begin, min(_even(int(needed[end - 1]) + 1), search.capacity))
+        for begin, end in itertools.pairwise(ends)
+    ]
+    return Spec(search, (a, b, c), tuple(groups), faces, edges)
+
+
+def _even(count: int) -> int:
+    return int(count) + int(count) % 2
+
+
+@functools.partial(jax.jit, static_argnames=("search", "replicas"))
+def _needed(search: lists.Spec, replicas, structure: Structure, weights: Array) -> Array:
+    """How many planes can matter to each atom, (N,)."""
+    near = voronoi_planes.around(search, replicas, structure, weights)
+    return voronoi_faces.ranked(near.direction, near.offset, 2 * voronoi_faces.FIRST)[1]
+
+
+def topology(spec: Spec, structure: Structure, radii: Array | None = None) -> Topology:
+    """Faces and edges of every cell, see `tessellate`."""
+    structure, weights = jax.lax.stop_gradient(
+        (structure, voronoi_planes.weights_of(structure, radii))
+    )
+    near = voronoi_planes.around(spec.search, spec.replicas, structure, weights)
+    most = spec.groups[-1][1]
+    order, needed = voronoi_faces.ranked(near.direction, near.offset, most)
+    sequence = jnp.argsort(needed)
+    place = jnp.zeros_like(sequence).at[sequence].set(jnp.arange(len(sequence)))
+    direction = jnp.take_along_axis(near.direction, order[None], axis=1)
+    offset = jnp.take_along_axis(near.offset, order, axis=0)
+    begin, parts, short = 0, [], jnp.zeros((), bool)
+    for size, planes in spec.groups:
+        some = sequence[begin : begin + size]
+        begin += size
+        cut = functools.partial(voronoi_faces.cut_cells, faces=spec.faces, edges=spec.edges)
+        *part, radius = voronoi_faces.chunked(
+            cut, direction[:, :planes, some], offset[:planes, some]
+        )
+        parts.append(part)
+        left_out = jnp.sum(near.offset[:, some] < voronoi_faces.FAR, axis=0) > planes
+        # The planes come nearest first, in single precision.
+        short |= jnp.any(left_out & (radius * (1.0 + 1e-5) > offset[planes - 1, some]))
+    plane, edge, full = (
+        jnp.take(jnp.concatenate(found, axis=-1), place, axis=-1)
+        for found in zip(*parts, strict=True)
+    )
+    slot = jnp.take_along_axis(order, jnp.minimum(plane, most - 1), axis=0)
+    exists = plane < most
+    return Topology(
+        neighbor=jnp.where(exists, jnp.take_along_axis(near.owner, slot, axis=0), len(place)),
+        image=jnp.where(exists, jnp.take_along_axis(near.image, slot[None], axis=1), 0),
+        edge=edge,
+        overflow=jnp.stack([near.overflow, short, *jnp.any(full, axis=-1)]),
+        coincident=near.coincident,
+        reach=jnp.asarray(spec.search.cutoff),
+    )
+
+
+def measure(structure: Structure, found: Topology, radii: Array | None = None) -> Cells:
+    """Volumes, areas and lengths of given faces and edges; see `tessellate`."""
+    num_atoms = structure.num_atoms
+    weights = voronoi_planes.weights_of(structure, radii)
+    there = found.neighbor < num_atoms
+    columns = structure.fractional.T
+    away = jnp.take(columns, found.neighbor, axis=1, mode="clip") - columns[:, None] + found.image
+    bond = jnp.stack(geometry.cartesian(structure.cell, *away))
+    bond = jnp.where(there, bond, 1.0)
+    distance = jnp.sqrt(jnp.sum(bond**2, axis=0))
+    step = weights - jnp.take(weights, found.neighbor, mode="clip")
+    offset = jnp.where(there, (distance**2 + step) / (2.0 * distance), 0.0)
+    direction = bond / distance
+    # Without keeping what derivatives need of each chunk, for it takes ten times the memory.
+    polygons = jax.checkpoint(_polygons)
+    area, length, radius, proper = voronoi_faces.chunked(polygons, direction, offset, found.edge)
+    volume = jnp.sum(offset * area, axis=0) / 3.0
+    whole = jnp.all(proper | ~there, axis=0) & ~found.coincident
+    # The faces of a closed surface balance; what one of them lacks would be seen here.
+    open_by = jnp.sqrt(jnp.sum(jnp.sum(area * direction, axis=1) ** 2, axis=0))
+    whole = whole & (open_by <= 1e-5 * jnp.sum(area, axis=0))
+    behind = jnp.max(weights) - weights
+    closed = whole & (found.reach**2 - 2.0 * found.reach * radius >= behind - 1e-9)
+    if radii is None:
+        closed = closed & jnp.any(there, axis=0)
+    total = geometry.volume(structure.cell)
+    filled = jnp.abs(jnp.sum(volume) - total) <= 1e-7 * total
+    complete = jnp.all(closed) & filled & ~jnp.any(found.overflow)
+    return Cells(volume, area, length, offset, radius, closed, complete, found)
+
+
+def _polygons(direction: Array, offset: Array, edge: Array):
+    """Areas, edge lengths and farthest corners from the planes of the faces.
+
+    In face j the line of face k is at the height h = (d_k - d_j c) / s above the foot of the atom,
+    with c and s the cosine and sine between the normals. Lines that follow each other, turned by Δ,
+    meet at (h' - h cos Δ) / sin Δ along the first and (h - h' cos Δ) / sin Δ back along the second.
+
+    Args:
+      direction: (3, F, N).
+      offset: (F, N) [Å].
+      edge: (E, F, N).
+
+    Returns:
+      area (F, N) [Å²], length (E, F, N) [Å], radius (N,) [Å] and whether each face is a proper
+      polygon, (F, N).
+    """
+    num_edges, num_faces, num_atoms = edge.shape
+    there = edge < num_faces
+    flat = jnp.minimum(edge, num_faces - 1).reshape(-1, num_atoms)
+    shape = (3, num_edges, num_faces, num_atoms)
+    other = jnp.take_along_axis(direction, flat[None], axis=1).reshape(shape)
+    far = jnp.take_along_axis(offset, flat, axis=0).reshape(shape[1:])
+    cosine = jnp.sum(other * direction[:, None], axis=0)
+    normal = other - cosine * direction[:, None]
+    square = jnp.where(there, jnp.sum(normal**2, axis=0), 1.0)
+    sine = jnp.sqrt(jnp.where(square > 0.0, square, 1.0))
+    normal = normal / sine
+    height = (far - offset * cosine) / sine
+
+    count = jnp.sum(there, axis=0)
+    last = jnp.arange(num_edges).reshape(-1, 1, 1) + 1 >= count
+
+    def following(values):
+        return jnp.where(last, values[..., :1, :, :], jnp.roll(values, -1, axis=-3))
+
+    turned, above = following(normal), following(height)
+    turn_cosine = jnp.sum(normal * turned, axis=0)
+    turn_sine = jnp.sum(jnp.cross(normal, turned, axis=0) * direction[:, None], axis=0)
+    proper = (count >= 3) & jnp.all((turn_sine > 0.0) | ~there, axis=0)
+    corner = there & (turn_sine > 0.0)
+    turn_sine = jnp.where(corner, turn_sine, 1.0)
+    ahead = jnp.where(corner, (above - height * turn_cosine) / turn_sine, 0.0)
+    back = jnp.where(corner, (height - above * turn_cosine) / turn_sine, 0.0)
+    area = 0.5 * jnp.sum(height * ahead + above * back, axis=0)
+    radius = jnp.where(corner, offset**2 + height**2 + ahead**2, 0.0)
+    farthest = jnp.max(radius, axis=(0, 1))
+    farthest = jnp.sqrt(jnp.where(farthest > 0.0, farthest, 1.0)) * (farthest > 0.0)
+    ends = jnp.roll(back, 1, axis=0)
+    final = jnp.sum(jnp.where(last & there, back, 0.0), axis=0)
+    length = jnp.where(there, ahead + ends.at[0].set(final), 0.0)
+    return area, length, farthest, proper
+
+
+def edge_counts(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
+    """Edges of each face longer than a threshold [Å], (F, N) int; 0 where there is no face."""
+    return jnp.sum(
+        (cells.topology.edge < len(cells.area)) & (cells.length > edge_threshold), axis=0
+    )
+
+
+def indices(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
+    """Faces by number of edges, (N, M) int: column k counts those with k; M is at least 7.
+
+    The customary ⟨n3, n4, n5, n6⟩ is indices[:, 3:7]. Edges up to the threshold [Å] do not count,
+    nor do faces that are left with fewer than three.
+    """
+    edges = edge_counts(cells, edge_threshold)
+    width = max(7, len(cells.length) + 1)
+    counted = [jnp.sum((edges == k) & (k >= 3), axis=0) for k in range(width)]
+    return jnp.stack(counted, axis=1)
+
+
+def soft_icosahedron(
+    cells: Cells, edge_width: float = 0.1, face_width: float = 0.5, count_width: float = 1.0
+) -> Array:
+    """A smooth twin of ⟨0, 0, 12, 0⟩, (N,) between 0 and 1.
+
+    With s(u) = 1 - exp(-u²), the soft number of edges of face j is m_j = Σ s(L / edge_width) over
+    its edges, its weight w_j = s(A_j / edge_width²), and g_j = exp(-((m_j - 5) / face_width)²) says
+    how much it is a pentagon. With p = Σ w_j g_j pentagons and o = Σ w_j (1 - g_j) other faces, the
+    result is exp(-((p - 12)² + o²) / count_width²).
+
+    Continuously differentiable with respect to positions also where edges or faces appear, as s
+    starts with no slope. 1 for twelve pentagons with edges much longer than `edge_width`; the hard
+    indicator as all widths go to 0.
+
+    Args:
+      cells: measured cells.
+      edge_width: below which edges fade out [Å].
+      face_width: how far from five edges a face is a pentagon still.
+      count_width: how far from twelve pentagons, and from no other face.
+    """
+
+    def step(u):
+        return -jnp.expm1(-(u**2))
+
+    edges = jnp.sum(step(cells.length / edge_width), axis=0)
+    weight = step(cells.area / edge_width**2)
+    pentagon = jnp.exp(-(((edges - 5.0) / face_width) ** 2))
+    pentagons = jnp.sum(weight * pentagon, axis=0)
+    others = jnp.sum(weight * (1.0 - pentagon), axis=0)
+    return jnp.exp(-((pentagons - 12.0) ** 2 + others**2) / count_width**2)

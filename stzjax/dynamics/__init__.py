@@ -1,0 +1,9 @@
+"""Consequences of an energy in motion: NVE, NPT, melt and quench.
+
+`nve` and `npt` are the compiled integrators, `loop` the step that both share, `npt_batch` the
+host's side of a batch of specimens, `quench` the protocol that makes a glass.
+"""
+
+from stzjax.dynamics import loop, npt, npt_batch, nve, quench
+
+__all__ = ["loop", "npt", "npt_batch", "nve", "quench"]

@@ -1,0 +1,295 @@
+"""Molecular dynamics at constant temperature and pressure: jax-md's Nosé–Hoover chains and state.
+
+The step is the Martyna-Tobias-Klein integrator of `jax_md.simulate.npt_nose_hoover` (Tuckerman
+et al., J. Phys. A 39, 5629 (2006)) with two departures, measured in BUILD_NOTES.md: the virial is
+kept in the state, so a step costs one force evaluation instead of two; and the fractional position
+is not displaced by R (exp(x) - 1), a term that jax-md meant for Cartesian positions.
+
+Positions, momenta and forces have the dtype of the structure; the cell, the chains and the sums
+over atoms that drive them are float64 in any case.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax.core import geometry, units
+from stzjax.core.structure import Structure
+from stzjax.dynamics import loop
+from stzjax.mechanics import energetics
+from stzjax.neighbors.lists import Neighbors
+from stzjax.numerics import batching
+from stzjax.potentials.eam import EAM
+
+
+class Ensemble(NamedTuple):
+    """Constants of an NPT run; hashable.
+
+    Attributes:
+      timestep: [ps].
+      pressure: [eV/Å³].
+      thermostat_time: period of the thermostat [ps].
+      barostat_time: period of the barostat [ps].
+    """
+
+    timestep: float = 0.002
+    pressure: float = 0.0
+    thermostat_time: float = 0.2
+    barostat_time: float = 2.0
+
+
+class State(flax.struct.PyTreeNode):
+    """State of an NPT run of one specimen.
+
+    Attributes:
+      md: jax-md's `NPTNoseHooverState`; positions fractional, momenta in eV ps/Å.
+      virial: trace of the virial, Σ r ∂E/∂r [eV].
+      neighbors: list that is valid for the positions, unless it overflowed.
+      steps: time steps taken since `init`.
+      species: (N,) index into `elements`.
+      elements: chemical symbols; static.
+    """
+
+    md: Any
+    virial: Array
+    neighbors: Neighbors
+    steps: Array
+    species: Array
+    elements: tuple[str, ...] = flax.struct.field(pytree_node=False)
+
+    @property
+    def structure(self) -> Structure:
+        """Current configuration."""
+        cell = self.md.box.astype(self.md.position.dtype)
+        return Structure(self.md.position, cell, self.species, self.elements)
+
+
+@functools.cache
+def _chains(ensemble: Ensemble):
+    from jax_md import simulate
+
+    # One Trotter step per half step, as in LAMMPS: the chains are slow against the time step.
+    plain = {"chain_length": 3, "chain_steps": 1, "sy_steps": 1}
+    barostat = simulate.nose_hoover_chain(ensemble.timestep, tau=ensemble.barostat_time, **plain)
+    thermostat = simulate.nose_hoover_chain(
+        ensemble.timestep, tau=ensemble.thermostat_time, **plain
+    )
+    return barostat, thermostat
+
+
+def init(
+    key: Array,
+    structure: Structure,
+    potential: EAM,
+    neighbors: Neighbors,
+    temperature: Array,
+    ensemble: Ensemble,
+) -> State:
+    """State with Maxwell-Boltzmann momenta, without drift of the centre of mass.
+
+    Args:
+      key: random key.
+      structure: N atoms; its dtype is that of the run.
+      potential: in the same dtype.
+      neighbors: valid list.
+      temperature: [K].
+      ensemble: constants of the run.
+    """
+    from jax_md import simulate
+
+    barostat, thermostat = _chains(ensemble)
+    dtype = structure.fractional.dtype
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
+    mass = jnp.asarray(units.AMU * units.masses(structure.elements), dtype)
+    force, virial = energetics.forces_and_trace(structure, potential, neighbors)
+    zero = jnp.zeros((), jnp.float64)
+    state = simulate.NPTNoseHooverState(
+        position=structure.fractional,
+        momentum=None,
+        force=force,
+        mass=mass[structure.species][:, None],
+        reference_box=structure.cell.astype(jnp.float64),
+        box_position=zero,
+        box_momentum=zero,
+        box_mass=_box_mass(structure.num_atoms, kT, ensemble),
+        barostat=barostat.initialize(1, zero, kT),
+        thermostat=None,
+    )
+    state = simulate.initialize_momenta(state, key, kT.astype(dtype))
+    kinetic = _kinetic(state.momentum, state.mass)
+    state = state.set(thermostat=thermostat.initialize(force.size, kinetic, kT))
+    # jax-md leaves Python numbers among the leaves; a compiled loop carries arrays.
+    state = _like(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state), dtype)
+    start = jnp.zeros((), jnp.int32)
+    return State(state, virial, neighbors, start, structure.species, structure.elements)
+
+
+def _like(md: Any, dtype) -> Any:
+    """What belongs to the atoms in the dtype of the run, all else in float64."""
+    atoms = {
+        name: getattr(md, name).astype(dtype) for name in ("position", "momentum", "force", "mass")
+    }
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), md).set(**atoms)
+
+
+def _box_mass(num_atoms: int, kT: Array, ensemble: Ensemble) -> Array:
+    return 3 * (num_atoms + 1) * kT * ensemble.barostat_time**2
+
+
+def _kinetic(momentum: Array, mass: Array) -> Array:
+    return 0.5 * jnp.sum(momentum**2 / mass, dtype=jnp.float64)
+
+
+def _sinhc(x: Array) -> Array:
+    """sinh(x) / x near zero."""
+    square = x * x
+    return 1.0 + square / 6.0 * (1.0 + square / 20.0 * (1.0 + square / 42.0))
+
+
+def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:
+    """Half steps of the chains, then cell and atoms to where they are next."""
+    barostat, thermostat = _chains(ensemble)
+    md, dt = state.md, ensemble.timestep
+    dtype = md.position.dtype
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
+    bath = thermostat.update_mass(md.thermostat, kT)
+    piston = barostat.update_mass(md.barostat, kT)
+    md = md.set(box_mass=_box_mass(state.species.shape[0], kT, ensemble))
+    box_momentum, piston = barostat.half_step(md.box_momentum, piston, kT)
+    momentum, bath = thermostat.half_step(md.momentum, bath, kT)
+    md = md.set(momentum=momentum, box_momentum=box_momentum, thermostat=bath, barostat=piston)
+    md = _push_atoms(_push_box(md, state.virial, ensemble), ensemble)
+    rate = md.box_momentum / md.box_mass
+    md = md.set(box_position=md.box_position + rate * dt)
+    half = 0.5 * rate * dt
+    move = (dt * jnp.exp(half) * _sinhc(half)).astype(dtype) * md.momentum / md.mass
+    change = move @ geometry.inverse(md.box).T.astype(dtype)
+    md = md.set(position=geometry.wrap(md.position + change))
+    return state.replace(md=_like(md, dtype))
+
+
+def _finish(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
+    """Forces where the atoms are now, and the second half of the step."""
+    barostat, thermostat = _chains(ensemble)
+    dtype = state.md.position.dtype
+    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
+    force, virial = energetics.forces_and_trace(state.structure, potential, state.neighbors)
+    md = _push_atoms(state.md.set(force=force), ensemble)
+    md = _push_box(md, virial, ensemble)
+    bath = md.thermostat.set(kinetic_energy=_kinetic(md.momentum, md.mass))
+    piston = md.barostat.set(kinetic_energy=0.5 * md.box_momentum**2 / md.box_mass)
+    momentum, bath = thermostat.half_step(md.momentum, bath, kT)
+    box_momentum, piston = barostat.half_step(md.box_momentum, piston, kT)
+    md = md.set(momentum=momentum, box_momentum=box_momentum, thermostat=bath, barostat=piston)
+    return state.replace(md=_like(md, dtype), virial=virial)
+
+
+def _coupling(md: Any) -> float:
+    """1 + 1/N: how strongly the motion of the cell acts on that of the atoms."""
+    return 1.0 + 1.0 / md.position.shape[0]
+
+
+def _push_box(md: Any, virial: Array, ensemble: Ensemble) -> Any:
+    kinetic = 2.0 * _kinetic(md.momentum, md.mass)
+    work = _coupling(md) * kinetic - virial
+    work = work - 3.0 * ensemble.pressure * geometry.volume(md.box)
+    return md.set(box_momentum=md.box_momentum + 0.5 * ensemble.timestep * work)
+
+
+def _push_atoms(md: Any, ensemble: Ensemble) -> Any:
+    dtype, dt = md.position.dtype, ensemble.timestep
+    x = 0.5 * _coupling(md) * md.box_momentum / md.box_mass * dt
+    kick = (0.5 * dt * _sinhc(0.5 * x) * jnp.exp(-0.5 * x)).astype(dtype) * md.force
+    return md.set(momentum=md.momentum * jnp.exp(-x).astype(dtype) + kick)
+
+
+def temperature(state: State) -> Array:
+    """Instantaneous temperature [K], 3N degrees of freedom as jax-md counts."""
+    degrees = state.md.momentum.size
+    return 2.0 * _kinetic(state.md.momentum, state.md.mass) / (degrees * units.BOLTZMANN)
+
+
+def pressure(state: State) -> Array:
+    """Instantaneous pressure [eV/Å³]: kinetic part minus virial."""
+    kinetic = 2.0 * _kinetic(state.md.momentum, state.md.mass)
+    return (kinetic - state.virial) / (3.0 * geometry.volume(state.md.box))
+
+
+def density(structure: Structure) -> Array:
+    """Mass density [g/cm³]."""
+    mass = jnp.asarray(units.masses(structure.elements))[structure.species]
+    return units.GRAM_PER_CM3 * jnp.sum(mass) / geometry.volume(structure.cell)
+
+
+def invariant(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> Array:
+    """Energy of the extended system [eV], conserved at constant temperature and pressure."""
+    md = state.md
+    kT = units.BOLTZMANN * temperature
+    total = energetics.energy(state.structure, potential, state.neighbors)
+    total += _kinetic(md.momentum, md.mass) + ensemble.pressure * geometry.volume(md.box)
+    total += 0.5 * md.box_momentum**2 / md.box_mass
+    for chain in (md.thermostat, md.barostat):
+        total += jnp.sum(chain.momentum**2 / (2.0 * chain.mass))
+        total += kT * (chain.degrees_of_freedom * chain.position[0] + jnp.sum(chain.position[1:]))
+    return total
+
+
+@functools.partial(jax.jit, static_argnames=("ensemble", "width"))
+def run_many(
+    states: State,
+    potential: EAM,
+    num_steps: Array,
+    start: Array,
+    slope: Array,
+    ensemble: Ensemble,
+    width: int = 1,
+) -> State:
+    """Advance many specimens, each with its own cell, thermostat and neighbour list.
+
+    All stop when the list of one overflows, see `stepping.advance`; `steps` says where each is.
+    The temperature of a step depends on its number alone, so a run in pieces is the whole run.
+
+    Args:
+      states: B specimens, the leading axis of every array.
+      potential: in the dtype of the states.
+      num_steps: (B,) steps to take; not static.
+      start: temperature of step 0 [K].
+      slope: change of the temperature per step [K].
+      ensemble: constants of the run.
+      width: neighbour lists rebuilt at a time.
+    """
+
+    def temperature(state: State) -> Array:
+        return start + slope * state.steps.astype(jnp.float64)
+
+    def move(state: State) -> State:
+        return _move(state, temperature(state), ensemble)
+
+    def finish(state: State, potential: EAM) -> State:
+        return _finish(state, potential, temperature(state), ensemble)
+
+    return loop.advance(states, potential, num_steps, move, finish, width)
+
+
+def run(
+    state: State,
+    potential: EAM,
+    num_steps: int,
+    start: float,
+    slope: float,
+    ensemble: Ensemble,
+) -> tuple[State, int]:
+    """Advance one specimen, see `run_many`.
+
+    Returns:
+      The state after the last good step, whose `neighbors.overflow` says whether it was cut
+      short, and the steps taken.
+    """
+    steps = jnp.asarray([num_steps], jnp.int32)
+    schedule = (jnp.asarray(x, jnp.float64) for x in (start, slope))
+    after = batching.first(run_many(batching.one(state), potential, steps, *schedule, ensemble))
+    return after, int(after.steps - state.steps)

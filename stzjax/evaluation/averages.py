@@ -1,0 +1,179 @@
+"""Several trainings of one kind (seeds, rotated splits): averages, intervals, paired differences.
+
+A metric is measured on each test set by the network that was not trained on it, and then averaged;
+pooling the confidences of different networks would rank atoms by who judged them. Intervals
+resample whole specimens, the same ones for all trainings that were tested on them: a seed is no
+new specimen.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from stzjax.evaluation import metrics, verdict
+from stzjax.evaluation.verdict import Predictions
+
+RANKS, HITS = "ranks", "hits"
+
+Name = tuple[str, str]
+"""Where a number stands: "ranks" and "auc", "at_best_mcc" and "recall", "hits" and "0.01"."""
+
+_Measure = Callable[[np.ndarray], dict[Name, float]]
+"""From how often each specimen of a test set was drawn to all numbers."""
+
+
+class Repeat(NamedTuple):
+    """One training: predictions on its validation and on its test specimens."""
+
+    validation: Predictions
+    test: Predictions
+
+
+def average(
+    repeats: Sequence[Repeat], key: Array, num_samples: int = 1000, level: float = 0.95
+) -> dict[str, dict[str, dict[str, float]]]:
+    """All numbers of `verdict.judge` averaged over repeats, each with an interval.
+
+    Args:
+      repeats: at least one.
+      key: `jax.random` key.
+      num_samples: number of resamples.
+      level: coverage of the intervals.
+
+    Returns:
+      Under "ranks" AUC, AP, prevalence and AP/prevalence; under "at_half", "at_best_mcc" and
+      "at_best_f1" recall, precision, F1 and MCC at that threshold, which each repeat chooses on its
+      own validation; under "hits" the rate for each share of `verdict.SHARES`. Each number has
+      estimate, low, high, standard_error and undefined, as in `metrics.bootstrap`. NaN wherever
+      the number is undefined for any repeat.
+
+    Raises:
+      ValueError: as for `metrics.evaluate`; no repeat.
+    """
+    measure, draws = _plan(repeats, key, num_samples)
+    return _nested(_intervals(measure, draws, level))
+
+
+def contrast(
+    first: Sequence[Repeat],
+    second: Sequence[Repeat],
+    key: Array,
+    num_samples: int = 1000,
+    level: float = 0.95,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Paired difference of two kinds of training, first minus second, as `average` lays it out.
+
+    Both see the same specimens drawn. The number of seeds may differ, the test sets must not.
+
+    Raises:
+      ValueError: the two were tested on different specimens; otherwise as for `average`.
+    """
+    ours, theirs = ({_tested(repeat) for repeat in side} for side in (first, second))
+    if ours != theirs:
+        raise ValueError(
+            f"the first was tested on specimens {sorted(ours)}, the second on {sorted(theirs)}: "
+            "compare trainings on the same splits"
+        )
+    one, draws = _plan(first, key, num_samples)
+    other, _ = _plan(second, key, num_samples)
+
+    def difference(times: dict[tuple, np.ndarray]) -> dict[Name, float]:
+        mine, other_ones = one(times), other(times)
+        return {name: mine[name] - other_ones[name] for name in mine}
+
+    return _nested(_intervals(difference, draws, level))
+
+
+def _tested(repeat: Repeat) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.unique(repeat.test.specimen))
+
+
+def _plan(repeats: Sequence[Repeat], key: Array, num_samples: int):
+    """The mean over repeats as a function of the draws of each test set, and those draws."""
+    if not repeats:
+        raise ValueError("no training to average over: give at least one")
+    parts = [(_tested(repeat), _measure(repeat)) for repeat in repeats]
+    draws = {}
+    for number, tested in enumerate(sorted({tested for tested, _ in parts})):
+        own = jax.random.fold_in(key, number)
+        alone = len(tested) == 1
+        draws[tested] = (
+            np.ones((num_samples, 1), int)
+            if alone
+            else metrics.redraws(own, num_samples, len(tested))
+        )
+
+    def measure(times: dict[tuple, np.ndarray]) -> dict[Name, float]:
+        found = [own(times[tested]) for tested, own in parts]
+        return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+    return measure, draws
+
+
+def _intervals(measure, draws: dict[tuple, np.ndarray], level: float):
+    everyone = {tested: np.ones(len(tested)) for tested in draws}
+    estimate = measure(everyone)
+    num_samples = min(map(len, draws.values()))
+    samples = [
+        measure({tested: times[place] for tested, times in draws.items()})
+        for place in range(num_samples)
+    ]
+    found = {}
+    for name, value in estimate.items():
+        found[name] = metrics.interval(value, np.array([one[name] for one in samples]), level)
+    if any(len(tested) < 2 for tested in draws):
+        # One specimen drawn again and again has no spread; that is ignorance, not certainty.
+        for one in found.values():
+            one |= {"low": math.nan, "high": math.nan, "standard_error": math.nan}
+    return found
+
+
+def _nested(flat: dict[Name, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for (group, name), value in flat.items():
+        nested.setdefault(group, {})[name] = value
+    return nested
+
+
+def _measure(repeat: Repeat) -> _Measure:
+    """All numbers of one repeat as a function of how often each of its specimens was drawn."""
+    test = repeat.test
+    points: dict[str, float | None] = {"at_half": 0.5}
+    for name, metric in verdict.CHOSEN_FOR.items():
+        points[name], _ = verdict.choose_threshold(repeat.validation, metric)
+    by_point = {
+        name: None
+        if threshold is None
+        else metrics.by_group(test.label, test.confidence, test.specimen, threshold)[0]
+        for name, threshold in points.items()
+    }
+    hits = functools.partial(
+        _hit_rates, verdict.hits(test, verdict.SHARES), np.array(_tested(repeat))
+    )
+
+    def measure(times: np.ndarray) -> dict[Name, float]:
+        found: dict[Name, float] = {}
+        for point, own in by_point.items():
+            values = None if own is None else own(times)
+            for name in metrics.SCORES:
+                found[point, name] = math.nan if values is None else float(values[name])
+            if point == "at_half":
+                assert values is not None
+                found |= {(RANKS, name): float(values[name]) for name in metrics.RANKS}
+        return found | hits(times)
+
+    return measure
+
+
+def _hit_rates(found: verdict.Hits, numbers: np.ndarray, times: np.ndarray) -> dict[Name, float]:
+    weight = times[np.searchsorted(numbers, found.specimen)]
+    events = weight.sum()
+    return {
+        (HITS, str(share)): float(weight @ found.hit[:, i] / events) if events else math.nan
+        for i, share in enumerate(verdict.SHARES)
+    }

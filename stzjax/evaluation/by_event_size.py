@@ -1,0 +1,117 @@
+"""How well events of different sizes are found: each ranked within its own glass.
+
+Pooled metrics weigh atoms, and nearly all labelled atoms may lie in a few avalanches. Here every
+event weighs the same.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stzjax.evaluation import metrics, verdict
+from stzjax.evaluation.verdict import Predictions
+
+FIRST = (1, 4, 11, 51, 201)
+"""Least number of atoms of an event of each class; the last has no upper end."""
+
+LOOKED_AT = 0.01
+"""Share of the atoms of a glass among which an event is looked for."""
+
+
+class Found(NamedTuple):
+    """One event, ranked among the atoms of its glass.
+
+    Attributes:
+      specimen: number of the specimen.
+      size: labelled atoms.
+      auc: NaN if every atom is labelled.
+      ap_over_prevalence: of the run alone.
+      hit: chance that one of its atoms is among the most confident.
+    """
+
+    specimen: int
+    size: int
+    auc: float
+    ap_over_prevalence: float
+    hit: float
+
+
+def each(predictions: Predictions) -> list[Found]:
+    """Every run with an event, in the order stored.
+
+    Raises:
+      ValueError: as for `metrics.evaluate`.
+    """
+    found = []
+    for number, _, span in predictions.runs():
+        label, confidence = predictions.label[span], predictions.confidence[span]
+        judged = metrics.evaluate(label, confidence)
+        if not label.any():
+            continue
+        run = Predictions(
+            label, confidence, predictions.specimen[span], predictions.direction[span]
+        )
+        hit = float(verdict.hits(run, [LOOKED_AT]).hit[0, 0])
+        size = int(label.sum())
+        found.append(Found(number, size, judged["auc"], judged["ap_over_prevalence"], hit))
+    return found
+
+
+def by_size(tests: Iterable[Predictions], first: Sequence[int] = FIRST) -> list[dict[str, Any]]:
+    """Means over the events of each class of size.
+
+    Args:
+      tests: predictions on test specimens, one for each training.
+      first: least sizes of the classes, ascending; smaller events are left out.
+
+    Returns:
+      For each class: least and most, its sizes (most is None for the last); events, counted once
+      for each training that was tested on them; auc, the mean, and auc_error, its standard error,
+      by specimens (events of one specimen are correlated), NaN for fewer than two; the median of
+      ap_over_prevalence, which is skewed; hit, the mean. NaN where there is no event.
+
+    Raises:
+      ValueError: the classes do not ascend; as for `metrics.evaluate`.
+    """
+    if not first or min(first) < 1 or any(b <= a for a, b in itertools.pairwise(first)):
+        raise ValueError(f"classes of size must ascend from 1 or more, got {list(first)}")
+    found = [one for test in tests for one in each(test)]
+    rows = []
+    for least, above in zip(first, [*first[1:], None], strict=True):
+        own = [one for one in found if one.size >= least and (above is None or one.size < above)]
+        auc = np.array([one.auc for one in own])
+        rows.append(
+            {
+                "least": least,
+                "most": None if above is None else above - 1,
+                "events": len(own),
+                "auc": _over(np.mean, auc),
+                "auc_error": _clustered_error(auc, np.array([one.specimen for one in own], int)),
+                "ap_over_prevalence": _over(np.median, [one.ap_over_prevalence for one in own]),
+                "hit": _over(np.mean, [one.hit for one in own]),
+            }
+        )
+    return rows
+
+
+def span(row: Mapping[str, Any]) -> str:
+    """The sizes of a class of `by_size` in words, such as "1 to 3"."""
+    return f"{row['least']} " + ("or more" if row["most"] is None else f"to {row['most']}")
+
+
+def _over(average, values: Sequence[float] | np.ndarray) -> float:
+    return float(average(values)) if len(values) else math.nan
+
+
+def _clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:
+    """Standard error of a mean whose values are correlated within clusters (Liang and Zeger)."""
+    numbers = np.unique(cluster)
+    if len(numbers) < 2:
+        return math.nan
+    apart = values - values.mean()
+    sums = np.array([apart[cluster == number].sum() for number in numbers])
+    correction = len(numbers) / (len(numbers) - 1)
+    return float(np.sqrt(correction * (sums**2).sum()) / len(values))

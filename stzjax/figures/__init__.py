@@ -1,0 +1,4 @@
+"""Figures: one definition of each plot.
+
+Imported on demand, since Matplotlib is slow to load.
+"""

@@ -1,0 +1,21 @@
+"""Files: structures in the formats of the field, archives of our own, states of compiled loops.
+
+`structures` reads and writes what LAMMPS, OVITO and ASE understand, `lammps` says what a LAMMPS
+file must hold, `archives` keeps arrays and records whole and sealed, `loop_state` takes a compiled
+loop apart for a file. Where files lie in a run folder is the business of `run_folder`.
+"""
+
+from stzjax.io import archives, lammps, loop_state, structures
+from stzjax.io.structures import read, structure_arrays, structure_from, to_ase, write
+
+__all__ = [
+    "archives",
+    "lammps",
+    "loop_state",
+    "read",
+    "structure_arrays",
+    "structure_from",
+    "structures",
+    "to_ase",
+    "write",
+]

@@ -1,0 +1,298 @@
+"""Files of our own: `.npz` archives and JSON, whole or not at all, and sealed.
+
+Every file is written atomically: to a temporary neighbour, synced, then renamed, so that a
+reader sees the old file or the new one and never half of it. What results depend on carries a
+digest of its content, so that a reader notices a damaged file and never takes it for a result.
+Nothing is ever unpickled.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SCHEMA = 2
+"""Version of the archive layout; a reader refuses a newer one. Archives of 1 have no digest."""
+
+_META, _DIGEST = "meta", "sha256"
+
+
+class Damaged(ValueError):
+    """A file that is not complete, not as it was written, or not one of ours.
+
+    Attributes:
+      path: of the file.
+      reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike, reason: str):
+        """Name the file, what is wrong, and the remedy."""
+        super().__init__(f"{path} {reason}; delete it and run again")
+        self.path, self.reason = Path(path), reason
+
+
+class Saved(NamedTuple):
+    """Something that was interrupted, ready for `save_archive`.
+
+    Attributes:
+      arrays: name to array.
+      settings: plain values that go with them.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    settings: Mapping[str, Any]
+
+
+class Clock:
+    """When to save: at intervals of real time, and no more of it than a fiftieth."""
+
+    def __init__(self, interval: float):
+        """Start the first interval [s]; 0 saves at every opportunity, whatever it costs."""
+        self._interval = self._wait = interval
+        self._last = time.monotonic()
+
+    def struck(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._last >= self._wait
+
+    def saving(self, save: Callable[[], None]) -> None:
+        """Save, and begin the next interval: longer if that took long."""
+        began = time.monotonic()
+        save()
+        self._last = time.monotonic()
+        self._wait = max(self._interval, 50.0 * (self._last - began) * (self._interval > 0.0))
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def set_aside(path: str | os.PathLike) -> Path:
+    """Rename a file so that another can be made in its place; nothing is written over.
+
+    Returns:
+      Where it is now: `name.damaged`, or with a number if there is such a file already.
+    """
+    path, number = Path(path), 0
+    while True:
+        number += 1
+        place = path.with_name(f"{path.name}.damaged{'' if number == 1 else number}")
+        if not place.exists():
+            os.rename(path, place)
+            return place
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write strict JSON atomically; a value that is not finite becomes null."""
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+      Damaged: not JSON.
+      ValueError: it cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(path, f"is not valid JSON ({error})") from error
+
+
+def write_record(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with a digest of its content."""
+    content = json.loads(json.dumps(plain(record), allow_nan=False))
+    write_json(path, {**content, _DIGEST: _digest_of(content)})
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """A JSON object written by `write_record`; one without a digest is taken as it is.
+
+    Raises:
+      Damaged: not JSON, not an object, or not what was written.
+      ValueError: it cannot be read.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise Damaged(path, f"must hold a JSON object, got {type(record).__name__}")
+    digest = record.pop(_DIGEST, None)
+    if digest is not None and digest != _digest_of(record):
+        raise Damaged(path, "is not what was written: it is damaged or was edited")
+    return record
+
+
+def plain(value: Any) -> Any:
+    """The value as strict JSON holds it: lists for arrays, None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def save_archive(
+    path: str | os.PathLike, arrays: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Write arrays and the settings that made them as one compressed `.npz`, atomically.
+
+    Args:
+      path: ends in `.npz`.
+      arrays: name to array; strings become unicode arrays, nothing is pickled.
+      settings: plain JSON values; `load_archive` gives them back.
+    """
+    content = {name: np.asarray(value) for name, value in arrays.items()}
+    objects = [name for name, value in content.items() if value.dtype == object]
+    if objects or _META in content:
+        raise ValueError(f"cannot store {objects or _META!r} in {path}: not a plain array")
+    settings = json.loads(json.dumps(plain(settings), allow_nan=False))
+    meta = {
+        "schema": SCHEMA,
+        "stzjax": version(),
+        "settings": settings,
+        "settings_sha256": _digest_of(settings),
+        _DIGEST: _digest(content),
+    }
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, meta=np.array(json.dumps(meta)), **content)
+
+
+def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and settings of an archive written by `save_archive`.
+
+    Raises:
+      Damaged: truncated, not what was written, or foreign.
+      ValueError: it cannot be read, or is of a newer schema.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays.pop(_META)))
+        schema, settings = int(meta["schema"]), dict(meta["settings"])
+        digests = {k: meta[k] for k in ("settings_sha256", _DIGEST)} if schema == SCHEMA else {}
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except _UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise Damaged(path, f"is not a complete stzjax archive ({reason})") from error
+    if schema > SCHEMA:
+        raise ValueError(f"{path} has schema {schema}, newer than {SCHEMA}: update stzjax")
+    found = {"settings_sha256": _digest_of(settings), _DIGEST: _digest(arrays)}
+    if any(found[name] != digest for name, digest in digests.items()):
+        raise Damaged(path, "is damaged: it does not hold what was written")
+    return arrays, settings
+
+
+_UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy, zipfile and json run into in a damaged file."""
+
+
+def _digest_of(value: Any) -> str:
+    """Of plain JSON values."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {arrays[name].shape};".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def version() -> str:
+    """Version of the installed package, or "unknown" for a bare source tree."""
+    try:
+        return importlib.metadata.version("stzjax")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def provenance() -> dict[str, str]:
+    """Versions of what computes, for the record beside a result."""
+    names = ("stzjax", "jax", "jaxlib", "jax-md", "flax", "optax", "jraph", "numpy", "scipy")
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def named(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The leaves of a tree under their names."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {f"{prefix}{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
+
+
+def fill(tree: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
+    """A tree like another, with the leaves that `named` gave.
+
+    Raises:
+      ValueError: they are not those of such a tree.
+    """
+    leaves = []
+    for name, leaf in named(tree, prefix).items():
+        kept = arrays.get(name)
+        if kept is None or kept.shape != leaf.shape or kept.dtype != leaf.dtype:
+            raise ValueError(
+                f"what was saved does not fit this run ({name}); delete the folder unfinished/ "
+                "and run again"
+            )
+        leaves.append(jnp.asarray(kept))
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)

@@ -1,0 +1,379 @@
+"""Simple predictors beside which a graph network has to stand: same graphs, same splits.
+
+They are fitted on the training graphs alone. scikit-learn does the fitting; it comes with the
+extra `baselines`.
+"""
+
+import functools
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jraph
+import numpy as np
+import scipy.sparse
+import scipy.special
+import scipy.stats
+
+from stzjax.descriptors import symmetry_functions, table
+from stzjax.learning import graphs, losses, splits
+
+FEATURE = "feature:"
+"""What stands before a column in the name of the predictor that is this column."""
+
+RADIAL, ANGULAR = 16, 12
+"""Symmetry functions of softness, for each species and for each pair of species: 68 in all."""
+
+TREES = {
+    "max_iter": 200,
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 40,
+    "l2_regularization": 1.0,
+    "early_stopping": False,
+}
+"""Boosted trees: shallow and slow, for there are a thousand positives rather than a million."""
+
+_NEIGHBOURS = "+neighbours"
+_TABLES = ("logistic", "trees", "logistic" + _NEIGHBOURS, "trees" + _NEIGHBOURS)
+_SPECIES = table.COLUMNS[:2]
+_ALL = "all"
+_MAX_ITERATIONS = 10_000
+_TOLERANCE = 1e-7
+"""Of the gradient of the mean loss: coefficients are then good to about six digits."""
+_LEAST_SLOPE = 1e-3
+"""Of a single feature per standard deviation, where outliers turn the fit against the ranking."""
+_CERTAIN = 15.0
+"""Decision value beyond which confidences would run together at 1."""
+
+
+class Fitted(NamedTuple):
+    """What a predictor says, and what it learned.
+
+    Attributes:
+      name: one of `names`.
+      confidences: for each sequence of graphs to score, (N,) float64 in [0, 1] per graph. Atoms
+        with different decision values have different confidences, however sure they are.
+      numbers: what was fitted, plain numbers for a JSON file; see `fit_predict`.
+    """
+
+    name: str
+    confidences: list[list[np.ndarray]]
+    numbers: dict[str, Any]
+
+
+_PerAtom = Callable[[jraph.GraphsTuple], np.ndarray]
+
+
+class _Inputs(NamedTuple):
+    """Titles of the C inputs of a predictor, and the function from a graph to them (N, C)."""
+
+    titles: list[str]
+    describe: _PerAtom
+
+
+class _Predictor(NamedTuple):
+    """Enough to score a graph.
+
+    Attributes:
+      inputs: see `_Inputs`.
+      scaler: of the inputs.
+      models: by title; each has a `decision_function` of standardised inputs.
+      number_of: from a graph to the number (N,) of the model that decides on each atom.
+    """
+
+    inputs: _Inputs
+    scaler: splits.Scaler
+    models: dict[str, Any]
+    number_of: _PerAtom
+
+    def confidence(self, graph: jraph.GraphsTuple) -> np.ndarray:
+        scaled, number = self.scaler.apply(self.inputs.describe(graph)), self.number_of(graph)
+        decision = np.empty(len(scaled))
+        for own, model in enumerate(self.models.values()):
+            here = number == own
+            if here.any():
+                decision[here] = model.decision_function(scaled[here])
+        return _confidence(decision)
+
+
+class _Oriented(NamedTuple):
+    """A single input as a decision value: slope · input + offset, the slope of either sign."""
+
+    slope: float
+    offset: float
+    auc: float
+
+    def decision_function(self, inputs: np.ndarray) -> np.ndarray:
+        return self.slope * inputs[:, 0] + self.offset
+
+
+def names(columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the predictors for features of these columns.
+
+    - prevalence: the share of positives among the training atoms, for every atom.
+    - feature:C44 and so on: one column alone; training decides whether high or low is positive.
+    - logistic, trees: logistic regression and boosted trees on the features of the atom.
+    - logistic+neighbours, trees+neighbours: with the mean and the standard deviation of each
+      feature over the atoms that share a Voronoi face, too.
+    - softness: a linear support vector machine on symmetry functions of the surroundings, which
+      the graphs must carry. Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); Schoenholz et al.,
+      Nature Physics 12, 469 (2016).
+    """
+    return ("prevalence", *(FEATURE + column for column in columns), *_TABLES, "softness")
+
+
+def fit_predict(
+    name: str,
+    train: Sequence[jraph.GraphsTuple],
+    others: Sequence[Sequence[jraph.GraphsTuple]],
+    *,
+    columns: Sequence[str],
+    seed: int = 0,
+) -> Fitted:
+    """Fit a predictor on the training graphs and score the atoms of others.
+
+    Inputs are standardised on the training graphs; atoms weigh inversely to the frequency of their
+    class there. A confidence is the logistic function of the decision value, so 0.5 is the balance
+    between the weighted classes.
+
+    `numbers` holds the training atoms and positives; of a linear predictor the offset and the
+    coefficients of standardised inputs; of a single feature its sign and its AUC in training. In
+    softness each species has a plane of its own, as in the literature, if the columns tell the
+    species and each has both classes in training; else one plane, "all", serves all atoms.
+
+    Args:
+      name: one of `names(columns)`.
+      train: labelled, unpadded, raw features.
+      others: sequences of graphs to score, such as validation and test; labels are not looked at.
+      columns: names of the features.
+      seed: of the atoms whose values place the bins of boosted trees, if there are more than
+        200,000; nothing else is random.
+
+    Raises:
+      ValueError: unknown name, graphs that cannot be learned from or have other columns, a fit
+        that did not converge, or no scikit-learn.
+    """
+    if name not in names(columns):
+        raise ValueError(f"no predictor {name!r}; choose from {', '.join(names(columns))}")
+    _check(train, others, columns)
+    labels = np.concatenate([graph.nodes.label for graph in train])
+    weights = np.asarray(losses.class_weights(labels), np.float64)[labels]
+    counts = {"atoms": len(labels), "positives": int(labels.sum())}
+    if name == "prevalence":
+        share = float(labels.mean())
+        same = [[np.full(len(graph.nodes.label), share) for graph in part] for part in others]
+        return Fitted(name, same, {**counts, "prevalence": share})
+    with _one_thread():
+        predictor = _train(name, train, columns, labels, weights, seed)
+        scored = [[predictor.confidence(graph) for graph in part] for part in others]
+    titles, models = predictor.inputs.titles, predictor.models
+    planes = {title: _numbers(model, titles) for title, model in models.items()}
+    numbers = {"planes": planes} if name == "softness" else planes[_ALL]
+    return Fitted(name, scored, {**counts, **numbers})
+
+
+def _check(train, others, columns: Sequence[str]) -> None:
+    if not train:
+        raise ValueError("no training graphs: give at least one")
+    if len(set(columns)) != len(columns):
+        raise ValueError(f"columns hold a name twice: {', '.join(columns)}")
+    for number, graph in enumerate(train):
+        _check_graph(f"training graph {number}", graph, columns)
+        if (graph.nodes.label == graphs.UNLABELLED).any():
+            raise ValueError(f"training graph {number} has no labels: build it with labels")
+    for place, part in enumerate(others):
+        for number, graph in enumerate(part):
+            _check_graph(f"graph {number} of others[{place}]", graph, columns)
+
+
+def _check_graph(title: str, graph: jraph.GraphsTuple, columns: Sequence[str]) -> None:
+    features = graph.nodes.features
+    if features.shape[1] != len(columns):
+        raise ValueError(
+            f"{title} has {features.shape[1]} feature columns, but {len(columns)} are named: "
+            "describe all graphs with the same table"
+        )
+    if not np.isfinite(features).all():
+        column = columns[int(np.argmin(np.isfinite(features).all(axis=0)))]
+        raise ValueError(f"{title} has a value of {column} that is not finite")
+    if not graph.nodes.mask.all():
+        raise ValueError(f"{title} is padded: give it as `graphs.build` made it")
+
+
+def _train(name: str, train, columns: Sequence[str], labels, weights, seed: int) -> _Predictor:
+    inputs = _inputs(name, columns)
+    raw = [inputs.describe(graph) for graph in train]
+    scaler = splits.fit_scaler(raw)
+    scaled = scaler.apply(np.concatenate(raw))
+    titles: tuple[str, ...] = (_ALL,)
+    number_of: _PerAtom = _zeros
+    if name == "softness" and _species_learnable(train, columns, labels):
+        titles, number_of = _SPECIES, functools.partial(_species, columns=columns)
+    number = np.concatenate([number_of(graph) for graph in train])
+    models = {}
+    for own, title in enumerate(titles):
+        here = number == own
+        models[title] = _fit(name, scaled[here], labels[here], weights[here], seed)
+    return _Predictor(inputs, scaler, models, number_of)
+
+
+def _zeros(graph: jraph.GraphsTuple) -> np.ndarray:
+    return np.zeros(len(graph.nodes.label), int)
+
+
+def _species(graph: jraph.GraphsTuple, columns: Sequence[str]) -> np.ndarray:
+    """Place in `_SPECIES` of each atom, (N,), by its one-hot columns."""
+    return graph.nodes.features[:, [columns.index(s) for s in _SPECIES]].argmax(axis=1)
+
+
+def _species_learnable(train, columns: Sequence[str], labels: np.ndarray) -> bool:
+    if not set(_SPECIES) <= set(columns):
+        return False
+    species = np.concatenate([_species(graph, columns) for graph in train])
+    return len(set(zip(species, labels, strict=True))) == 2 * len(_SPECIES)
+
+
+def _inputs(name: str, columns: Sequence[str]) -> _Inputs:
+    """What a predictor looks at."""
+    if name.startswith(FEATURE):
+        column = columns.index(name.removeprefix(FEATURE))
+        return _Inputs([columns[column]], lambda graph: _features(graph)[:, [column]])
+    if name == "softness":
+        return _Inputs(_structure_titles(), _structure_functions)
+    if name.endswith(_NEIGHBOURS):
+        kinds = ("{}", "mean of {}", "deviation of {}")
+        return _Inputs([k.format(c) for k in kinds for c in columns], _with_neighbours)
+    return _Inputs(list(columns), _features)
+
+
+def _features(graph: jraph.GraphsTuple) -> np.ndarray:
+    # In float32, standardisation would make equal what was not.
+    return graph.nodes.features.astype(np.float64)
+
+
+def _with_neighbours(graph: jraph.GraphsTuple) -> np.ndarray:
+    """Features, and their means and deviations over the neighbours, (N, 3 F).
+
+    An atom without neighbours stands for them itself.
+    """
+    features = _features(graph)
+    others = graph.senders != graph.receivers
+    senders, receivers = graph.senders[others], graph.receivers[others]
+    edges, atoms = len(senders), len(features)
+    into = scipy.sparse.csr_array(
+        (np.ones(edges), (receivers, np.arange(edges))), shape=(atoms, edges)
+    )
+    degree = np.bincount(receivers, minlength=atoms)[:, None]
+    share = 1.0 / np.maximum(degree, 1)
+    mean = np.where(degree > 0, share * (into @ features[senders]), features)
+    variance = share * (into @ (features[senders] - mean[receivers]) ** 2)
+    return np.concatenate([features, mean, np.sqrt(variance)], axis=1)
+
+
+@functools.cache
+def _basis() -> symmetry_functions.Basis:
+    # In float32 whether x64 is on or not, as in a network.
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float32), symmetry_functions.initial(RADIAL, ANGULAR)
+    )
+
+
+_functions = jax.jit(symmetry_functions.functions, static_argnames="num_species")
+
+
+def _structure_functions(graph: jraph.GraphsTuple) -> np.ndarray:
+    around = graph.nodes.surroundings
+    if around is None:
+        raise ValueError("softness needs graphs built with surroundings: see `graphs.build`")
+    if around.other.max(initial=0) >= len(_SPECIES):
+        raise ValueError(f"softness is for two species, got {around.other.max() + 1}")
+    return np.asarray(_functions(_basis(), around, len(_SPECIES)), np.float64)
+
+
+def _structure_titles() -> list[str]:
+    """As `symmetry.functions` orders them; species numbered as in `Structure.elements`."""
+    basis, both = _basis(), range(len(_SPECIES))
+    radial = [f"radial {r:.2f} Å" for r in basis.centre]
+    angular = [f"angular ζ={z:g} λ={s:g}" for z, s in zip(basis.exponent, basis.sign, strict=True)]
+    pairs = [(s, t) for t in both for s in both if s <= t]
+    return [f"{r} of {s}" for s in both for r in radial] + [
+        f"{a} of {s}, {t}" for s, t in pairs for a in angular
+    ]
+
+
+def _fit(name: str, inputs, labels, weights, seed: int):
+    """A fitted model with a `decision_function`, from standardised inputs (n, C)."""
+    # The penalty weighs as if the common class had been thinned to the size of the rare one.
+    cost = 2.0 * min(labels.mean(), 1.0 - labels.mean())
+    if name.startswith("trees"):
+        model = _import("sklearn.ensemble").HistGradientBoostingClassifier(
+            **TREES, random_state=seed
+        )
+    elif name == "softness":
+        # The primal, for there are far more atoms than inputs; liblinear has it for squared hinges.
+        model = _import("sklearn.svm").LinearSVC(C=cost, dual=False, max_iter=_MAX_ITERATIONS)
+    else:
+        model = _import("sklearn.linear_model").LogisticRegression(
+            C=cost, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS
+        )
+    unfinished = _import("sklearn.exceptions").ConvergenceWarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", unfinished)
+        try:
+            model.fit(inputs, labels, sample_weight=weights)
+        except unfinished as error:
+            raise ValueError(f"the fit of {name} did not converge: {error}") from error
+    return _orient(model, inputs, labels, weights) if name.startswith(FEATURE) else model
+
+
+def _import(module: str):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"baselines are fitted by scikit-learn ({error}): pip install 'stzjax[baselines]'"
+        ) from error
+
+
+def _one_thread():
+    # Threads wait for each other in busy loops: where cores are shared, two were found to take
+    # thirty times as long as one.
+    return _import("threadpoolctl").threadpool_limits(1)
+
+
+def _orient(logistic, inputs, labels, weights) -> _Oriented:
+    """The logistic map of one input (n, 1), held to the direction that its AUC asks for."""
+    auc = _auc(labels, inputs[:, 0])
+    sign = 1.0 if auc >= 0.5 else -1.0
+    slope, offset = logistic.coef_.item(), logistic.intercept_.item()
+    if sign * slope < _LEAST_SLOPE:
+        slope = sign * _LEAST_SLOPE
+        offset = -slope * np.average(inputs[:, 0], weights=weights)
+    return _Oriented(slope, float(offset), auc)
+
+
+def _auc(labels: np.ndarray, values: np.ndarray) -> float:
+    """Share of pairs of a positive and a negative in which the positive is higher, ties half."""
+    ranks = scipy.stats.rankdata(values)[labels == 1]
+    positives, negatives = len(ranks), len(labels) - len(ranks)
+    above = ranks.sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
+
+
+def _confidence(decision: np.ndarray) -> np.ndarray:
+    # Next to 1 doubles are far apart; a slower rise keeps the ranking.
+    beyond = np.log1p(np.maximum(decision - _CERTAIN, 0.0))
+    return scipy.special.expit(np.minimum(decision, _CERTAIN) + beyond)
+
+
+def _numbers(model, titles: Sequence[str]) -> dict[str, Any]:
+    if isinstance(model, _Oriented):
+        line = {"offset": model.offset, "coefficients": {titles[0]: model.slope}}
+        return {"sign": 1 if model.slope > 0 else -1, "train_auc": model.auc, **line}
+    if hasattr(model, "coef_"):
+        coefficients = dict(zip(titles, map(float, model.coef_[0]), strict=True))
+        return {"offset": float(model.intercept_[0]), "coefficients": coefficients}
+    return {"rounds": int(model.n_iter_)}

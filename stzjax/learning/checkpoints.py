@@ -1,0 +1,70 @@
+"""A trained network on disk: one sealed archive, and its config and history as JSON to read."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from stzjax.io import archives
+from stzjax.learning import calibration, splits
+from stzjax.learning.models import gat
+from stzjax.learning.training import Params, TrainConfig, TrainResult
+
+_NETWORK, _CONFIG, _HISTORY = "network.npz", "config.json", "history.json"
+_PARTS = ("network", "scaler", "calibration")
+
+
+def save(folder: str | os.PathLike, result: TrainResult) -> None:
+    """Write a result into a folder, each file atomically, the network last."""
+    folder = Path(folder)
+    settings = {
+        "config": dataclasses.asdict(result.config),
+        "best_epoch": result.best_epoch,
+        "selected_by": result.selected_by,
+        "history": list(result.history),
+    }
+    archives.write_json(folder / _CONFIG, settings["config"])
+    past = {name: settings[name] for name in ("best_epoch", "selected_by")}
+    archives.write_json(folder / _HISTORY, {**past, "epochs": settings["history"]})
+    content = {
+        "network": jax.device_get(result.params.network),
+        "scaler": result.params.scaler._asdict(),
+        "calibration": result.params.calibration._asdict(),
+    }
+    arrays = traverse_util.flatten_dict(content, sep="/")
+    archives.save_archive(folder / _NETWORK, arrays, settings)
+
+
+def load(folder: str | os.PathLike) -> TrainResult:
+    """Read what `save` wrote.
+
+    Raises:
+      ValueError: there is none, it is damaged, or of another version.
+    """
+    path = Path(folder) / _NETWORK
+    arrays, settings = archives.load_archive(path)
+    content = traverse_util.unflatten_dict(arrays, sep="/")
+    try:
+        network, scaler, calibrated = (content[name] for name in _PARTS)
+        params = Params(
+            network,
+            splits.Scaler(**scaler),
+            calibration.Calibration(**{k: _number(v) for k, v in calibrated.items()}),
+        )
+        flat = {**settings["config"]}
+        shape = flat.pop("model")
+        model = gat.Config(**{**shape, "dense": tuple(shape["dense"])})
+        config = TrainConfig(model=model, **flat)
+        chosen = settings["best_epoch"], settings["selected_by"]
+        return TrainResult(params, config, tuple(settings["history"]), *chosen)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no training of this version ({error}); train again"
+        ) from error
+
+
+def _number(value: np.ndarray) -> float:
+    return float(value)

@@ -1,0 +1,191 @@
+"""What a prediction and a modulus depend on: derivatives through the whole path.
+
+A confidence is a function of the positions through the features of all atoms; a modulus is one of
+the potential through the relaxed positions too.
+"""
+
+import dataclasses
+import functools
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+from jax import Array
+
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.descriptors import stiffness, table
+from stzjax.learning import calibration
+from stzjax.learning.models import gat
+from stzjax.learning.training import Params
+from stzjax.mechanics import implicit
+from stzjax.mechanics.hessians import Tiling
+from stzjax.mechanics.relax import RelaxConfig
+from stzjax.neighbors.lists import Neighbors
+from stzjax.potentials.eam import EAM
+
+
+def confidence(
+    params: Params,
+    model: gat.Config,
+    structure: Structure,
+    potential: EAM,
+    neighbors: Neighbors,
+    shape: table.Shape,
+    graph: jraph.GraphsTuple,
+    direction: str,
+) -> Array:
+    """Confidence of each atom as a function of positions, cell and potential, (N,).
+
+    Pure: descriptors, their scaling and the network in one. Edges and the indicator of icosahedra
+    are constant between the jumps they make, and have no derivative.
+
+    Args:
+      params: of a network trained on the columns of `table.COLUMNS`.
+      model: its shape.
+      structure: N atoms at a minimum of the energy.
+      potential: an embedded-atom potential.
+      neighbors: a valid list.
+      shape: from `table.allocate`.
+      graph: of the structure, for its edges; its features are not looked at.
+      direction: of the load, one of `loading.DIRECTIONS`; static.
+
+    Raises:
+      ValueError: a network with symmetry functions, or one trained on other columns.
+    """
+    if model.radial or model.angular:
+        raise ValueError("give a network without symmetry functions: their geometry is not here")
+    x = table.features(structure, potential, direction, neighbors=neighbors, shape=shape)
+    # In float64, unlike training: the network follows its input, and slopes are worth the digits.
+    nodes = graph.nodes._replace(features=params.scaler.apply(x))
+    logits = gat.GAT(model).apply({"params": params.network}, graph._replace(nodes=nodes))
+    return calibration.confidence(logits, params.calibration)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "shape", "direction"))
+def confidence_gradient(
+    params: Params,
+    model: gat.Config,
+    structure: Structure,
+    potential: EAM,
+    neighbors: Neighbors,
+    shape: table.Shape,
+    graph: jraph.GraphsTuple,
+    direction: str,
+    atom: int,
+) -> tuple[Array, Array]:
+    """Confidences (N,), and the derivative of one atom's by all positions, (N, 3) [1/Å].
+
+    Args:
+      params: as in `confidence`.
+      model: as in `confidence`.
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      neighbors: a valid list.
+      shape: from `table.allocate`.
+      graph: as in `confidence`.
+      direction: as in `confidence`.
+      atom: whose confidence is differentiated.
+    """
+
+    def chosen(fractional: Array) -> tuple[Array, Array]:
+        moved = structure.replace(fractional=fractional)
+        all_ = confidence(params, model, moved, potential, neighbors, shape, graph, direction)
+        return all_[atom], all_
+
+    slope, everyone = jax.grad(chosen, has_aux=True)(structure.fractional)
+    return everyone, slope @ geometry.inverse(structure.cell)
+
+
+def mean_stiffness(
+    potential: EAM,
+    structure: Structure,
+    neighbors: Neighbors,
+    tiling: Tiling,
+    place: tuple[int, int] = (3, 3),
+    config: RelaxConfig | None = None,
+) -> Array:
+    """Born modulus of the structure when it is relaxed under a potential [eV/Å³].
+
+    Its derivative by the potential counts that the minimum moves, by the implicit function
+    theorem. NaN where the relaxation fails.
+
+    Args:
+      potential: what it is a function of.
+      structure: N atoms near the minimum.
+      neighbors: a list for them.
+      tiling: from `hessians.tiling`, with slack.
+      place: Voigt indices from zero, see `loading.VOIGT`; C44 by default.
+      config: of the minimiser.
+    """
+    found = implicit.minimum(structure, potential, neighbors, tiling, config)
+    # With equal volumes the mean is the sum over the volume of the cell.
+    share = geometry.volume(structure.cell) / structure.num_atoms
+    volume = jnp.full(structure.num_atoms, share)
+    moduli = stiffness.atomic_stiffness(found.structure, potential, volume, found.neighbors)
+    return jnp.mean(stiffness.to_voigt(moduli)[:, place[0], place[1]])
+
+
+class Coefficients(NamedTuple):
+    """Coefficients of a potential that are scaled together.
+
+    Attributes:
+      name: field of the potential.
+      places: leading indices in that field; two for a pair of unlike species, either way round.
+      label: the field and the species.
+    """
+
+    name: str
+    places: tuple[tuple[int, ...], ...]
+    label: str
+
+
+def coefficients(potential: EAM) -> list[Coefficients]:
+    """All that may be scaled without moving a knot or the cut-off, species by species.
+
+    Rows of zeros are left out.
+    """
+    names = [field.name for field in dataclasses.fields(potential)]
+    found = []
+    for name in names:
+        if not name.endswith(("coefficients", "table", "tail")):
+            continue
+        values = np.asarray(getattr(potential, name))
+        for places, species in _rows(values.shape, potential.elements):
+            if any(np.any(values[place]) for place in places):
+                found.append(Coefficients(name, places, f"{name}, {species}"))
+    return found
+
+
+def _rows(shape: tuple[int, ...], elements: tuple[str, ...]):
+    """Places that belong together in an array of coefficients, and the species they are of."""
+    pairs = list(itertools.combinations_with_replacement(range(len(elements)), 2))
+    names = ["–".join(elements[k] for k in pair) for pair in pairs]
+    if shape[:2] == (len(elements),) * 2:
+        return [(tuple({pair, pair[::-1]}), name) for pair, name in zip(pairs, names, strict=True)]
+    if shape[0] == len(pairs):
+        return [((row,), name) for row, name in zip(np.ndindex(shape[0]), names, strict=True)]
+    return [((row,), name) for row, name in zip(np.ndindex(shape[0]), elements, strict=True)]
+
+
+def scaled(potential: EAM, which: Coefficients, factor: Array | float) -> EAM:
+    """A potential with some of its coefficients scaled."""
+    values = getattr(potential, which.name)
+    for place in which.places:
+        values = values.at[place].multiply(factor)
+    return potential.replace(**{which.name: values})
+
+
+def logarithmic_slope(potential: EAM, gradient: EAM, which: Coefficients) -> float:
+    """Derivative by the logarithm of some coefficients: Σ θ ∂/∂θ over them.
+
+    Args:
+      potential: the coefficients θ.
+      gradient: what `jax.grad` returns for them.
+      which: over what to sum.
+    """
+    values, slopes = (np.asarray(getattr(p, which.name)) for p in (potential, gradient))
+    return float(sum(np.sum(values[place] * slopes[place]) for place in which.places))

@@ -1,0 +1,93 @@
+"""One step of training, compiled: of one network, or of many of one shape side by side."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+import optax
+from jax import Array
+
+from stzjax.learning import losses, sampling
+from stzjax.learning.models import gat
+
+
+class State(NamedTuple):
+    """A network and its optimiser."""
+
+    network: Any
+    optimiser: Any
+
+
+class Step(NamedTuple):
+    """What one step of one lane takes: a padded graph, its key, and whether it counts."""
+
+    graph: jraph.GraphsTuple
+    key: Array
+    counts: np.bool_
+
+
+def stack(lanes: Sequence[Any]) -> Any:
+    """Trees of several lanes as one with a leading axis; that of a single lane as it is."""
+    if len(lanes) == 1:
+        return lanes[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+
+
+def pick(tree: Any, place: int, num_lanes: int) -> Any:
+    """The tree of one of several lanes; that of a single lane as it is."""
+    return tree if num_lanes == 1 else jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def start(key, graph, *, model: gat.Config):
+    """Parameters of a new network."""
+    variables: Any = gat.GAT(model).init(key, graph)
+    return variables["params"]
+
+
+def _advance(state: State, step: Step, terms: losses.Terms, rate, ratio, model: gat.Config):
+    """State after a step of a lane, and its loss; a step that does not count changes nothing."""
+    nodes = step.graph.nodes
+    counting = sampling.kept(jax.random.fold_in(step.key, 1), nodes.label, nodes.mask, ratio)
+    num_graphs, num_nodes = len(step.graph.n_node), len(nodes.label)
+    graph = jnp.repeat(jnp.arange(num_graphs), step.graph.n_node, total_repeat_length=num_nodes)
+
+    def loss_of(network):
+        logits: Any = gat.GAT(model).apply(
+            {"params": network}, step.graph, train=model.dropout > 0, rngs={"dropout": step.key}
+        )
+        return losses.weighted_cross_entropy(
+            logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs
+        )
+
+    loss, gradient = jax.value_and_grad(loss_of)(state.network)
+    update, optimiser = optax.adam(rate).update(gradient, state.optimiser)
+    moved = State(optax.apply_updates(state.network, update), optimiser)
+    kept = jax.tree.map(lambda new, old: jnp.where(step.counts, new, old), moved, state)
+    return kept, loss
+
+
+@functools.partial(jax.jit, static_argnames=("model", "many"))
+def take(state, step, terms, rate, ratio, *, model: gat.Config, many: bool):
+    """State and loss after a step, of one lane or, with a leading axis, of many."""
+    advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model)
+    return (jax.vmap(advance) if many else advance)(state, step, terms)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def forward(network, graph, *, model: gat.Config):
+    """Logits (A, 2) of a padded graph."""
+    return gat.GAT(model).apply({"params": network}, graph)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def forward_many(network, graph, *, model: gat.Config):
+    """Logits (lanes, A, 2) of the padded graph of each lane."""
+    return jax.vmap(lambda n, g: gat.GAT(model).apply({"params": n}, g))(network, graph)
+
+
+loss = jax.jit(losses.weighted_cross_entropy)

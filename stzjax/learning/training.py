@@ -1,0 +1,368 @@
+"""Training with Adam, a choice of epoch on the validation graphs, and prediction.
+
+Everything random follows from the seed; same graphs, same config, same machine: the same
+parameters to the byte. Arithmetic is float32 whether x64 is on or not. Folds and seeds of one
+shape can be trained side by side, in one compiled step (`train_many`).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jraph
+import numpy as np
+import optax
+
+from stzjax.io import archives
+from stzjax.io.archives import Clock, Saved
+from stzjax.learning import calibration, sampling, splits, train_step
+from stzjax.learning.calibration import Calibration
+from stzjax.learning.graphs import UNLABELLED, Bucket, batch, bucket_shape, pad
+from stzjax.learning.train_config import TrainConfig
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+"""Labels (n,) and confidences (n,) to a number; higher is better."""
+
+_RECORD = ("epoch", "train_loss", "validation_loss", "score")
+
+Record = dict[str, float]
+"""One epoch: "epoch", "train_loss", "validation_loss", and the "score" that ranks it."""
+
+
+class Params(NamedTuple):
+    """All that was fitted: enough, with the config, to predict from raw features.
+
+    Attributes:
+      network: parameters of the flax module, float32.
+      scaler: standardisation fitted on the training graphs.
+      calibration: from logits to confidences.
+    """
+
+    network: Any
+    scaler: splits.Scaler
+    calibration: Calibration = Calibration()
+
+
+class TrainResult(NamedTuple):
+    """A trained network and how it came about.
+
+    Attributes:
+      params: of the chosen epoch.
+      config: as given.
+      history: one record per epoch, from epoch 1.
+      best_epoch: the chosen epoch.
+      selected_by: what chose it: `config.select_by`, or "loss" where the validation labels hold
+        one class alone, so that no metric can rank epochs.
+    """
+
+    params: Params
+    config: TrainConfig
+    history: tuple[Record, ...]
+    best_epoch: int
+    selected_by: str
+
+
+class Task(NamedTuple):
+    """One training among several.
+
+    Attributes:
+      train: labelled, unpadded graphs with raw features; the scaler is fitted on these alone.
+      validation: labelled, of other specimens.
+      seed: takes the place of `TrainConfig.seed`.
+    """
+
+    train: Sequence[jraph.GraphsTuple]
+    validation: Sequence[jraph.GraphsTuple]
+    seed: int = 0
+
+
+def train(
+    train_graphs: Sequence[jraph.GraphsTuple],
+    validation_graphs: Sequence[jraph.GraphsTuple],
+    config: TrainConfig,
+    *,
+    score: Score | None = None,
+    on_epoch: Callable[[int, Record], None] | None = None,
+    saved: Saved | None = None,
+    save: Callable[[Saved], None] | None = None,
+    save_every: float = 60.0,
+) -> TrainResult:
+    """Train on some graphs and keep the epoch that does best on others.
+
+    Args:
+      train_graphs: labelled, unpadded, raw features; the scaler is fitted on these alone.
+      validation_graphs: labelled, of other specimens.
+      config: see `TrainConfig`.
+      score: what `config.select_by` names, on all validation atoms pooled; None for "loss".
+      on_epoch: called after each epoch with its number, from 1, and its record.
+      saved: where to go on; the result has the same bits as if nothing had happened.
+      save: called after an epoch now and then with all that it takes to go on.
+      save_every: time between saves [s].
+
+    Raises:
+      ValueError: graphs that cannot be learned from, a missing score, or a loss that diverged.
+    """
+    task = Task(train_graphs, validation_graphs, config.seed)
+    told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
+    pausing: Any = {"saved": saved, "save": save, "save_every": save_every}
+    return train_many([task], config, score=score, on_epoch=told, **pausing)[0]
+
+
+def train_many(
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    *,
+    score: Score | None = None,
+    on_epoch: Callable[[int, int, Record], None] | None = None,
+    saved: Saved | None = None,
+    save: Callable[[Saved], None] | None = None,
+    save_every: float = 60.0,
+) -> list[TrainResult]:
+    """Train networks of one shape side by side: folds, seeds, or both.
+
+    All graphs are padded to one bucket and a step of every lane is one call of one compiled
+    function, which suits a GPU. A lane that has stopped early waits for the others.
+
+    Args:
+      tasks: graphs and seed of each.
+      config: of all.
+      score: as for `train`.
+      on_epoch: called with the place of the task, its epoch, and the record.
+      saved: as for `train`, of the same tasks.
+      save: as for `train`.
+      save_every: time between saves [s].
+
+    Raises:
+      ValueError: as for `train`; or what was saved is of another training.
+    """
+    for task in tasks:
+        _check(task.train, task.validation, config, score)
+    lanes = [_Lane(task, config, score) for task in tasks]
+    bucket = bucket_shape(
+        [graph for lane in lanes for graph in (*lane.learned, *lane.judged)],
+        config.graphs_per_batch,
+    )
+    state = train_step.stack([lane.start(bucket) for lane in lanes])
+    terms = train_step.stack([lane.terms for lane in lanes])
+    if saved is not None:
+        state = _resume(state, lanes, saved)
+    first = 1 + len(max((lane.history for lane in lanes), key=len))
+    clock = Clock(save_every if save else math.inf)
+    for epoch in range(first, config.epochs + 1):
+        if all(lane.done for lane in lanes):
+            break
+        state, losses_ = _epoch(state, lanes, bucket, config, terms, epoch)
+        logits = _validate(state.network, lanes, bucket, config)
+        for place, lane in enumerate(lanes):
+            if lane.done:
+                continue
+            network = train_step.pick(state.network, place, len(lanes))
+            record = lane.judge(epoch, losses_[place], logits[place], network)
+            if on_epoch is not None:
+                on_epoch(place, epoch, record)
+        if save is not None and clock.struck():
+            clock.saving(functools.partial(_save, save, state, lanes))
+    return [lane.result() for lane in lanes]
+
+
+def predict(
+    params: Params, config: TrainConfig, graphs: Sequence[jraph.GraphsTuple]
+) -> list[np.ndarray]:
+    """Confidence that each atom belongs to the first event: probability of class 1.
+
+    Args:
+      params: as trained; raw features are scaled here.
+      config: of the training.
+      graphs: unpadded; labels are not looked at.
+
+    Returns:
+      (N,) float32 in [0, 1] per graph.
+    """
+    if not graphs:
+        return []
+    scaled = [_scale(graph, params.scaler) for graph in graphs]
+    bucket = bucket_shape(scaled, config.graphs_per_batch)
+    found: list[np.ndarray] = []
+    for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
+        logits = np.asarray(train_step.forward(params.network, graph, model=config.model))
+        found += _parted(logits, scaled, number, config.graphs_per_batch)
+    return [np.asarray(calibration.confidence(one, params.calibration)) for one in found]
+
+
+class _Lane:
+    """One training on the host: its graphs, and what its epochs have brought."""
+
+    def __init__(self, task: Task, config: TrainConfig, score: Score | None):
+        self.config = dataclasses.replace(config, seed=task.seed)
+        labels = [np.asarray(graph.nodes.label) for graph in task.train]
+        counts = sampling.counts(labels, config.undersample, config.oversample)
+        self.terms = config.loss_terms(counts)
+        self.positives = [int(one.sum()) for one in labels]
+        self.truth = np.concatenate([graph.nodes.label for graph in task.validation])
+        self.selected_by = config.select_by if np.ptp(self.truth) else "loss"
+        self.score = None if self.selected_by == "loss" else score
+        self.scaler = splits.fit_scaler([graph.nodes.features for graph in task.train])
+        self.learned = [_scale(graph, self.scaler) for graph in task.train]
+        self.judged = [_scale(graph, self.scaler) for graph in task.validation]
+        self.init_key, self.key = jax.random.split(jax.random.key(task.seed))
+        self.best: tuple[int, float, Any, Any] = (0, -np.inf, None, None)
+        self.history: list[Record] = []
+        self.done = False
+
+    def start(self, bucket: Bucket) -> train_step.State:
+        graph = pad(self.learned[0], *bucket)
+        network = train_step.start(self.init_key, graph, model=self.config.model)
+        return train_step.State(network, optax.adam(self.config.learning_rate).init(network))
+
+    def steps(self, bucket: Bucket, epoch: int) -> Iterator[train_step.Step]:
+        """The steps of an epoch, and after them as many that do not count as anyone asks for."""
+        key = jax.random.fold_in(self.key, epoch)
+        order_key, step_key = jax.random.split(key)
+        order = sampling.order(order_key, self.positives, self.config.oversample)
+        shown = [self.learned[place] for place in order]
+        number = 0
+        for number, graph in enumerate(_batches(shown, bucket, self.config.graphs_per_batch)):
+            yield train_step.Step(graph, jax.random.fold_in(step_key, number), np.bool_(True))
+        while True:
+            yield train_step.Step(graph, step_key, np.bool_(False))
+
+    @property
+    def num_steps(self) -> int:
+        return -(-len(self.learned) // self.config.graphs_per_batch)
+
+    def judge(self, epoch: int, loss: float, logits: np.ndarray, network: Any) -> Record:
+        """Record an epoch, and keep its network if it is the best so far."""
+        everywhere = np.ones(len(self.truth), bool)
+        validation = float(train_step.loss(logits, self.truth, everywhere, *self.terms))
+        if not (np.isfinite(loss) and np.isfinite(validation)):
+            raise ValueError(
+                f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
+                "lower learning_rate"
+            )
+        value = -validation
+        if self.score is not None:
+            value = float(self.score(self.truth, _plain_confidence(logits)))
+        if value > self.best[1]:
+            self.best = (epoch, value, network, logits)
+        patience = self.config.patience
+        self.done = patience is not None and epoch - self.best[0] >= patience
+        self.history.append(
+            {"epoch": epoch, "train_loss": loss, "validation_loss": validation, "score": value}
+        )
+        return self.history[-1]
+
+    def result(self) -> TrainResult:
+        epoch, _, network, logits = self.best
+        if not epoch:
+            raise ValueError(
+                f"{self.selected_by} was not a number in any epoch: set another select_by"
+            )
+        calibrated = calibration.fit(self.config.calibration, logits, self.truth)
+        params = Params(jax.device_get(network), self.scaler, calibrated)
+        return TrainResult(params, self.config, tuple(self.history), epoch, self.selected_by)
+
+
+def _save(save: Callable[[Saved], None], state: train_step.State, lanes: Sequence[_Lane]) -> None:
+    save(_suspend(state, lanes))
+
+
+def _suspend(state: train_step.State, lanes: Sequence[_Lane]) -> Saved:
+    """All that it takes to go on after this epoch."""
+    arrays = archives.named(state, "state")
+    for place, lane in enumerate(lanes):
+        epoch, value, network, logits = lane.best
+        history = [[record[name] for name in _RECORD] for record in lane.history]
+        arrays[f"{place}.history"] = np.array(history, float).reshape(-1, len(_RECORD))
+        arrays[f"{place}.best"] = np.array([epoch, value, lane.done], float)
+        if epoch:
+            arrays[f"{place}.logits"] = logits
+            arrays |= archives.named(network, f"{place}.network")
+    return Saved(arrays, {})
+
+
+def _resume(state: train_step.State, lanes: Sequence[_Lane], saved: Saved) -> train_step.State:
+    """The state that was saved; the lanes get back what their epochs had brought."""
+    for place, lane in enumerate(lanes):
+        epoch, value, done = saved.arrays[f"{place}.best"].tolist()
+        rows = saved.arrays[f"{place}.history"].tolist()
+        lane.history = [dict(zip(_RECORD, (int(row[0]), *row[1:]), strict=True)) for row in rows]
+        lane.done = bool(done)
+        if epoch:
+            like = train_step.pick(state.network, place, len(lanes))
+            network = archives.fill(like, saved.arrays, f"{place}.network")
+            lane.best = (int(epoch), value, network, saved.arrays[f"{place}.logits"])
+    return archives.fill(state, saved.arrays, "state")
+
+
+def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | None) -> None:
+    for name, given in (("training", train_graphs), ("validation", validation_graphs)):
+        if not given:
+            raise ValueError(f"no {name} graphs: give at least one")
+        for number, graph in enumerate(given):
+            if (graph.nodes.label == UNLABELLED).any():
+                raise ValueError(f"{name} graph {number} has no labels: build it with labels")
+            if not np.isfinite(graph.nodes.features).all():
+                raise ValueError(f"{name} graph {number} has a feature that is not finite")
+            if not graph.nodes.mask.all():
+                raise ValueError(
+                    f"{name} graph {number} is padded: give it as `graphs.build` made it"
+                )
+    if score is None and config.select_by != "loss":
+        raise ValueError(
+            f"select_by={config.select_by!r} needs score=, a function of labels and confidences; "
+            'or set select_by="loss"'
+        )
+
+
+def _scale(graph: jraph.GraphsTuple, scaler: splits.Scaler) -> jraph.GraphsTuple:
+    features = scaler.apply(graph.nodes.features).astype(np.float32)
+    return graph._replace(nodes=graph.nodes._replace(features=features))
+
+
+def _batches(ordered, bucket: Bucket, size: int) -> Iterator[jraph.GraphsTuple]:
+    for start in range(0, len(ordered), size):
+        yield pad(batch(ordered[start : start + size]), *bucket)
+
+
+def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, epoch: int):
+    """One pass of every lane over its training graphs, and the mean loss of its steps, (lanes,)."""
+    plans = [lane.steps(bucket, epoch) for lane in lanes]
+    rate, ratio = np.float32(config.learning_rate), np.float32(config.undersample)
+    found = []
+    for _ in range(max(lane.num_steps for lane in lanes)):
+        step = train_step.stack([next(plan) for plan in plans])
+        state, loss = train_step.take(
+            state, step, terms, rate, ratio, model=config.model, many=len(lanes) > 1
+        )
+        found.append(loss)
+    table = np.reshape(jax.device_get(found), (len(found), len(lanes)))
+    return state, [float(table[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]
+
+
+def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> list[np.ndarray]:
+    """Logits (A, 2) of the validation atoms of each lane."""
+    size = config.graphs_per_batch
+    padded = [list(_batches(lane.judged, bucket, size)) for lane in lanes]
+    found: list[list[np.ndarray]] = [[] for _ in lanes]
+    for number in range(max(map(len, padded))):
+        graph = train_step.stack([mine[min(number, len(mine) - 1)] for mine in padded])
+        forward = train_step.forward if len(lanes) == 1 else train_step.forward_many
+        logits = np.asarray(forward(network, graph, model=config.model))
+        for place, lane in enumerate(lanes):
+            if number < len(padded[place]):
+                mine = train_step.pick(logits, place, len(lanes))
+                found[place] += _parted(mine, lane.judged, number, size)
+    return [np.concatenate(one) for one in found]
+
+
+def _parted(logits: np.ndarray, graphs, number: int, size: int) -> list[np.ndarray]:
+    """Logits (N, 2) of each graph of a batch, without its padding."""
+    here = [int(graph.n_node.sum()) for graph in graphs[number * size :][:size]]
+    return np.split(logits[: sum(here)], np.cumsum(here)[:-1])
+
+
+def _plain_confidence(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(calibration.confidence(logits, Calibration()))

@@ -1,0 +1,283 @@
+"""The Hessian of a structure as an operator, and the linear response that it governs.
+
+With F' frozen an EAM is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose Hessian is one 3×3
+block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i. Both are kept as small dense matrices,
+one for each tile of neighbouring atoms against all that it touches, because matrix products are
+what every backend does best: many displacement fields at a time cost little more than one.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.mechanics import energetics
+from stzjax.neighbors import lists
+from stzjax.neighbors.lists import Neighbors
+from stzjax.numerics import conjugate_gradient
+from stzjax.potentials.eam import EAM, slope, value_and_slope
+
+_TILE = 10
+"""Atoms of a tile, roughly: more waste arithmetic on zeros, fewer waste copies of neighbours."""
+
+_COLUMNS_AT_A_TIME = 2048
+"""Tiles times fields of one batch of matrix products."""
+
+
+class BondCurvature(NamedTuple):
+    """Second derivatives of the energy, bond by bond.
+
+    Attributes:
+      blocks: (3, 3, K, N) second derivative of ψ of each bond by the bond vector [eV/Å²].
+      given: (3, K, N) ∂ρ_i/∂x_j, for the atom i and its neighbour j [1/Å].
+      taken: (3, K, N) ∂ρ_j/∂x_i [1/Å].
+      bend: (N,) F'' [eV].
+    """
+
+    blocks: Array
+    given: Array
+    taken: Array
+    bend: Array
+
+
+class Tiling(NamedTuple):
+    """Static shape of a `Hessian`.
+
+    Attributes:
+      levels: the atoms are halved so many times.
+      size: atoms of a tile, c; the last ones may be absent.
+      width: room for the atoms that a tile touches, itself included, U.
+    """
+
+    levels: int
+    size: int
+    width: int
+
+
+class Hessian(flax.struct.PyTreeNode):
+    """The Hessian of N atoms, tile by tile.
+
+    Attributes:
+      members: (T, c) atoms of each tile; N where there is none.
+      place: (N,) where each atom stands among them.
+      touched: (T, U) atoms that a tile touches; N where there is none.
+      rows: (T, 4 c, 3 U) for each atom of a tile three rows at frozen F' [eV/Å²] and one, ∇ρ [1/Å].
+      back: (T, 3 c, U) ∂ρ_j/∂x_i for the atoms i of a tile and those that it touches, j [1/Å].
+      bend: (N,) F'' [eV].
+      diagonal: (N, 3, 3) diagonal blocks [eV/Å²].
+      overflow: True if a tile touches more atoms than there is room for; the rest is wrong then.
+    """
+
+    members: Array
+    place: Array
+    touched: Array
+    rows: Array
+    back: Array
+    bend: Array
+    diagonal: Array
+    overflow: Array
+
+
+def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> BondCurvature:
+    """Second derivatives of the energy bond by bond, in the order of `lists.table`."""
+    bonds = energetics.bonds(structure, potential, neighbors)
+    r, own, other = bonds.r, bonds.own, bonds.other
+    # A table's last slope need not vanish at the cut-off, beyond which padding sits; written so
+    # that a distance that is not a number counts, and shows in the result.
+    inside = ~(r >= potential.cutoff)
+    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
+    taken = slope(lambda r: potential.density(r, other, own), r)
+    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
+    rise, bend = value_and_slope(
+        lambda d: slope(lambda d: potential.embedding(d, own[0]), d), total
+    )
+    there = jnp.take(rise, bonds.idx, mode="clip")
+
+    def energy(r: Array) -> Array:
+        shared = rise * potential.density(r, own, other) + there * potential.density(r, other, own)
+        return potential.pair(r, own, other) + shared
+
+    tension, stiffness = value_and_slope(lambda r: slope(energy, r), r)
+    tension = jnp.where(inside, tension / r, 0.0)
+    stiffness = jnp.where(inside, stiffness, 0.0)
+    unit = jnp.where(inside, bonds.vectors / r, 0.0)
+    along = unit[:, None] * unit[None]
+    blocks = (stiffness - tension) * along + tension * jnp.eye(3)[:, :, None, None]
+    return BondCurvature(
+        blocks,
+        jnp.where(inside, given, 0.0) * unit,
+        -jnp.where(inside, taken, 0.0) * unit,
+        bend,
+    )
+
+
+def tiling(structure: Structure, neighbors: Neighbors, slack: float = 1.0) -> Tiling:
+    """The static shape of the Hessian of a structure, on the host.
+
+    Args:
+      structure: N atoms; concrete arrays.
+      neighbors: a valid list.
+      slack: factor of spare room, for structures like it.
+    """
+    num_atoms = structure.num_atoms
+    levels = max(0, round(math.log2(max(num_atoms, 1) / _TILE)))
+    size = math.ceil(num_atoms / (1 << levels))
+    members = np.asarray(_jit_members(structure, levels, size))
+    table = np.concatenate([np.asarray(lists.table(neighbors)), np.arange(num_atoms)[None]], axis=0)
+    table = np.pad(table, ((0, 0), (0, 1)), constant_values=num_atoms)
+    most = max(len(np.unique(table[:, tile])) for tile in members)
+    return Tiling(levels, size, min(8 * math.ceil(most * slack / 8), 8 * math.ceil(num_atoms / 8)))
+
+
+def _members(structure: Structure, levels: int, size: int) -> Array:
+    """Atoms of each tile, (T, c): halved along the longest side again and again."""
+    num_atoms = structure.num_atoms
+    sides = 1.0 / jnp.linalg.norm(geometry.inverse(structure.cell), axis=-1)
+    points = geometry.wrap(structure.fractional) * sides
+    # Absent atoms stand at the end whichever way the others are sorted.
+    points = jnp.concatenate([points, jnp.full((1, 3), jnp.inf)])
+    atoms = jnp.minimum(jnp.arange(size << levels), num_atoms)
+    for level in range(levels):
+        groups = atoms.reshape(1 << level, -1)
+        axis = jnp.argmax(sides)
+        order = jnp.argsort(jnp.take(points, axis, axis=1)[groups], axis=1)
+        atoms = jnp.take_along_axis(groups, order, axis=1)
+        sides = sides.at[axis].multiply(0.5)
+    return atoms.reshape(1 << levels, size)
+
+
+_jit_members = jax.jit(_members, static_argnames=("levels", "size"))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Tiling) -> Hessian:
+    """The Hessian of a structure.
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      neighbors: a valid list.
+      shape: from `tiling` for this structure or one like it.
+    """
+    num_atoms = structure.num_atoms
+    members = _members(structure, shape.levels, shape.size)
+    place = jnp.zeros(num_atoms + 1, jnp.int32)
+    place = place.at[members.reshape(-1)].set(jnp.arange(members.size, dtype=jnp.int32))
+    table = jnp.pad(lists.table(neighbors), ((0, 0), (0, 1)), constant_values=num_atoms)
+    around = jnp.moveaxis(table[:, members], 0, -1)  # (T, c, K)
+    whole = jnp.concatenate([around, members[..., None]], axis=-1).reshape(len(members), -1)
+    touched, overflow = _distinct(whole, num_atoms, shape.width)
+    find = jax.vmap(lambda there, some: jnp.searchsorted(there, some))
+    at = find(touched, around)
+    itself = find(touched, members)
+    bonds = bond_curvature(structure, potential, neighbors)
+
+    def tiled(values: Array) -> Array:
+        """Values of the bonds (..., K, N) for the atoms of the tiles, (T, c, K, ...)."""
+        padded = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, 1)])
+        return jnp.moveaxis(padded[..., members], (-2, -1, -3), (0, 1, 2))
+
+    tile, atom = jnp.indices(members.shape)
+    empty = jnp.zeros((*members.shape, 4, shape.width, 3))
+    given, taken, blocks = (tiled(v) for v in (bonds.given, bonds.taken, bonds.blocks))
+    here = tile[..., None], atom[..., None]
+    rows = empty.at[*here, :3, at, :].add(-blocks, mode="drop")
+    rows = rows.at[*here, 3, at, :].add(given, mode="drop")
+    rows = rows.at[tile, atom, :3, itself, :].add(jnp.sum(blocks, axis=2), mode="drop")
+    rows = rows.at[tile, atom, 3, itself, :].add(-jnp.sum(given, axis=2), mode="drop")
+    back = jnp.zeros((*members.shape, 3, shape.width))
+    back = back.at[*here, :, at].add(taken, mode="drop")
+    back = back.at[tile, atom, :, itself].add(-jnp.sum(given, axis=2), mode="drop")
+    return Hessian(
+        members=members,
+        place=place[:num_atoms],
+        touched=touched,
+        rows=rows.reshape(len(members), 4 * shape.size, 3 * shape.width),
+        back=back.reshape(len(members), 3 * shape.size, shape.width),
+        bend=bonds.bend,
+        diagonal=_diagonal(bonds, lists.table(neighbors)),
+        overflow=overflow,
+    )
+
+
+def _distinct(values: Array, absent: int, width: int) -> tuple[Array, Array]:
+    """The distinct numbers of each row in order, padded; whether they are more than `width`."""
+    ordered = jnp.sort(values, axis=1)
+    first = jnp.diff(ordered, axis=1, prepend=-1) > 0
+    first = first & (ordered < absent)
+    rank = jnp.cumsum(first, axis=1) - 1
+    row = jnp.arange(len(values))[:, None]
+    blank = jnp.full((len(values), width), absent, values.dtype)
+    found = blank.at[row, jnp.where(first, rank, width)].set(ordered, mode="drop")
+    return found, jnp.any(rank[:, -1] >= width)
+
+
+def _diagonal(bonds: BondCurvature, idx: Array) -> Array:
+    """Diagonal blocks, (N, 3, 3) [eV/Å²]."""
+    own = jnp.sum(bonds.given, axis=1)
+    there = jnp.take(bonds.bend, idx, mode="clip")
+    square = jnp.einsum("akn,kn,bkn->nab", bonds.taken, there, bonds.taken)
+    square = square + jnp.einsum("an,n,bn->nab", own, bonds.bend, own)
+    return square + jnp.moveaxis(jnp.sum(bonds.blocks, axis=2), -1, 0)
+
+
+def apply(hessian: Hessian, fields: Array) -> Array:
+    """The Hessian times displacement fields, (N, 3, M) [eV/Å].
+
+    Args:
+      hessian: of N atoms.
+      fields: (N, 3, M) [Å].
+    """
+    many = fields.shape[-1]
+    count, size = hessian.members.shape
+
+    def frozen(args):
+        rows, touched = args
+        there = jnp.take(fields, touched, axis=0, mode="clip")
+        return rows @ there.reshape(-1, many)
+
+    def through_density(args):
+        back, touched = args
+        return back @ jnp.take(change, touched, axis=0, mode="clip")
+
+    # A power of two, as their number is: with one left over, few fields take twice as long.
+    batch = min(1 << max(0, (_COLUMNS_AT_A_TIME // many).bit_length() - 1), count)
+    both = jax.lax.map(frozen, (hessian.rows, hessian.touched), batch_size=batch)
+    both = both.reshape(count * size, 4, many)
+    both = jnp.take(both, hessian.place, axis=0, mode="clip")
+    change = hessian.bend[:, None] * both[:, 3]
+    many_body = jax.lax.map(through_density, (hessian.back, hessian.touched), batch_size=batch)
+    many_body = many_body.reshape(count * size, 3, many)
+    return both[:, :3] + jnp.take(many_body, hessian.place, axis=0, mode="clip")
+
+
+@functools.partial(jax.jit, static_argnames="max_iterations")
+def solve(
+    hessian: Hessian, sides: Array, tolerance: float = 1e-9, max_iterations: int = 5000
+) -> conjugate_gradient.Solution:
+    """Displacement fields u with H u = b, without translation, which costs no energy.
+
+    Args:
+      hessian: of N atoms at a minimum of the energy.
+      sides: (N, 3, M) right-hand sides b [eV/Å]; their means are taken out.
+      tolerance: of the norm of the residual, relative to that of b.
+      max_iterations: products with the Hessian.
+    """
+    inverse = jnp.linalg.inv(hessian.diagonal)
+    found = conjugate_gradient.solve(
+        functools.partial(apply, hessian),
+        sides,
+        tolerance,
+        max_iterations,
+        precondition=lambda x: jnp.einsum("nab,nbm->nam", inverse, x),
+        project=lambda x: x - jnp.mean(x, axis=0),
+    )
+    short = jnp.where(hessian.overflow, conjugate_gradient.NOT_FINITE, found.outcome)
+    return found._replace(outcome=short)

@@ -1,0 +1,79 @@
+"""Relaxation as a differentiable function: the minimum moves with the cell and the potential.
+
+With f(x*, θ) = 0 at the minimum, dx*/dθ = H⁻¹ ∂f/∂θ: no derivative of the minimiser's path is
+taken, and none of its iterations are kept.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.mechanics import energetics, hessians, relax
+from stzjax.mechanics.hessians import Tiling
+from stzjax.mechanics.relax import RelaxConfig
+from stzjax.neighbors.lists import Neighbors
+from stzjax.numerics import conjugate_gradient
+from stzjax.potentials.eam import EAM
+
+_TOLERANCE, _MAX_ITERATIONS = 1e-9, 20000
+
+
+class Minimum(NamedTuple):
+    """A minimum of the energy that depends on what it was made of.
+
+    Attributes:
+      structure: relaxed; NaN where something failed.
+      neighbors: its neighbour list.
+      converged: whether the minimiser was, and the step that carries the derivative.
+    """
+
+    structure: Structure
+    neighbors: Neighbors
+    converged: Array
+
+
+def minimum(
+    structure: Structure,
+    potential: EAM,
+    neighbors: Neighbors,
+    tiling: Tiling,
+    config: RelaxConfig | None = None,
+) -> Minimum:
+    """Relax at fixed cell; differentiable in both modes, under `jit` and `vmap`.
+
+    The relaxed positions depend on the cell and on the potential, not on the positions at the
+    start: for a strain step deform the structure by F(γ) first and differentiate by γ. First
+    derivatives only.
+
+    Args:
+      structure: N atoms.
+      potential: an embedded-atom potential.
+      neighbors: a list for them.
+      tiling: from `hessians.tiling`, with some slack for atoms that move.
+      config: of the minimiser; its force tolerance limits the accuracy of the derivatives.
+    """
+    fixed, frozen, pairs = jax.lax.stop_gradient((structure, potential, neighbors))
+    found = relax.minimise(fixed, frozen, pairs, config or RelaxConfig())
+    hessian = hessians.assemble(found.structure, frozen, found.neighbors, tiling)
+    here = structure.replace(fractional=found.structure.fractional)
+    force = energetics.forces(here, potential, found.neighbors)
+
+    def solve(_, sides: Array):
+        done = hessians.solve(hessian, sides, _TOLERANCE, _MAX_ITERATIONS)
+        return done.fields, done.outcome
+
+    def product(fields: Array) -> Array:
+        return hessians.apply(hessian, fields)
+
+    move, outcome = jax.lax.custom_linear_solve(
+        product, force[..., None], solve, symmetric=True, has_aux=True
+    )
+    # A Newton step from the minimum goes nowhere but carries its derivative.
+    change = move[..., 0] @ geometry.inverse(structure.cell).T
+    good = (found.outcome == relax.CONVERGED) & (outcome[0] == conjugate_gradient.CONVERGED)
+    fractional = jnp.where(good, here.fractional + change, jnp.nan)
+    return Minimum(here.replace(fractional=fractional), found.neighbors, good)

@@ -1,1 +1,0 @@
-"""Graph networks that point at the atoms which will move first."""

@@ -1,0 +1,216 @@
+"""Minimisers that learn the Hessian from the last moves, without line search, for near minima.
+
+Limited-memory BFGS: D. C. Liu and J. Nocedal, Math. Program. 45, 503 (1989); Anderson mixing:
+H. F. Walker and P. Ni, SIAM J. Numer. Anal. 49, 1715 (2011). Both run on scalar products that are
+kept, so an iteration costs a few products of the memory with a vector, as in W. Chen, Z. Wang and
+J. Zhou, NIPS 27 (2014). The memory may outlive the minimisation: from one small strain step to the
+next the Hessian hardly changes.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax.numerics.unfused import apart
+
+_RIDGE = 1e-6
+
+_STIFFNESS = 15.0
+"""Curvature assumed along what is not remembered [eV/Å²]."""
+
+
+class Memory(flax.struct.PyTreeNode):
+    """The last changes of positions and gradient: a ring of m places, 3N coordinates.
+
+    Attributes:
+      moves: (m, 3N) displacements s [Å], float32.
+      changes: (m, 3N) changes of the gradient y [eV/Å], float32.
+      move_change: (m, m) products s_i·y_j [eV].
+      change_change: (m, m) products y_i·y_j [eV²/Å²].
+      used: changes remembered so far; the next goes to place used mod m.
+    """
+
+    moves: Array
+    changes: Array
+    move_change: Array
+    change_change: Array
+    used: Array
+
+
+def empty(size: int, num_atoms: int) -> Memory:
+    """No memory yet, with room for `size` changes."""
+    field = jnp.zeros((size, 3 * num_atoms), jnp.float32)
+    products = jnp.zeros((size, size), jnp.float64)
+    return Memory(field, field, products, products, jnp.zeros((), jnp.int32))
+
+
+def forget(memory: Memory, condition: Array) -> Memory:
+    """Memory without its changes where a condition holds."""
+    return memory.replace(
+        move_change=jnp.where(condition, 0.0, memory.move_change),
+        change_change=jnp.where(condition, 0.0, memory.change_change),
+        used=jnp.where(condition, 0, memory.used),
+    )
+
+
+def advance(
+    memory: Memory,
+    move: Array,
+    change: Array,
+    force: Array,
+    condition: Array,
+    method: str,
+    anchor: Array,
+) -> tuple[Memory, Array]:
+    """Learn from the last move, and say what the next one is.
+
+    A move along which the curvature is not positive teaches nothing.
+
+    Args:
+      memory: so far.
+      move: (N, 3) last displacement [Å].
+      change: (N, 3) change of the gradient that it made [eV/Å].
+      force: (N, 3) now [eV/Å].
+      condition: nothing is learnt where it does not hold.
+      method: "lbfgs" or "anderson".
+      anchor: see `fusion.apart`.
+
+    Returns:
+      The memory and the displacement, (N, 3) [Å].
+    """
+    place = memory.used % len(memory.moves)
+    move, change, flat = (x.reshape(-1).astype(jnp.float32) for x in (move, change, force))
+    # The fields are read as they were, and apart, before the new rows are written: else XLA's CPU
+    # backend copies them several times.
+    found = apart(_products, anchor, memory.moves, memory.changes, move, change, flat)
+    useful = condition & (found.new[0] > 0.0)
+    told = memory.replace(
+        move_change=_cross(memory.move_change, place, found.move_change, found.new[0], useful),
+        change_change=_cross(
+            memory.change_change, place, found.change_change, found.new[1], useful
+        ),
+        used=memory.used + useful,
+    )
+    along, across = (
+        rows.at[place].set(jnp.where(useful, own, rows[place]))
+        for rows, own in zip(found.force, found.new[2:], strict=True)
+    )
+    weights = _METHODS[method](told, along, across)
+    step, kept = apart(
+        functools.partial(_combine, place=place),
+        anchor,
+        memory,
+        weights,
+        useful,
+        move,
+        change,
+        flat,
+    )
+    moves, changes = (
+        rows.at[place].set(row)
+        for rows, row in zip((memory.moves, memory.changes), kept, strict=True)
+    )
+    step = (weights.scale * force.reshape(-1) + step).reshape(force.shape)
+    return told.replace(moves=moves, changes=changes), step
+
+
+class _Products(NamedTuple):
+    """Scalar products with the rows of the memory, (m,) each, and of the new vectors.
+
+    Attributes:
+      move_change: the new column and row of s·y.
+      change_change: the new column and row of y·y.
+      force: s·F and y·F of the rows.
+      new: s·y, y·y, s·F and y·F of the new move.
+    """
+
+    move_change: tuple[Array, Array]
+    change_change: tuple[Array, Array]
+    force: tuple[Array, Array]
+    new: Array
+
+
+def _products(moves, changes, move, change, flat) -> _Products:
+    column, along = (moves @ jnp.stack([change, flat], axis=1)).T.astype(jnp.float64)
+    vectors = jnp.stack([move, change, flat], axis=1)
+    row, square, across = (changes @ vectors).T.astype(jnp.float64)
+    new = jnp.stack([move @ change, change @ change, move @ flat, change @ flat])
+    new = new.astype(jnp.float64)
+    return _Products((column, row), (square, square), (along, across), new)
+
+
+def _cross(matrix: Array, place: Array, lines: tuple[Array, Array], own: Array, useful: Array):
+    """The matrix with a new column and row."""
+    crossed = matrix.at[:, place].set(lines[0]).at[place].set(lines[1]).at[place, place].set(own)
+    return jnp.where(useful, crossed, matrix)
+
+
+class _Weights(NamedTuple):
+    """The next move is scale F + Σ gain s - Σ share y."""
+
+    gain: Array
+    share: Array
+    scale: Array
+
+
+def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, place):
+    """What the rows contribute to the move, and the rows to be written in the place of the new."""
+    gain, share = (x.astype(jnp.float32) for x in weights[:2])
+    others = jnp.arange(len(gain)) != place
+    rows = memory.moves[place], memory.changes[place]
+    kept = jnp.where(useful, move, rows[0]), jnp.where(useful, change, rows[1])
+    step = (
+        jnp.where(others, gain, 0.0) @ memory.moves - jnp.where(others, share, 0.0) @ memory.changes
+    )
+    return step + gain[place] * kept[0] - share[place] * kept[1], kept
+
+
+def _anderson(memory: Memory, along: Array, across: Array) -> _Weights:
+    """The combination of changes that takes most of the force away, taken back.
+
+    What force remains is followed as by steepest descent.
+    """
+    square = jnp.diagonal(memory.change_change)
+    known = jnp.arange(len(square)) < memory.used
+    unit = jnp.where(known, 1.0 / jnp.sqrt(jnp.where(known, square, 1.0)), 0.0)
+    # Unit columns; the ridge covers the rounding of products in float32.
+    gram = memory.change_change * unit[:, None] * unit
+    gram = gram + jnp.diag(jnp.where(known, _RIDGE, 1.0))
+    gain = unit * jax.scipy.linalg.solve(gram, unit * across, assume_a="pos")
+    scale = jnp.asarray(1.0 / _STIFFNESS)
+    return _Weights(gain, scale * gain, scale)
+
+
+def _lbfgs(memory: Memory, along: Array, across: Array) -> _Weights:
+    """The two-loop recursion."""
+    size = len(memory.moves)
+    curvature = jnp.diagonal(memory.move_change)
+    known = curvature > 0.0
+    factor = jnp.where(known, 1.0 / jnp.where(known, curvature, 1.0), 0.0)
+    # Oldest first: the ring turned so that the place to be overwritten next comes first.
+    age = (memory.used + jnp.arange(size)) % size
+
+    def down(share, place):
+        rest = along[place] - jnp.sum(share * memory.move_change[place])
+        return share.at[place].set(factor[place] * rest), None
+
+    share, _ = jax.lax.scan(down, jnp.zeros(size, along.dtype), age, reverse=True)
+    last = age[-1]
+    square = memory.change_change[last, last]
+    scale = jnp.where(known[last], curvature[last] / jnp.where(square > 0, square, 1.0), 0.0)
+    scale = jnp.where(known[last], scale, 1.0 / _STIFFNESS)
+    rest = scale * (across - memory.change_change @ share)
+
+    def up(gain, place):
+        found = factor[place] * (rest[place] + jnp.sum(gain * memory.move_change[:, place]))
+        return gain.at[place].set(share[place] - found), None
+
+    gain, _ = jax.lax.scan(up, jnp.zeros(size, along.dtype), age)
+    return _Weights(gain, scale * share, scale)
+
+
+_METHODS = {"lbfgs": _lbfgs, "anderson": _anderson}

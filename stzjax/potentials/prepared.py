@@ -1,0 +1,238 @@
+"""A potential prepared for long runs: bond weights from tables made for the purpose.
+
+Forces need φ'(r)/r and ρ'(r)/r of each bond. Here they are interpolated by cubic pieces on a
+uniform grid of r, four coefficients each, in arrays of their own, which XLA turns into plain
+loads; everything else (energies, embedding) is left to the potential the tables were made of.
+Few pieces, so that all of them stay in the cache: on the grid of a setfl table a thousand do.
+"""
+
+import functools
+import math
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.potentials.setfl import Tabulated
+
+_CLOSEST = 0.1
+"""Below this distance the tables stay constant [Å]."""
+
+_CHECKED_FROM = 1.8
+"""The accuracy of the tables is judged from here to the cut-off [Å]."""
+
+_FEWEST, _MOST = 500, 32_000
+"""Pieces of the coarsest grid that is tried, and about those of the finest."""
+
+_NODES = np.linspace(0.0, 1.0, 4)
+"""Where each piece is exact; both ends, so that the pieces join."""
+
+Pieces = tuple[Array, Array, Array, Array]
+"""Coefficients of 1, t, t², t³ of each piece, t in [0, 1): (S × S × (M + 1),) each."""
+
+
+class Compact(EAM):
+    """Tables of bond weights around another potential.
+
+    Not for derivatives with respect to the parameters of the potential: those do not reach the
+    tables. Derivatives with respect to positions and cell are those of the pieces.
+
+    Attributes:
+      base: the potential itself.
+      densities: pieces of ρ(r), receiver first.
+      pair_weights: pieces of φ'(r) / r [eV/Å²].
+      density_weights: pieces of ρ'(r) / r, receiver first.
+      per_length: pieces per Å.
+      order: number in `base` of each element; static.
+    """
+
+    base: EAM
+    densities: Pieces
+    pair_weights: Pieces
+    density_weights: Pieces
+    per_length: Array
+    order: tuple[int, ...] = flax.struct.field(pytree_node=False, kw_only=True)
+
+    def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
+        """Pair term φ [eV] of `base`."""
+        return self.base.pair(r, self._in_base(first), self._in_base(second), closest)
+
+    def embedding(self, density: Array, species: Array) -> Array:
+        """Embedding energy F [eV] of `base`."""
+        return self.base.embedding(density, self._in_base(species))
+
+    def density(self, r: Array, receiver: Array, source: Array) -> Array:
+        """Density, from its pieces."""
+        return self._evaluate(self.densities, *self._piece(r), receiver, source)
+
+    def pair_weight(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
+        """φ'(r) / r [eV/Å²], from its pieces."""
+        return self._evaluate(self.pair_weights, *self._piece(r), first, second)
+
+    def bond_weight(
+        self,
+        r: Array,
+        own: Array,
+        other: Array,
+        rise: Array,
+        rise_other: Array,
+        closest: float = 0.0,
+    ) -> Array:
+        """(dE/dr) / r of a bond [eV/Å²], from its pieces; see `EAM.bond_weight`."""
+        piece = self._piece(r)
+        pull = self._evaluate(self.pair_weights, *piece, own, other)
+        given = self._evaluate(self.density_weights, *piece, own, other)
+        if self.symmetric:
+            return pull + (rise + rise_other) * given
+        taken = self._evaluate(self.density_weights, *piece, other, own)
+        return pull + rise * given + rise_other * taken
+
+    @property
+    def _num_pieces(self) -> int:
+        return self.densities[0].shape[-1] // len(self.elements) ** 2 - 1
+
+    def _in_base(self, species: Array) -> Array:
+        if self.order == tuple(range(len(self.order))):
+            return species
+        return jnp.asarray(self.order, jnp.int32)[species]
+
+    def _piece(self, r: Array) -> tuple[Array, Array]:
+        """Number of the piece at r and the place in it; the last one, beyond the cut-off, is 0."""
+        x = r * self.per_length
+        # Not a minimum, which would turn NaN into a number: that must show in the forces.
+        x = jnp.where(x > self._num_pieces, jnp.asarray(self._num_pieces, x.dtype), x)
+        piece = x.astype(jnp.int32)
+        return piece, x - piece.astype(x.dtype)
+
+    def _evaluate(
+        self, pieces: Pieces, piece: Array, t: Array, first: Array, second: Array
+    ) -> Array:
+        pair = first.astype(jnp.int32) * len(self.elements) + second.astype(jnp.int32)
+        at = piece + pair * (self._num_pieces + 1)
+        a, b, c, d = (jnp.take(table, at, mode="clip") for table in pieces)
+        return ((d * t + c) * t + b) * t + a
+
+
+def compact(
+    potential: EAM,
+    elements: tuple[str, ...] | None = None,
+    precision: str = "float64",
+    tolerance: float = 1e-7,
+    num_pieces: int | None = None,
+) -> Compact:
+    """Prepare a potential for many evaluations of forces.
+
+    The grid is refined until the force of a bond is off by less than the tolerance wherever bonds
+    of solids and liquids are (beyond 1.8 Å and any short-range branch), or to 32,000 pieces. The
+    grid of a setfl table comes first: what bends at its knots is smooth between them.
+
+    Args:
+      potential: any embedded-atom potential; one that is prepared already is returned or cast.
+      elements: order of the species; that of the structure saves a look-up. All by default.
+      precision: "float64" or "float32" of the tables.
+      tolerance: largest error of a bond's force [eV/Å].
+      num_pieces: fixes the grid.
+
+    Raises:
+      ValueError: unknown element.
+    """
+    if isinstance(potential, Compact):
+        potential = potential.base
+    elements = potential.elements if elements is None else tuple(elements)
+    missing = [e for e in elements if e not in potential.elements]
+    if missing:
+        raise ValueError(
+            f"the potential knows {', '.join(potential.elements)}, not {', '.join(missing)}; "
+            "choose another potential or rename the elements"
+        )
+    order = tuple(potential.elements.index(e) for e in elements)
+    for count in (num_pieces,) if num_pieces else _grids(potential):
+        tables = _tables(potential, order, count)
+        if num_pieces or _error(potential, order, tables, count) < tolerance:
+            break
+    made = Compact(
+        base=potential,
+        densities=tables["densities"],
+        pair_weights=tables["pair_weights"],
+        density_weights=tables["density_weights"],
+        per_length=jnp.asarray(count / potential.cutoff),
+        order=order,
+        elements=elements,
+        cutoff=potential.cutoff,
+        density_cutoff=potential.density_cutoff,
+        symmetric=potential.symmetric,
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(precision), made)
+
+
+def _grids(potential: EAM) -> list[int]:
+    """Numbers of pieces to try, from few to many."""
+    first = _FEWEST
+    if isinstance(potential, Tabulated):
+        intervals = potential.pair_table.shape[2]
+        spans = abs(intervals * float(potential.r_step) / potential.cutoff - 1.0) < 1e-9
+        # A fine table is as good as smooth.
+        first = intervals if spans and intervals < _MOST // 8 else first
+    return [first * 2**n for n in range(math.ceil(math.log2(_MOST / first)) + 1)]
+
+
+@functools.partial(jax.jit, static_argnames="order")
+def _sample(potential: EAM, order: tuple[int, ...], r: Array) -> dict[str, Array]:
+    """The tabulated functions of r for every pair of species, (S, S, R) each."""
+    a, b = (jnp.asarray(order)[i][..., None] for i in np.indices((len(order),) * 2))
+    first, second, x = jnp.broadcast_arrays(a, b, r)
+    inside = x < potential.cutoff
+    density, given = value_and_slope(lambda x: potential.density(x, first, second), x)
+    return {
+        "densities": jnp.where(inside, density, 0.0),
+        "pair_weights": potential.pair_weight(x, first, second),
+        "density_weights": jnp.where(inside, given / x, 0.0),
+    }
+
+
+def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pieces]:
+    # The right end of the last piece is the limit from inside.
+    grid = (np.arange(count)[:, None] + _NODES) * (potential.cutoff / count)
+    grid = np.clip(grid, _CLOSEST, potential.cutoff * (1 - 1e-15))
+    powers = np.linalg.inv(np.vander(_NODES, increasing=True))
+    tables = {}
+    for name, function in _sample(potential, order, grid.reshape(-1)).items():
+        values = np.asarray(function)
+        values = values.reshape(*values.shape[:2], count, len(_NODES))
+        a, b, c, d = (_padded(values @ row) for row in powers)
+        tables[name] = a, b, c, d
+    return tables
+
+
+def _padded(coefficients: np.ndarray) -> Array:
+    """(S, S, M) flattened, with a piece that is zero at the end of each pair."""
+    zero = np.zeros((*coefficients.shape[:2], 1))
+    return jnp.asarray(np.concatenate([coefficients, zero], axis=-1).reshape(-1))
+
+
+def _error(potential: EAM, order: tuple[int, ...], tables: dict, count: int) -> float:
+    """Largest error of a bond's force over the range that matters [eV/Å]."""
+    step = potential.cutoff / count
+    piece = np.arange(int(max(_CHECKED_FROM, potential.core + step) / step) + 1, count)
+    scales = {"pair_weights": 1.0, "density_weights": _steepest(potential)}
+    worst = 0.0
+    for t in (0.13, 0.5, 0.87):  # Where the remainder is largest.
+        r = (piece + t) * step
+        exact = _sample(potential, order, r)
+        for name, scale in scales.items():
+            pieces = (np.asarray(x).reshape(len(order), len(order), -1) for x in tables[name])
+            value = np.polyval([x[..., piece] for x in pieces][::-1], t)
+            off = np.abs(value - np.asarray(exact[name])) * r * scale
+            worst = max(worst, float(off.max()))
+    return worst
+
+
+def _steepest(potential: EAM) -> float:
+    """Slope of the embedding at the density of a dense packing with bonds of 2.7 Å [eV]."""
+    species = jnp.arange(len(potential.elements))
+    own, other = species[:, None], species[None]
+    density = 12.0 * jnp.max(potential.density(jnp.full(own.shape, 2.7), own, other), axis=1)
+    return float(jnp.max(jnp.abs(slope(lambda d: potential.embedding(d, species), density))))

@@ -1,0 +1,258 @@
+"""The folder of a run: where each file lies, and whether it is there and made by these settings."""
+
+import contextlib
+import dataclasses
+import enum
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from stzjax.io import archives
+from stzjax.io.archives import Saved
+from stzjax.run_folder import claims
+from stzjax.run_folder.claims import Claims
+from stzjax.run_folder.settings import DEFAULTS, STAGES, Settings
+
+_LOG = logging.getLogger(__name__)
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are for; each has a key of its own."""
+
+    MELT, DRAW, QUENCH, SPLIT, FOLDS, BOOTSTRAP = range(6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """A run folder and the settings of the run.
+
+    Attributes:
+      path: the folder, `--out`.
+      settings: of all stages.
+      save_every: time between saves of what is being made [s].
+    """
+
+    path: Path
+    settings: Settings
+    save_every: float = 120.0
+
+    def key(self, purpose: Purpose) -> jax.Array:
+        """Random key of a purpose, from the seed of the run."""
+        return jax.random.fold_in(jax.random.key(self.settings.seed), int(purpose))
+
+    @property
+    def melt(self) -> Path:
+        """Snapshots of the liquid that are to be quenched."""
+        return self.path / "melt.npz"
+
+    def specimen(self, number: int) -> Path:
+        """Relaxed, unsheared glass."""
+        return self.path / "specimens" / f"{number:04d}.npz"
+
+    def unfinished(self, path: Path) -> Path:
+        """Where an output is kept while it is made; gone when it is done."""
+        return self.path / "unfinished" / path.relative_to(self.path).with_suffix(".npz")
+
+    @property
+    def claims(self) -> Claims:
+        """Which process works on what."""
+        return claims.of(self.path)
+
+    def shear(self, number: int, direction: str) -> Path:
+        """Shear run of a specimen."""
+        return self.path / "shears" / f"{number:04d}_{direction}.npz"
+
+    def features(self, number: int, direction: str) -> Path:
+        """Features of a specimen in the frame of a load."""
+        return self.path / "features" / f"{number:04d}_{direction}.npz"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained network."""
+        return self.path / "model"
+
+    def predictions(self, part: str) -> Path:
+        """Labels and confidences of "validation" or "test"."""
+        return self.path / "predictions" / f"{part}.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """The judgement."""
+        return self.path / "metrics.json"
+
+    @property
+    def usage(self) -> Path:
+        """Time and memory of each stage."""
+        return self.path / "usage.json"
+
+    def stage_settings(self, stage: str) -> dict[str, Any]:
+        """The settings on which the output of a stage depends."""
+        values = {name: getattr(self.settings, name) for name in STAGES[stage]}
+        values["potential"] = identity(self.settings.potential)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    def done(self, path: Path, stage: str) -> bool:
+        """Whether an archive is there, complete, and made with these settings.
+
+        Raises:
+          ValueError: it was made with other settings, or is damaged; nothing is overwritten.
+        """
+        if not path.exists():
+            return False
+        _, found = archives.load_archive(path)
+        self.check(path, found.get("stage_settings", {}), stage)
+        return True
+
+    def missing(self, path: Path, stage: str) -> bool:
+        """Whether an archive has to be made: it is not there, or damaged, and then set aside.
+
+        Raises:
+          ValueError: it was made with other settings; nothing is overwritten.
+        """
+        return set_aside_if_damaged(lambda: not self.done(path, stage))
+
+    def saved(self, path: Path, stage: str) -> Saved | None:
+        """What was saved of an output that was interrupted while it was made."""
+        kept = self.unfinished(path)
+        if self.missing(kept, stage):
+            return None
+        arrays, settings = archives.load_archive(kept)
+        return Saved(arrays, settings["saved"])
+
+    def save(self, path: Path, stage: str, arrays: Mapping[str, Any], **settings: Any) -> None:
+        """Write an archive with the settings of the stage that made it."""
+        found = {**settings, "stage_settings": self.stage_settings(stage)}
+        archives.save_archive(path, arrays, found)
+
+    def suspend(self, path: Path, stage: str, saved: Saved) -> None:
+        """Keep what is being made, for `saved`."""
+        self.save(self.unfinished(path), stage, saved.arrays, saved=saved.settings)
+
+    def finish(self, path: Path) -> None:
+        """Drop what was kept of an output that is done."""
+        self.unfinished(path).unlink(missing_ok=True)
+
+    def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
+        """Raise ValueError naming what differs between recorded settings and these.
+
+        What was recorded before a setting existed was made with its default.
+        """
+        same(path, {**archives.plain(DEFAULTS), **found}, self.stage_settings(stage))
+
+
+def set_aside_if_damaged(missing: Callable[[], bool]) -> bool:
+    """Whether something is missing; a file that turns out to be damaged is set aside: it is."""
+    try:
+        return missing()
+    except archives.Damaged as error:
+        with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
+            place = archives.set_aside(error.path)
+            _LOG.warning("%s %s: set aside as %s, made again", error.path, error.reason, place.name)
+        return True
+
+
+def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ValueError naming what differs between recorded settings and those wanted."""
+    differ = [name for name in wanted if found.get(name, None) != wanted[name]]
+    if differ:
+        said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
+        raise ValueError(f"{path} was made with {said}; choose another --out, or delete it")
+
+
+def identity(potential: str) -> str:
+    """Name of a built-in potential, or file name and digest of a table.
+
+    Raises:
+      ValueError: the file is missing.
+    """
+    path = Path(potential)
+    if potential == "mendelev2019":
+        return potential
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(
+            f"cannot read potential {potential}: {error.strerror}; give mendelev2019 or the path "
+            "of a setfl table"
+        ) from error
+    return f"{path.name} sha256:{digest[:16]}"
+
+
+def prepare(path: str | os.PathLike, settings: Settings, preset: str) -> Folder:
+    """Open or make a run folder and record its settings in `config.json`.
+
+    Raises:
+      ValueError: the settings make no sense, or the folder cannot be written.
+    """
+    settings.validate()
+    folder = Folder(Path(path), settings)
+    record = {"preset": preset, **dataclasses.asdict(settings)}
+    record["potential_identity"] = identity(settings.potential)
+    record["provenance"] = archives.provenance()
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        _record(folder, record)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to --out={path}: {error.strerror or error}; choose another folder"
+        ) from error
+    return folder
+
+
+_START = 10.0
+"""Time that another process may need to write its settings [s]."""
+
+
+def _record(folder: Folder, record: Mapping[str, Any]) -> None:
+    """Have `config.json` hold these settings, while no other process works with others."""
+    config, started = folder.path / "config.json", time.monotonic()
+
+    def differs(*but: str) -> bool:
+        if not config.exists():
+            return True
+        found, wanted = archives.read_record(config), archives.plain(record)
+        return any(found.get(n) != wanted.get(n) for n in {*found, *wanted} - set(but))
+
+    while set_aside_if_damaged(differs):
+        if folder.claims.alone():
+            _refuse_other_run(folder)
+            archives.write_record(config, record)
+            break
+        # Another version of a library on another host is no other setting.
+        if not differs("provenance"):
+            break
+        if time.monotonic() - started > _START:
+            raise ValueError(
+                f"another process works in {folder.path} with other settings; choose another --out"
+            )
+        time.sleep(0.1)
+    folder.claims.join()
+
+
+def existing(path: str | os.PathLike, settings: Settings) -> Folder:
+    """Open a run folder to read from it and to add to it; its `config.json` stays as it is.
+
+    Raises:
+      ValueError: there is none, or the settings make no sense.
+    """
+    settings.validate()
+    folder = Folder(Path(path), settings)
+    if not (folder.path / "config.json").exists():
+        raise ValueError(f"{path} holds no run; run experiments/reproduce.py --out={path} first")
+    try:
+        folder.claims.join()
+    except OSError as error:
+        raise ValueError(f"cannot write to --out={path}: {error.strerror or error}") from error
+    return folder
+
+
+def _refuse_other_run(folder: Folder) -> None:
+    """Before config.json changes: whatever the folder holds must fit the new settings."""
+    for path, stage in ((folder.melt, "melt"), (folder.specimen(0), "quench")):
+        folder.missing(path, stage)

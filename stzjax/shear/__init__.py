@@ -1,0 +1,10 @@
+"""Athermal quasi-static shear, from a relaxed glass to the atoms of its first event.
+
+`aqs` is the host's side, `compiled_loop` the loop that it drives, `nonaffine` D²min, `events` the
+choice of the labelled atoms, `run` the record of one shear run, `sanity` doubts about it.
+"""
+
+from stzjax.shear import aqs, compiled_loop, events, nonaffine, run, sanity
+from stzjax.shear.run import Run, ShearConfig
+
+__all__ = ["Run", "ShearConfig", "aqs", "compiled_loop", "events", "nonaffine", "run", "sanity"]

@@ -1,0 +1,370 @@
+"""Shear runs in flight: many lanes in one compiled loop, each at its own strain step.
+
+A lane is one glass sheared in one direction. In every turn of the loop each lane has its forces
+evaluated and moves its atoms; a lane that has converged closes its step and starts the next one at
+once, so none waits for another. What happens to few lanes at a time (closing a step, searching
+neighbours) is done for those alone.
+
+A step is tried first from the extrapolated non-affine displacement. It is closed only if it was
+quiet: the minimiser never met negative curvature, no force grew out of proportion, energy went
+where the work done says, and D²min stayed small. Otherwise it is repeated as the reference
+protocol has it: from the plain affine displacement, by FIRE.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax.core import geometry
+from stzjax.core.structure import Structure
+from stzjax.mechanics import energetics, relax
+from stzjax.mechanics.relax import Fire, RelaxConfig
+from stzjax.neighbors import lists
+from stzjax.neighbors.lists import Neighbors
+from stzjax.numerics import batching, quasi_newton
+from stzjax.numerics.quasi_newton import Memory
+from stzjax.potentials.eam import EAM
+from stzjax.shear import nonaffine
+
+RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
+"""What a lane is up to. NOTED: a step is closed that the host must see before the next."""
+
+TOO_THIN, CLUMPED = 8, 9
+"""Set by the host on a lane that overflowed: no list can be made, or none is long enough."""
+
+MINIMIZERS = ("lbfgs", "anderson", "fire")
+
+
+class Protocol(NamedTuple):
+    """Settings of the loop; hashable, so a change recompiles.
+
+    Attributes:
+      relaxation: tolerance and limits of each relaxation, parameters of FIRE.
+      step: engineering strain per step.
+      num_steps: steps to the final strain.
+      d2min_cutoff: bonds that count for D²min [Å].
+      d2min_reduction: "sum" or "mean" over the bonds.
+      record_threshold: a step above this D²min is not quiet, and the host sees it [Å²].
+      stop_threshold: a step above this D²min ends the lane [Å²]; infinite: never.
+      extrapolate: try each step from the extrapolated non-affine displacement.
+      minimizer: one of `MINIMIZERS`, of those tries.
+      memory: changes that L-BFGS and Anderson mixing remember.
+      patience: force evaluations before a try is given up.
+      growth: a try whose largest force exceeds its first one by this factor is given up.
+      dissipation: energy that may be lost in a quiet step [eV].
+      records: steps a lane may close before the host collects them.
+    """
+
+    relaxation: RelaxConfig
+    step: float
+    num_steps: int
+    d2min_cutoff: float
+    d2min_reduction: str
+    record_threshold: float
+    stop_threshold: float
+    extrapolate: bool
+    minimizer: str
+    memory: int = 40
+    patience: int = 300
+    growth: float = 10.0
+    dissipation: float = 1e-4
+    records: int = 64
+
+    @property
+    def tries(self) -> bool:
+        """Whether steps are tried before the reference protocol is asked."""
+        return self.extrapolate or self.minimizer != "fire"
+
+
+class Record(NamedTuple):
+    """What is kept of each closed step, R places: see `aqs.Run`."""
+
+    energy: Array
+    stress: Array
+    max_d2min: Array
+    iterations: Array
+    residual: Array
+
+
+class Lane(flax.struct.PyTreeNode):
+    """One glass sheared in one direction.
+
+    Attributes:
+      cell: (3, 3) of the unsheared glass [Å].
+      tilt: (3, 3) deformation per engineering strain.
+      number: the step that is being relaxed; 0 is the unsheared glass.
+      before: (N, 3) fractional positions at the end of the step before.
+      drift: (N, 3) their change in the step before; zero where nothing may be extrapolated.
+      trial: whether this is a try, not the reference protocol.
+      structure: current configuration.
+      neighbors: list that is valid for it, unless it overflowed.
+      bonds: short list for D²min, valid for the step before.
+      force: (N, 3) in the turn before [eV/Å].
+      move: (N, 3) made since then [Å].
+      fire: inertia of FIRE.
+      memory: what the minimiser of tries has learnt.
+      start: largest force at the start of the attempt [eV/Å].
+      iterations: force evaluations of the attempt.
+      wasted: force evaluations of attempts at this step that were given up.
+      residual: largest force now [eV/Å].
+      converged: whether the step waits to be closed.
+      energy: of the last closed step [eV].
+      stress: (3, 3) of the last closed step [eV/Å³].
+      d2min: (N,) of the last closed step [Å²].
+      record: closed steps not collected yet.
+      closed: their number.
+      code: RUNNING, or why the lane stands still.
+    """
+
+    cell: Array
+    tilt: Array
+    number: Array
+    before: Array
+    drift: Array
+    trial: Array
+    structure: Structure
+    neighbors: Neighbors
+    bonds: Neighbors
+    force: Array
+    move: Array
+    fire: Fire
+    memory: Memory
+    start: Array
+    iterations: Array
+    wasted: Array
+    residual: Array
+    converged: Array
+    energy: Array
+    stress: Array
+    d2min: Array
+    record: Record
+    closed: Array
+    code: Array
+
+
+def begin(
+    structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, protocol: Protocol
+) -> Lane:
+    """A lane before its first force evaluation.
+
+    Args:
+      structure: N atoms.
+      tilt: (3, 3) deformation per engineering strain, see `loading`.
+      neighbors: valid list for the structure, of the potential's cut-off.
+      bonds: valid list for the structure, of the cut-off of D²min.
+      protocol: settings.
+    """
+    num_atoms = structure.num_atoms
+    field, zero, places = jnp.zeros((num_atoms, 3)), jnp.zeros(()), protocol.records
+    none = jnp.zeros((), jnp.int32)
+    return Lane(
+        cell=structure.cell,
+        tilt=jnp.asarray(tilt, field.dtype),
+        number=none,
+        before=structure.fractional,
+        drift=field,
+        trial=jnp.zeros((), bool),
+        structure=structure,
+        neighbors=neighbors,
+        bonds=bonds,
+        force=field,
+        move=field,
+        fire=relax.at_rest(field, protocol.relaxation),
+        memory=quasi_newton.empty(protocol.memory, num_atoms),
+        start=zero,
+        iterations=none,
+        wasted=none,
+        residual=zero,
+        converged=jnp.zeros((), bool),
+        energy=zero,
+        stress=jnp.zeros((3, 3)),
+        d2min=jnp.zeros(num_atoms),
+        record=Record(
+            energy=jnp.zeros(places),
+            stress=jnp.zeros((places, 3, 3)),
+            max_d2min=jnp.zeros(places),
+            iterations=jnp.zeros(places, jnp.int32),
+            residual=jnp.zeros(places),
+        ),
+        closed=none,
+        code=none,
+    )
+
+
+def _attempt(lane: Lane, trial: Array, protocol: Protocol) -> Lane:
+    """The lane at the start of an attempt at its step."""
+    strain = lane.number * protocol.step
+    cell = lane.cell + strain * lane.tilt @ lane.cell
+    start = geometry.wrap(lane.before + jnp.where(trial, lane.drift, 0.0))
+    return lane.replace(
+        trial=trial,
+        structure=lane.structure.replace(fractional=start, cell=cell),
+        fire=relax.at_rest(lane.force, protocol.relaxation),
+        iterations=jnp.zeros_like(lane.iterations),
+        converged=jnp.zeros_like(lane.converged),
+    )
+
+
+def _give_up(lane: Lane, protocol: Protocol) -> Lane:
+    """The step again, as the reference protocol has it."""
+    again = _attempt(lane, jnp.zeros_like(lane.trial), protocol)
+    return again.replace(wasted=lane.wasted + lane.iterations)
+
+
+def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
+    """Look at the forces, and move the atoms of a running lane unless it has converged."""
+    limits = protocol.relaxation
+    active = lane.code == RUNNING
+    residual = relax.largest_force(force)
+    first = lane.iterations == 0
+    iterations = lane.iterations + 1
+    start = jnp.where(first, residual, lane.start)
+    finite = jnp.isfinite(residual)
+    converged = residual <= limits.force_tolerance
+    spent = iterations >= jnp.where(lane.trial, protocol.patience, limits.max_iterations)
+    lost = ~finite | (spent & ~converged)
+    suspicious = jnp.zeros((), bool)
+    fire, move = relax.fire_move(lane.fire, force, limits)
+    memory = lane.memory
+    if protocol.minimizer != "fire":
+        change = lane.force - force
+        # What was learnt about a step that went wrong, or before an event, is not to be trusted.
+        memory = quasi_newton.forget(memory, active & first & ~lane.trial)
+        learn = active & ~first & lane.trial
+        memory, quick = quasi_newton.advance(
+            memory, lane.move, change, force, learn, protocol.minimizer, anchor
+        )
+        quick = relax.limited(quick, limits.max_move)
+        move = jnp.where(lane.trial, quick, move)
+        bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
+        grown = residual > protocol.growth * jnp.maximum(start, limits.force_tolerance)
+        suspicious = (bent | grown) & ~converged
+    move = jnp.where(converged | lost, 0.0, move)
+    seen = lane.replace(start=start, iterations=iterations, residual=residual, force=force)
+    moved = seen.replace(
+        structure=lane.structure.displace(move),
+        move=move,
+        fire=fire,
+        converged=converged,
+        code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
+    )
+    result = _choose(lane.trial & (lost | suspicious), _give_up(seen, protocol), moved)
+    return _choose(active, result, lane).replace(memory=memory)
+
+
+def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
+    """Close the step of a lane that has converged, or repeat it if it was a try and not quiet.
+
+    With too short a list of bonds the lane stands still as it is, to be closed later.
+    """
+    after = lane.structure
+    strain = (lane.number - 1) * protocol.step
+    past = after.replace(fractional=lane.before, cell=lane.cell + strain * lane.tilt @ lane.cell)
+    energy, virial = energetics.energy_and_virial(after, potential, lane.neighbors)
+    stress = virial / geometry.volume(after.cell)
+    bonds = lists.update(lane.bonds, past)
+    field = nonaffine.d2min(past, after, bonds, protocol.d2min_cutoff, protocol.d2min_reduction)
+    unsheared = lane.number == 0
+    field = jnp.where(unsheared, 0.0, field)
+    largest = jnp.max(field)
+    # Work of the mean stress through the step; what is missing in the energy is dissipated.
+    work = 0.5 * jnp.sum((lane.stress + stress) * lane.tilt) * protocol.step
+    lost = lane.energy + work * geometry.volume(after.cell) - energy
+    quiet = (largest <= protocol.record_threshold) & (lost <= protocol.dissipation)
+    drift = geometry.minimum_image(after.fractional - lane.before)
+    noted = (largest > protocol.record_threshold) | unsheared
+    full = lane.closed + 1 >= protocol.records
+    code = jnp.where(noted | full, NOTED, RUNNING)
+    code = jnp.where(lane.number >= protocol.num_steps, FINAL, code)
+    code = jnp.where(largest > protocol.stop_threshold, EVENT, code)
+    row = Record(energy, stress, largest, lane.iterations, lane.residual)
+    closed = lane.replace(
+        number=lane.number + 1,
+        before=after.fractional,
+        drift=jnp.where(unsheared | ~quiet, 0.0, drift) * protocol.extrapolate,
+        wasted=jnp.zeros_like(lane.wasted),
+        energy=energy,
+        stress=stress,
+        d2min=field,
+        record=jax.tree.map(lambda rows, value: rows.at[lane.closed].set(value), lane.record, row),
+        closed=lane.closed + 1,
+        code=code,
+    )
+    following = _attempt(closed, jnp.asarray(protocol.tries), protocol)
+    result = _choose(lane.trial & ~quiet, _give_up(lane, protocol), following)
+    short = lane.replace(code=jnp.asarray(OVERFLOW, lane.code.dtype))
+    return _choose(bonds.overflow, short, result).replace(bonds=bonds)
+
+
+def _choose(condition: Array, chosen: Lane, otherwise: Lane) -> Lane:
+    """One lane or the other; what both share is not copied."""
+    return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), chosen, otherwise)
+
+
+_CLOSING = (
+    "number before drift trial structure bonds fire iterations wasted converged energy stress "
+    "d2min record closed code"
+).split()
+
+
+def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
+    """New neighbour lists for the running lanes whose own has become invalid."""
+    anchor = potential.anchor
+    stale = batching.mapped(lists.is_stale)(lanes.neighbors, lanes.structure) & (
+        lanes.code == RUNNING
+    )
+
+    def search(some: Lane) -> dict:
+        find = batching.mapped(lambda old, structure: lists.rebuild(old, structure, anchor))
+        found = find(some.neighbors, some.structure)
+        return {"neighbors": found, "code": jnp.where(found.overflow, OVERFLOW, some.code)}
+
+    return batching.serve(lanes, stale, search, width)
+
+
+@functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
+def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: Array) -> Lane:
+    """Advance all running lanes until the host is needed by one of them, or for so many turns.
+
+    Pure. A lane whose neighbour list overflows stands still before the force evaluation. Where a
+    flight is cut makes no difference to its lanes.
+
+    Args:
+      lanes: B lanes; the arrays of `Lane` with a leading axis.
+      potential: for the forces, prepared by `potentials.compact` or not.
+      protocol: settings.
+      width: lanes whose step is closed, or list rebuilt, at a time.
+      turns: force evaluations of each lane, at most; not static.
+    """
+    anchor = potential.anchor
+
+    def going(carry: tuple[Lane, Array]) -> Array:
+        code = carry[0].code
+        smooth = jnp.all((code == RUNNING) | (code == IDLE))
+        return smooth & jnp.any(code == RUNNING) & (carry[1] > 0)
+
+    def evaluate(structure: Structure, neighbors: Neighbors) -> Array:
+        return energetics.forces(structure, potential, neighbors)
+
+    def close(some: Lane) -> dict:
+        closed = batching.mapped(lambda lane: _close(lane, potential, protocol))(some)
+        return {name: getattr(closed, name) for name in _CLOSING}
+
+    def turn(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
+        lanes, left = carry
+        forces = batching.mapped(evaluate)(lanes.structure, lanes.neighbors)
+        # The lists do not change here, and are large: they stay outside.
+        light = lanes.replace(neighbors=None)
+        moved = batching.mapped(lambda lane, force: _turn(lane, force, protocol, anchor))(
+            light, forces
+        )
+        lanes = moved.replace(neighbors=lanes.neighbors)
+        lanes = batching.serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
+        return _search(lanes, potential, width), left - 1
+
+    start = _search(lanes, potential, width), jnp.asarray(turns, jnp.int32)
+    return jax.lax.while_loop(going, turn, start)[0]
