@@ -1,4 +1,5 @@
-"""Figures: one definition of each plot.
+"""Figures: one definition of each plot, for papers and for the report.
 
-Imported on demand, since Matplotlib is slow to load.
+Arrays in, figures out; nothing here computes a result. Imported on demand, since Matplotlib is slow
+to load.
 """
