@@ -23,7 +23,7 @@ def minimum_image(difference: Array) -> Array:
     """Fractional differences brought to the nearest image, each component in [-0.5, 0.5].
 
     In a tilted cell this finds the nearest image of every pair closer than half the smallest
-    distance between opposite cell faces (see `heights`), and not beyond.
+    distance between opposite cell faces (see `heights`), but not of pairs farther apart.
     """
     return difference - jax.lax.stop_gradient(jnp.round(difference))
 

@@ -71,7 +71,7 @@ class Structure(flax.struct.PyTreeNode):
         """The structure under the affine map x -> F x.
 
         Args:
-          gradient: (3, 3) deformation gradient F; upper triangular, so that the cell stays so.
+          gradient: (3, 3) deformation gradient F, upper triangular like the cell it acts on.
         """
         return self.replace(cell=gradient @ self.cell)
 
@@ -84,7 +84,7 @@ class Structure(flax.struct.PyTreeNode):
         """Vectors from the atoms to their neighbours, (3, K, N) [Å].
 
         Args:
-          idx: (K, N) neighbours; what is out of range gives arbitrary vectors.
+          idx: (K, N) neighbours; a number out of range gives an arbitrary vector.
         """
         x, y, z = (
             geometry.minimum_image(jnp.take(column, idx, mode="clip") - column)

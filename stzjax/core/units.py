@@ -12,7 +12,7 @@ AMU = 1.0364269656e-4
 """One atomic mass unit [eV ps²/Å²]."""
 
 GPA = 160.2176634
-"""One eV/Å³ in GPa; for what a person reads, never for what is computed."""
+"""One eV/Å³ in GPa; used in output for people, never in a calculation."""
 
 GRAM_PER_CM3 = 1.66053906660
 """One amu/Å³ in g/cm³."""

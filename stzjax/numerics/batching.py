@@ -1,4 +1,4 @@
-"""Loops over many systems of which only some need a piece of work at a time."""
+"""Batches of like systems, and loops in which a few of the systems need work at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -23,12 +23,12 @@ def mapped(function: Callable) -> Callable:
 
 
 def one(item):
-    """A batch of one: a leading axis for every array."""
+    """A batch that holds one item: a leading axis for every array."""
     return jax.tree.map(lambda x: x[None], item)
 
 
 def first(items):
-    """The first of a batch."""
+    """The first item of a batch."""
     return jax.tree.map(lambda x: x[0], items)
 
 
@@ -41,7 +41,7 @@ def stack(items: Sequence):
 # Leaf by leaf, each would be a compilation for every shape at every start of a process.
 @jax.jit
 def pick(items, place: int):
-    """One of a batch."""
+    """The item at a place of a batch."""
     return jax.tree.map(lambda x: x[place], items)
 
 
@@ -61,16 +61,16 @@ def where(condition: Array, chosen, otherwise):
 
 
 def serve(items: Items, waiting: Array, work: Callable[[Items], dict], width: int) -> Items:
-    """Let the items that wait have some fields replaced, a few items at a time.
+    """The items, with fields replaced in those items that wait; a few items at a time.
 
     Args:
       items: B of them, the leading axis of every array.
       waiting: (B,) bool.
-      work: maps some items to the new values of the fields it changes.
+      work: maps a part of the items to the new values of the fields that it changes.
       width: items at a time.
     """
     count = len(waiting)
-    # Only what changes is carried through the loop.
+    # The loop carries only the fields that change.
     names = tuple(jax.eval_shape(work, items))
     start = {name: getattr(items, name) for name in names}
 

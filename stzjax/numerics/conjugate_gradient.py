@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 CONVERGED, OUT_OF_ITERATIONS, INDEFINITE, NOT_FINITE = range(4)
-"""Outcomes."""
+"""Outcomes of a column."""
 
 OUTCOMES = ("converged", "out of iterations", "not a minimum of the energy", "not finite")
 """Texts for the outcomes."""
@@ -22,7 +22,7 @@ Map = Callable[[Array], Array]
 
 
 class Solution(NamedTuple):
-    """What was found for each of M right-hand sides.
+    """Solutions for M right-hand sides, each with its outcome.
 
     Attributes:
       fields: (N, 3, M) solutions.
@@ -66,9 +66,9 @@ def solve(
     Args:
       operator: A, (N, 3, M) to (N, 3, M).
       sides: (N, 3, M) right-hand sides b.
-      tolerance: of the norm of the residual, relative to that of b.
+      tolerance: largest norm of the residual, relative to the norm of b.
       max_iterations: products with A.
-      precondition: roughly the inverse of A, symmetric and positive.
+      precondition: approximate inverse of A, symmetric and positive.
       project: takes out the null space of A.
       start: (N, 3, M) first guess; zero by default.
     """

@@ -29,32 +29,40 @@ _STEPS, _ROOM = 12, 3.4
 """Blocks of the Krylov space, and its vectors for each wanted pair; fewer need longer filters."""
 
 _GROUP = 8
-"""The vectors of a block are a multiple of it. More equal values than that come up late."""
+"""Unit of the number of vectors in a block. More equal eigenvalues than this are found late."""
 
 _REACH = 1.3
-"""The filter of the Krylov space begins to grow at this rank, as a factor of the vectors kept."""
+"""Rank at which the filter of the Krylov space begins to grow, as a factor of the vectors kept."""
 
 _GROWTH = 200.0
-"""That filter grows by so much from there to zero: more costs products, and float32 its digits."""
+"""Growth of the filter of the Krylov space from there to zero.
+
+More growth costs products, and digits of float32.
+"""
 
 _CONTRAST = 1e5
-"""The filter of a refinement grows by so much at most."""
+"""Largest growth of the filter of a refinement."""
 
 _KNOWN = 0.1
-"""Residual of a Ritz value beyond the wanted ones, as a share of its distance from those, below
-which it tells where the spectrum beyond begins."""
+"""Largest residual of a known Ritz value, as a share of its distance from the wanted values.
+
+The known Ritz values beyond the wanted ones tell where the rest of the spectrum begins.
+"""
 
 _LEAST_ROUNDS = 2
-"""The Krylov space carries the rounding of the filter; one refinement takes that out."""
+"""Least number of Rayleigh-Ritz steps.
+
+The Krylov space carries the rounding of the filter; one refinement removes it.
+"""
 
 _MARGIN = 5.0
-"""Of a refinement, which aims at the tolerance."""
+"""Factor by which a refinement aims below the tolerance."""
 
 _SAFETY = 1.01
 """Factor of the bound of the spectrum."""
 
 _THINNEST = 1e-4
-"""Share of the spectrum below the first edge, at least: the largest degree reaches no further."""
+"""Least share of the spectrum below the first edge: the largest degree reaches no further."""
 
 _LEAST_DEGREE, _LARGEST_DEGREE = 4, 300
 
@@ -83,7 +91,7 @@ class Pairs(NamedTuple):
 
 
 class _Interval(NamedTuple):
-    """Where a filter is small, [edge, bound], and where it is one."""
+    """Interval [edge, bound] on which a filter is small, and the bottom, where it is one."""
 
     edge: Array
     bound: Array
@@ -102,18 +110,18 @@ def lowest(
     tolerance: float = 1e-4,
     max_rounds: int = 60,
 ) -> Pairs:
-    """The lowest eigenpairs, and some more that are less accurate.
+    """The lowest eigenpairs, and further ones that are less accurate.
 
     Args:
       operator: symmetric.
-      data: what it takes, for the Rayleigh-Ritz steps.
-      rough: the same, in the precision of the filter; float32 will do.
-      key: for the first block.
+      data: first argument of the operator, for the Rayleigh-Ritz steps.
+      rough: the same data in the precision of the filter, for which float32 is enough.
+      key: random key of the first block.
       size: n.
       count: pairs that must converge.
       block: B vectors to keep, more than `count`; the more, the easier a refinement.
-      tolerance: of the angle between a vector and the true eigenspaces up to an edge, which is
-        residual / (edge - value) at most. The edge is the last Ritz value of the block that is
+      tolerance: largest angle between a vector and the true eigenspaces up to an edge. The angle
+        is at most residual / (edge - value). The edge is the last Ritz value of the block that is
         itself known. The error of the eigenvalue goes as the square of the angle.
       max_rounds: Rayleigh-Ritz steps to take at most.
     """
@@ -167,7 +175,7 @@ def lowest(
 
 
 def _edge(values: Array, residual: Array, count: int) -> Array:
-    """The last Ritz value beyond the wanted ones that is known; -inf if none is."""
+    """The last known Ritz value beyond the wanted ones; -inf if none is known."""
     beyond = values[count:]
     known = residual[count:] <= _KNOWN * (beyond - values[count - 1])
     return jnp.max(jnp.where(known, beyond, -jnp.inf))
@@ -210,9 +218,9 @@ def _krylov(
 
 
 def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int) -> _Interval:
-    """From roughly the eigenvalue of a rank to above the whole spectrum.
+    """Interval from about the eigenvalue of a rank to a bound above the whole spectrum.
 
-    The bottom is zero, or roughly the lowest eigenvalue if that is less.
+    The bottom is zero, or about the lowest eigenvalue if that is less.
     """
     size, num_probes = probes.shape
 
@@ -236,8 +244,8 @@ def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int
         nodes, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(off, 1) + jnp.diag(off, -1))
         return nodes, vectors[0] ** 2, nodes[-1] + jnp.abs(vectors[-1, -1]) * beside[-1]
 
-    # One at a time: jaxlib spreads a batch of them over XLA's threads and waits for it in one of
-    # those, so two computations that do so at once wait for each other for good.
+    # One matrix at a time: jaxlib spreads a batch of matrices over XLA's threads and waits for it
+    # in one of these threads, so two computations that do so at once block each other for ever.
     columns = diagonal.T.astype(jnp.float64), beside.T.astype(jnp.float64)
     nodes, weights, bounds = jax.lax.map(lambda pair: spectrum(*pair), columns)
     order = jnp.argsort(nodes.reshape(-1))
@@ -251,9 +259,9 @@ def _filtered(step: Callable[[Any], Any], start: Any, degree: Array, within: _In
     """Chebyshev polynomial p of a linear map, small on the interval and one at its bottom.
 
     Args:
-      step: `_scaled` or what extends it, on the tree of arrays that `start` is.
-      start: what the polynomial is applied to.
-      degree: one at least.
+      step: `_scaled`, or an extension of it, on the tree of arrays that `start` is.
+      start: arrays to which the polynomial is applied.
+      degree: degree of the polynomial, at least one.
       within: the interval.
     """
     edge, bound, bottom = within
@@ -296,10 +304,10 @@ def _refiltered(
     within: _Interval,
     dtype: jnp.dtype,
 ) -> Array:
-    """The same polynomial times Ritz vectors v, as p(λ) v + [p(A) - p(λ)] v.
+    """Polynomial of `_filtered` applied to Ritz vectors v, as p(λ) v + [p(A) - p(λ)] v.
 
-    The second part follows from the defects A v - λ v alone. It is as small as they are, and with
-    it the rounding of its products, which may be those of a lower precision.
+    The second part follows from the defects A v - λ v alone. It is as small as the defects, and so
+    is the rounding of its products, which may be of a lower precision.
     """
     middle, half = _middle(within, pairs.values.dtype)
     place = (pairs.values - middle) / half

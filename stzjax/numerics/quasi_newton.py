@@ -71,13 +71,13 @@ def advance(
     A move along which the curvature is not positive teaches nothing.
 
     Args:
-      memory: so far.
+      memory: memory of the moves before.
       move: (N, 3) last displacement [Å].
       change: (N, 3) change of the gradient that it made [eV/Å].
       force: (N, 3) now [eV/Å].
-      condition: nothing is learnt where it does not hold.
+      condition: scalar bool; where it is False nothing is learnt.
       method: "lbfgs" or "anderson".
-      anchor: see `fusion.apart`.
+      anchor: see `unfused.apart`.
 
     Returns:
       The memory and the displacement, (N, 3) [Å].
@@ -158,7 +158,7 @@ class _Weights(NamedTuple):
 
 
 def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, place):
-    """What the rows contribute to the move, and the rows to be written in the place of the new."""
+    """Contribution of the rows to the move, and the rows to write in the place of the new ones."""
     gain, share = (x.astype(jnp.float32) for x in weights[:2])
     others = jnp.arange(len(gain)) != place
     rows = memory.moves[place], memory.changes[place]
@@ -172,7 +172,7 @@ def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, plac
 def _anderson(memory: Memory, along: Array, across: Array) -> _Weights:
     """The combination of changes that takes most of the force away, taken back.
 
-    What force remains is followed as by steepest descent.
+    The force that remains is followed as by steepest descent.
     """
     square = jnp.diagonal(memory.change_change)
     known = jnp.arange(len(square)) < memory.used

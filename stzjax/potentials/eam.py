@@ -1,4 +1,4 @@
-"""What every embedded-atom potential of this package offers, whatever its functions are made of.
+"""Base of the embedded-atom potentials: the functions that each of them offers.
 
     E = Σ_i F_{s(i)}(ρ_i) + ½ Σ_{i≠j} φ_{s(i)s(j)}(r_ij),   ρ_i = Σ_{j≠i} ρ_{s(i)s(j)}(r_ij)
 
@@ -36,7 +36,7 @@ class EAM(flax.struct.PyTreeNode):
 
     @property
     def anchor(self) -> Array:
-        """A parameter, whose value the compiler does not know: for `fusion.apart`."""
+        """A parameter, whose value the compiler does not know: for `unfused.apart`."""
         return jax.tree.leaves(self)[0]
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
@@ -46,7 +46,7 @@ class EAM(flax.struct.PyTreeNode):
           r: distances.
           first: species of one atom.
           second: species of the other.
-          closest: promises that no r is below this [Å], which saves what acts only there.
+          closest: promised lower limit of r [Å], which saves the branches below it.
         """
         raise NotImplementedError
 
@@ -79,7 +79,7 @@ class EAM(flax.struct.PyTreeNode):
           other: species of its neighbour.
           rise: dF/dρ of the atom [eV].
           rise_other: dF/dρ of the neighbour [eV].
-          closest: as in `pair`.
+          closest: lower limit of r, see `pair` [Å].
         """
         pull = slope(lambda x: self.pair(x, own, other, closest), r)
         given = slope(lambda x: self.density(x, own, other), r)

@@ -2,7 +2,7 @@
 
 The hot path is four passes over the tables of bonds: lengths, densities, bond weights, and
 the weighted sums. XLA's CPU backend would fuse them into one loop that evaluates the potential
-again for each force component, so each pass is given a computation of its own (`fusion.apart`).
+again for each force component, so each pass is given a computation of its own (`unfused.apart`).
 The sums run over fractional bond components: one gather each, and the cell acts on the result.
 
 Every function takes (fractional (N, 3), cell (3, 3) [Å], potential, species (N,) in the potential's
@@ -25,7 +25,7 @@ from stzjax.numerics.unfused import apart
 from stzjax.potentials.eam import EAM, slope
 
 _BYTES_OF_TERMS = 16
-"""Terms of a sum over neighbours that are written out: two in float64, four in float32."""
+"""Size of the terms of a sum that are written out [bytes]: two in float64, four in float32."""
 
 
 class Zones(NamedTuple):
@@ -47,15 +47,15 @@ def _blocks(zone: Zone, *values: Array) -> Iterator[tuple]:
 
 def _component(column: Array, own: Array, idx: Array) -> Array:
     """One fractional component of the bonds of a table, (K, n); arbitrary for padding."""
-    # Padding (idx = N) is clipped to the last atom; whoever uses the bond masks it by its length.
+    # Padding (idx = N) is clipped to the last atom; its bonds are masked later, by their length.
     return geometry.minimum_image(jnp.take(column, idx, mode="clip") - own)
 
 
 def _sum_rows(function: Callable, *tables: Array) -> Array:
-    """Σ_k function(*rows k), some rows of the tables (K, n) at a time; (n,).
+    """Σ_k function(*rows k), a few rows of the tables (K, n) at a time; (n,).
 
-    XLA's CPU backend writes all terms of a long sum to memory before it adds them up. It adds up
-    on the way what is written out: a few terms, or registers run out.
+    XLA's CPU backend writes all terms of a long sum to memory before it adds them up. Terms that
+    are written out are added up on the way; with more than a few, registers run out.
     """
     rows = len(tables[0])
     parts = math.gcd(rows, _BYTES_OF_TERMS // tables[0].dtype.itemsize)
@@ -80,7 +80,7 @@ def _lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
     parts = (_component(c, mine, idx) for c, mine in zip(columns, own, strict=True))
     x, y, z = geometry.cartesian(cell, *parts)
     square = x * x + y * y + z * z
-    # Well beyond: at the cut-off itself rounding decides whether a table is still to be read.
+    # Well beyond the cut-off: at the cut-off rounding decides whether a table is still read.
     return jnp.sqrt(jnp.where(idx < len(columns[0]), square, (1.25 * cutoff) ** 2))
 
 

@@ -2,8 +2,8 @@
 
 Forces need φ'(r)/r and ρ'(r)/r of each bond. Here they are interpolated by cubic pieces on a
 uniform grid of r, four coefficients each, in arrays of their own, which XLA turns into plain
-loads; everything else (energies, embedding) is left to the potential the tables were made of.
-Few pieces, so that all of them stay in the cache: on the grid of a setfl table a thousand do.
+loads; energies and embedding come from the potential of which the tables were made. The pieces are
+few, so that all of them stay in the cache: on the grid of a setfl table a thousand are enough.
 """
 
 import functools
@@ -19,16 +19,16 @@ from stzjax.potentials.eam import EAM, slope, value_and_slope
 from stzjax.potentials.setfl import Tabulated
 
 _CLOSEST = 0.1
-"""Below this distance the tables stay constant [Å]."""
+"""Distance below which the tables stay constant [Å]."""
 
 _CHECKED_FROM = 1.8
-"""The accuracy of the tables is judged from here to the cut-off [Å]."""
+"""Distance from which, up to the cut-off, the accuracy of the tables is judged [Å]."""
 
 _FEWEST, _MOST = 500, 32_000
 """Pieces of the coarsest grid that is tried, and about those of the finest."""
 
 _NODES = np.linspace(0.0, 1.0, 4)
-"""Where each piece is exact; both ends, so that the pieces join."""
+"""Places at which each piece is exact; both ends are among them, so that the pieces join."""
 
 Pieces = tuple[Array, Array, Array, Array]
 """Coefficients of 1, t, t², t³ of each piece, t in [0, 1): (S × S × (M + 1),) each."""
@@ -37,8 +37,8 @@ Pieces = tuple[Array, Array, Array, Array]
 class Compact(EAM):
     """Tables of bond weights around another potential.
 
-    Not for derivatives with respect to the parameters of the potential: those do not reach the
-    tables. Derivatives with respect to positions and cell are those of the pieces.
+    Derivatives with respect to the parameters of the potential do not reach the tables, so they
+    are wrong here. Derivatives with respect to positions and cell are the slopes of the pieces.
 
     Attributes:
       base: the potential itself.
@@ -102,7 +102,7 @@ class Compact(EAM):
     def _piece(self, r: Array) -> tuple[Array, Array]:
         """Number of the piece at r and the place in it; the last one, beyond the cut-off, is 0."""
         x = r * self.per_length
-        # Not a minimum, which would turn NaN into a number: that must show in the forces.
+        # No minimum is taken, which would turn NaN into a number: NaN must show in the forces.
         x = jnp.where(x > self._num_pieces, jnp.asarray(self._num_pieces, x.dtype), x)
         piece = x.astype(jnp.int32)
         return piece, x - piece.astype(x.dtype)
@@ -174,7 +174,7 @@ def _grids(potential: EAM) -> list[int]:
     if isinstance(potential, Tabulated):
         intervals = potential.pair_table.shape[2]
         spans = abs(intervals * float(potential.r_step) / potential.cutoff - 1.0) < 1e-9
-        # A fine table is as good as smooth.
+        # A fine table is treated as a smooth function.
         first = intervals if spans and intervals < _MOST // 8 else first
     return [first * 2**n for n in range(math.ceil(math.log2(_MOST / first)) + 1)]
 
@@ -208,7 +208,7 @@ def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pie
 
 
 def _padded(coefficients: np.ndarray) -> Array:
-    """(S, S, M) flattened, with a piece that is zero at the end of each pair."""
+    """Coefficients (S, S, M) flattened, with a piece of zero at the end of each pair."""
     zero = np.zeros((*coefficients.shape[:2], 1))
     return jnp.asarray(np.concatenate([coefficients, zero], axis=-1).reshape(-1))
 
