@@ -1,8 +1,7 @@
-"""Minimisers that learn the Hessian from the last moves, without line search, for near minima.
+"""Limited-memory BFGS without line search, for starts near a minimum.
 
-Limited-memory BFGS: D. C. Liu and J. Nocedal, Math. Program. 45, 503 (1989); Anderson mixing:
-H. F. Walker and P. Ni, SIAM J. Numer. Anal. 49, 1715 (2011). Both run on scalar products that are
-kept, so an iteration costs a few products of the memory with a vector, as in W. Chen, Z. Wang and
+D. C. Liu and J. Nocedal, Math. Program. 45, 503 (1989). It runs on scalar products that are kept,
+so an iteration costs a few products of the memory with a vector, as in W. Chen, Z. Wang and
 J. Zhou, NIPS 27 (2014). The memory may outlive the minimisation: from one small strain step to the
 next the Hessian hardly changes.
 """
@@ -16,8 +15,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from stzjax.numerics.unfused import apart
-
-_RIDGE = 1e-6
 
 _STIFFNESS = 15.0
 """Curvature assumed along what is not remembered [eV/Å²]."""
@@ -63,7 +60,6 @@ def advance(
     change: Array,
     force: Array,
     condition: Array,
-    method: str,
     anchor: Array,
 ) -> tuple[Memory, Array]:
     """Learn from the last move, and say what the next one is.
@@ -76,7 +72,6 @@ def advance(
       change: (N, 3) change of the gradient that it made [eV/Å].
       force: (N, 3) now [eV/Å].
       condition: scalar bool; where it is False nothing is learnt.
-      method: "lbfgs" or "anderson".
       anchor: see `unfused.apart`.
 
     Returns:
@@ -99,7 +94,7 @@ def advance(
         rows.at[place].set(jnp.where(useful, own, rows[place]))
         for rows, own in zip(found.force, found.new[2:], strict=True)
     )
-    weights = _METHODS[method](told, along, across)
+    weights = _lbfgs(told, along, across)
     step, kept = apart(
         functools.partial(_combine, place=place),
         anchor,
@@ -169,22 +164,6 @@ def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, plac
     return step + gain[place] * kept[0] - share[place] * kept[1], kept
 
 
-def _anderson(memory: Memory, along: Array, across: Array) -> _Weights:
-    """The combination of changes that takes most of the force away, taken back.
-
-    The force that remains is followed as by steepest descent.
-    """
-    square = jnp.diagonal(memory.change_change)
-    known = jnp.arange(len(square)) < memory.used
-    unit = jnp.where(known, 1.0 / jnp.sqrt(jnp.where(known, square, 1.0)), 0.0)
-    # Unit columns; the ridge covers the rounding of products in float32.
-    gram = memory.change_change * unit[:, None] * unit
-    gram = gram + jnp.diag(jnp.where(known, _RIDGE, 1.0))
-    gain = unit * jax.scipy.linalg.solve(gram, unit * across, assume_a="pos")
-    scale = jnp.asarray(1.0 / _STIFFNESS)
-    return _Weights(gain, scale * gain, scale)
-
-
 def _lbfgs(memory: Memory, along: Array, across: Array) -> _Weights:
     """The two-loop recursion."""
     size = len(memory.moves)
@@ -211,6 +190,3 @@ def _lbfgs(memory: Memory, along: Array, across: Array) -> _Weights:
 
     gain, _ = jax.lax.scan(up, jnp.zeros(size, along.dtype), age)
     return _Weights(gain, scale * share, scale)
-
-
-_METHODS = {"lbfgs": _lbfgs, "anderson": _anderson}

@@ -36,7 +36,7 @@ RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = ra
 TOO_THIN, CLUMPED = 8, 9
 """Set by the host on a lane that overflowed: no list can be made, or none is long enough."""
 
-MINIMIZERS = ("lbfgs", "anderson", "fire")
+MINIMIZERS = ("lbfgs", "fire")
 
 
 class Protocol(NamedTuple):
@@ -52,7 +52,7 @@ class Protocol(NamedTuple):
       stop_threshold: a step above this D²min ends the lane [Å²]; infinite: never.
       extrapolate: try each step from the extrapolated non-affine displacement.
       minimizer: one of `MINIMIZERS`, of those tries.
-      memory: changes that L-BFGS and Anderson mixing remember.
+      memory: changes that L-BFGS remembers.
       patience: force evaluations before a try is given up.
       growth: a try whose largest force exceeds its first one by this factor is given up.
       dissipation: energy that may be lost in a quiet step [eV].
@@ -235,9 +235,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
         # What was learnt about a step that went wrong, or before an event, is not to be trusted.
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
         learn = active & ~first & lane.trial
-        memory, quick = quasi_newton.advance(
-            memory, lane.move, change, force, learn, protocol.minimizer, anchor
-        )
+        memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, anchor)
         quick = relax.limited(quick, limits.max_move)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)

@@ -1,4 +1,4 @@
-"""L-BFGS against the textbook recursion, Anderson mixing against least squares, and on springs."""
+"""L-BFGS against the textbook recursion, and on springs."""
 
 import functools
 
@@ -52,22 +52,19 @@ def textbook(matrix, x, size: int = 20) -> int:
     return count
 
 
-def advance(memory, move, change, force, learn=True, method="lbfgs"):
+def advance(memory, move, change, force, learn=True):
     fields = (jnp.asarray(x).reshape(ATOMS, 3) for x in (move, change, force))
-    return quasi_newton.advance(memory, *fields, jnp.asarray(learn), method, jnp.ones(()))
+    return quasi_newton.advance(memory, *fields, jnp.asarray(learn), jnp.ones(()))
 
 
 def learn(memory, move, change):
     return advance(memory, move, change, np.zeros(3 * ATOMS))[0]
 
 
-def direction(memory, force, method="lbfgs") -> np.ndarray:
+def direction(memory, force) -> np.ndarray:
     """What a memory says without learning anything."""
     nothing = np.zeros(3 * ATOMS)
-    return np.asarray(advance(memory, nothing, nothing, force, False, method)[1]).reshape(-1)
-
-
-METHODS = ("lbfgs", "anderson")
+    return np.asarray(advance(memory, nothing, nothing, force, False)[1]).reshape(-1)
 
 
 def filled(size: int, moves, changes) -> quasi_newton.Memory:
@@ -91,25 +88,9 @@ def test_the_textbook_recursion(number):
     np.testing.assert_allclose(np.asarray(at_once).reshape(-1), expected, **close)
 
 
-@pytest.mark.parametrize("number", (1, 3, 5, 8))
-def test_anderson_is_least_squares(number):
-    moves, changes = pairs(number)
-    force = np.random.default_rng(9).normal(size=3 * ATOMS)
-    share = np.linalg.lstsq(changes[-5:].T, force, rcond=None)[0]
-    expected = share @ moves[-5:] + (force - share @ changes[-5:]) / quasi_newton._STIFFNESS
-    # Products are kept in float32, and a ridge of 1e-6 covers that.
-    close = {"rtol": 0, "atol": 1e-4 * np.abs(expected).max()}
-    found = direction(filled(5, moves, changes), force, "anderson")
-    np.testing.assert_allclose(found, expected, **close)
-    before = filled(5, moves[:-1], changes[:-1])
-    _, at_once = advance(before, moves[-1], changes[-1], force, method="anderson")
-    np.testing.assert_allclose(np.asarray(at_once).reshape(-1), expected, **close)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_without_memory_it_is_steepest_descent(method):
+def test_without_memory_it_is_steepest_descent():
     force = np.random.default_rng(0).normal(size=3 * ATOMS)
-    found = direction(quasi_newton.empty(4, ATOMS), force, method)
+    found = direction(quasi_newton.empty(4, ATOMS), force)
     np.testing.assert_allclose(found, force / quasi_newton._STIFFNESS, rtol=1e-6)
 
 
@@ -123,22 +104,20 @@ def test_negative_curvature_is_not_remembered():
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_what_is_forgotten_has_no_influence(method):
+def test_what_is_forgotten_has_no_influence():
     moves, changes = pairs(6)
     force = np.random.default_rng(1).normal(size=3 * ATOMS)
     cleared = quasi_newton.forget(filled(4, moves, changes), jnp.asarray(True))
-    found = direction(cleared, force, method)
+    found = direction(cleared, force)
     np.testing.assert_allclose(found, force / quasi_newton._STIFFNESS, rtol=1e-6)
-    again = direction(learn(cleared, moves[0], changes[0]), force, method)
-    fresh = direction(filled(4, moves[:1], changes[:1]), force, method)
+    again = direction(learn(cleared, moves[0], changes[0]), force)
+    fresh = direction(filled(4, moves[:1], changes[:1]), force)
     np.testing.assert_allclose(again, fresh, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_quadratic_is_minimised_and_a_kept_memory_helps(method):
+def test_a_quadratic_is_minimised_and_a_kept_memory_helps():
     matrix = spring(3, spread=1000.0) / 50.0
-    step = jax.jit(functools.partial(quasi_newton.advance, method=method, anchor=jnp.ones(())))
+    step = jax.jit(functools.partial(quasi_newton.advance, anchor=jnp.ones(())))
 
     def minimise(memory, x):
         force, move, change = -(matrix @ x), np.zeros(3 * ATOMS), np.zeros(3 * ATOMS)
@@ -160,15 +139,12 @@ def test_a_quadratic_is_minimised_and_a_kept_memory_helps(method):
     assert second < first
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_batched_is_one_by_one(method):
+def test_batched_is_one_by_one():
     moves, changes = pairs(4)
     one, other = filled(5, moves, changes), filled(5, moves[:2], changes[:2])
     fields = np.random.default_rng(2).normal(size=(3, 2, ATOMS, 3))
     stacked = jax.tree.map(lambda *x: jnp.stack(x), one, other)
-    step = functools.partial(
-        quasi_newton.advance, condition=jnp.asarray(True), method=method, anchor=jnp.ones(())
-    )
+    step = functools.partial(quasi_newton.advance, condition=jnp.asarray(True), anchor=jnp.ones(()))
     memories, both = jax.vmap(step)(stacked, *fields)
     for k, memory in enumerate((one, other)):
         alone, found = step(memory, *fields[:, k])

@@ -81,9 +81,7 @@ def test_tighter_tolerance_changes_no_label(glass, potential, plain):
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
 
 
-@pytest.mark.parametrize(
-    ("minimizer", "share"), [("fire", 0.6), ("lbfgs", 0.25), ("anderson", 0.25)]
-)
+@pytest.mark.parametrize(("minimizer", "share"), [("fire", 0.6), ("lbfgs", 0.25)])
 def test_tries_change_no_label_and_save_work(minimizer, share, glass, potential, plain):
     run = aqs.shear(glass, potential, "+xy", aqs.ShearConfig(minimizer=minimizer))
     event = plain.event_step(THRESHOLD)
