@@ -1,7 +1,7 @@
 """Molecular dynamics at constant temperature and pressure: jax-md's Nosé–Hoover chains and state.
 
 The step is the Martyna-Tobias-Klein integrator of `jax_md.simulate.npt_nose_hoover` (Tuckerman
-et al., J. Phys. A 39, 5629 (2006)) with two departures, measured in BUILD_NOTES.md: the virial is
+et al., J. Phys. A 39, 5629 (2006)) with two departures, see BUILD_NOTES.md: the virial is
 kept in the state, so a step costs one force evaluation instead of two; and the fractional position
 is not displaced by R (exp(x) - 1), a term that jax-md meant for Cartesian positions.
 

@@ -2,7 +2,7 @@
 
 Array code without scatter, sort or atomics per pair: atoms are sorted into cells; each atom checks
 the runs of atoms in the columns of cells around it; the answers are packed into bits, and the k-th
-neighbour is the k-th bit that is set. BUILD_NOTES.md compares it with others.
+neighbour is the k-th bit that is set. experiments/results/performance.md compares it with others.
 """
 
 import functools
