@@ -1,8 +1,9 @@
 """Judgement of confidences: arrays in, numbers out.
 
-Metrics and their bootstrap (`metrics`), the verdict on one training (`verdict`), averages over
-splits (`averages`), results by size of the event and by D²min, tables of them. No training, no
-files.
+`metrics` has the six metrics and their bootstrap, `verdict` the judgement of one training,
+`averages` those over seeds and splits, `by_event_size` and `called_by_d2min` the results by size of
+the event and by D²min, `result_table` their rows for files. Training, plots and run folders may not
+come here.
 """
 
 from stzjax.evaluation import (

@@ -1,8 +1,9 @@
 """Solvers and loops that know nothing of atoms.
 
-Conjugate gradients for many right-hand sides, lowest eigenpairs, the memory of quasi-Newton
-methods, loops over batches, keeping XLA from fusing. Whatever needs a structure or a potential
-belongs elsewhere: this package imports nothing of stzjax.
+`conjugate_gradient` solves for many right-hand sides, `eigensolver` finds the lowest eigenpairs,
+`quasi_newton` is the memory of L-BFGS, `batching` serves those systems of a batch that wait,
+`unfused` keeps XLA from joining passes, `precision` casts the arrays of a tree. Code that needs a
+structure or a potential belongs elsewhere: this package imports nothing of stzjax.
 """
 
 from stzjax.numerics import (

@@ -2,7 +2,7 @@
 
 `eam` is the interface, `analytic` the closed forms, `setfl` the tables of LAMMPS, `prepared` the
 uniform pieces that dynamics and shear evaluate, `eam_kernels` the passes over a neighbour list.
-What follows from an energy belongs to `mechanics`.
+Sums over a whole structure and their derivatives belong to `mechanics`.
 """
 
 import os

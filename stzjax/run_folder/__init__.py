@@ -1,4 +1,6 @@
 """The run folder: settings of a run, files of its stages, claims on its work.
 
-The one reader and writer of a run folder: `pipeline` fills it, `report` shows it.
+`settings` has every setting and the presets, `folder` the paths and the check that files fit the
+settings, `claims` the locks of several processes. It is the one reader and writer of a run folder:
+`pipeline` fills it, `report` shows it. Nothing is computed here.
 """

@@ -1,7 +1,8 @@
 """Athermal quasi-static shear, from a relaxed glass to the atoms of its first event.
 
 `aqs` is the host's side, `compiled_loop` the loop that it drives, `nonaffine` D²min, `events` the
-choice of the labelled atoms, `run` the record of one shear run, `sanity` doubts about it.
+choice of the labelled atoms, `run` the record of one shear run, `sanity` doubts about it. Motion at
+a temperature belongs to `dynamics`, the look of the unsheared glass to `descriptors`.
 """
 
 from stzjax.shear import aqs, compiled_loop, events, nonaffine, run, sanity
