@@ -13,6 +13,7 @@ from stzjax.potentials.prepared import Compact, compact
 from stzjax.potentials.setfl import read_setfl, resample, tabulate, write_setfl
 
 __all__ = [
+    "BUILT_IN",
     "EAM",
     "Compact",
     "compact",
@@ -24,9 +25,11 @@ __all__ = [
     "write_setfl",
 ]
 
+BUILT_IN = {"mendelev2019": mendelev2019}
+"""Built-in potentials by the names that `load` and `--potential` take."""
+
 
 def load(name: str | os.PathLike) -> EAM:
-    """The built-in potential of that name ("mendelev2019"), or the setfl table at that path."""
-    if str(name) == "mendelev2019":
-        return mendelev2019()
-    return read_setfl(name)
+    """The built-in potential of that name, or the setfl table at that path."""
+    built_in = BUILT_IN.get(str(name))
+    return built_in() if built_in else read_setfl(name)

@@ -15,6 +15,7 @@ import jax
 
 from stzjax.io import archives
 from stzjax.io.archives import Saved
+from stzjax.potentials import BUILT_IN
 from stzjax.run_folder import claims
 from stzjax.run_folder.claims import Claims
 from stzjax.run_folder.settings import DEFAULTS, STAGES, Settings
@@ -172,14 +173,14 @@ def identity(potential: str) -> str:
       ValueError: the file is missing.
     """
     path = Path(potential)
-    if potential == "mendelev2019":
+    if potential in BUILT_IN:
         return potential
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(
-            f"cannot read potential {potential}: {error.strerror}; give mendelev2019 or the path "
-            "of a setfl table"
+            f"cannot read potential {potential}: {error.strerror}; give {' or '.join(BUILT_IN)} or "
+            "the path of a setfl table"
         ) from error
     return f"{path.name} sha256:{digest[:16]}"
 
