@@ -26,7 +26,7 @@ _ROTATIONS = flags.DEFINE_integer(
 
 def _baselines(folder: Folder) -> None:
     table = studies.compare_baselines(
-        folder, _BASELINES.value, range(_SEEDS.value), _ROTATIONS.value, options.crew().workers
+        folder, _BASELINES.value, range(_SEEDS.value), _ROTATIONS.value, options.workers().threads
     )
     print(table.markdown())
     print(f"tables: {folder.path / 'baselines'}, report: {report.write(folder.path)}")

@@ -2,47 +2,48 @@
 
     python experiments/check_events.py --out=runs/quickstart
 
-Runs are made with tries (extrapolation, L-BFGS) that are given up near events; the paper's protocol
-starts every relaxation from the affine displacement and uses FIRE. Both must find the same event
-step and the same atoms. Results go to `events.json` in the folder of the run.
+Runs are made with attempts (extrapolation, L-BFGS) that are given up near events; the paper's
+protocol starts every relaxation from the affine displacement and uses FIRE. Both must find the same
+event step and the same atoms. Results go to `events.json` in the folder of the run.
 """
 
 import options  # Before jax loads.
 
 # isort: split
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from stzjax.io import archives
 from stzjax.pipeline import stages
+from stzjax.pipeline.stages import RunId
 from stzjax.pipeline.work_queue import each
-from stzjax.run_folder.folder import Folder, prepare
+from stzjax.run_folder.folder import Folder
 from stzjax.shear import aqs
 
 _TOLERANCE = flags.DEFINE_float("tight", 0.0, "Force tolerance of the paper's runs; 0: the run's.")
 
 
-def compare(folder: Folder, workers: int) -> list[dict]:
-    """One row for each stored run: event step and size by both protocols."""
+def compare(folder: Folder, threads: int) -> list[dict]:
+    """Event step and size by both protocols, a row for each stored run."""
     potential, rows = stages.load_potential(folder), []
 
-    def again(lane: tuple[int, str]) -> None:
-        stored = stages.read_run(folder, lane)
+    def again(run_id: RunId) -> None:
+        stored = stages.read_run(folder, run_id)
         paper = stored.config._replace(
             extrapolate=False,
             minimizer="fire",
             force_tolerance=_TOLERANCE.value or stored.config.force_tolerance,
         )
-        run = aqs.shear(stages.glass(folder, lane[0]), potential, lane[1], paper)
-        rows.append(row(lane, stored, run, folder.settings.threshold))
+        run = aqs.shear(stages.glass(folder, run_id[0]), potential, run_id[1], paper)
+        rows.append(row(run_id, stored, run, folder.settings.threshold))
         print(described(rows[-1]), flush=True)
 
-    each(again, stages.all_lanes(folder), workers)
+    each(again, stages.run_ids(folder), threads)
     return sorted(rows, key=lambda found: (found["specimen"], found["direction"]))
 
 
-def row(lane: tuple[int, str], stored: aqs.Run, paper: aqs.Run, threshold: float) -> dict:
-    """What both protocols found in one run."""
+def row(run_id: RunId, stored: aqs.Run, paper: aqs.Run, threshold: float) -> dict:
+    """Events of both protocols in one run."""
     steps = [run.event_step(threshold) for run in (stored, paper)]
     found = [
         np.zeros(0, bool) if step is None else run.labels(threshold)
@@ -50,8 +51,8 @@ def row(lane: tuple[int, str], stored: aqs.Run, paper: aqs.Run, threshold: float
     ]
     same = steps[0] == steps[1] and np.array_equal(found[0], found[1])
     return {
-        "specimen": lane[0],
-        "direction": lane[1],
+        "specimen": run_id[0],
+        "direction": run_id[1],
         "steps": steps,
         "atoms": [int(labels.sum()) for labels in found],
         "same": same,
@@ -60,7 +61,7 @@ def row(lane: tuple[int, str], stored: aqs.Run, paper: aqs.Run, threshold: float
 
 
 def described(found: dict) -> str:
-    """One line of a row: theirs is the paper's protocol."""
+    """A row as a line of text; the second number is that of the paper's protocol."""
     steps, atoms, calls = (found[name] for name in ("steps", "atoms", "calls"))
     verdict = "same" if found["same"] else f"not the same: step {steps[1]}, {atoms[1]} atoms"
     return (
@@ -69,14 +70,8 @@ def described(found: dict) -> str:
     )
 
 
-def main(argv) -> None:
-    """Compare and write."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    options.prepare_jax()
-    preset, values = options.settings()
-    folder = prepare(options.OUT.value, values, preset)
-    rows = compare(folder, options.crew().workers)
+def _check(folder: Folder) -> None:
+    rows = compare(folder, options.workers().threads)
     same = sum(found["same"] for found in rows)
     calls = [sum(found["calls"][k] for found in rows) for k in (0, 1)]
     archives.write_json(
@@ -86,4 +81,4 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.main(_check)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from stzjax.io import archives
 from stzjax.pipeline import runner
-from stzjax.pipeline.work_queue import Crew
+from stzjax.pipeline.work_queue import Workers
 from stzjax.run_folder.folder import Folder, existing, prepare
 from stzjax.run_folder.settings import DEFAULTS, PRESETS, Settings
 
@@ -129,11 +129,11 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def crew() -> Crew:
-    """Who works in this process."""
+def workers() -> Workers:
+    """Threads and lanes of this process."""
     cpu, devices = jax.default_backend() == "cpu", len(jax.local_devices())
-    workers = WORKERS.value or (max(_cores(), devices) if cpu else devices)
-    return Crew(workers, LANES.value or (1 if cpu else 64))
+    threads = WORKERS.value or (max(_cores(), devices) if cpu else devices)
+    return Workers(threads, LANES.value or (1 if cpu else 64))
 
 
 def _cores() -> int:
@@ -230,7 +230,7 @@ def run(names: Sequence[str] = runner.ORDER) -> None:
     """Main of a script that does some stages of a run."""
 
     def work(folder: Folder) -> None:
-        judged = runner.run(folder, names, crew(), judge=jax.process_index() == 0)
+        judged = runner.run(folder, names, workers(), judge=jax.process_index() == 0)
         if judged:
             _summarise(judged)
         for stage, spent in runner.spent(folder).items():

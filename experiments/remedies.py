@@ -26,7 +26,7 @@ _ROTATIONS = flags.DEFINE_integer(
 
 def _remedies(folder: Folder) -> None:
     table = studies.remedies(
-        folder, _REMEDIES.value, range(_SEEDS.value), _ROTATIONS.value, options.crew().workers
+        folder, _REMEDIES.value, range(_SEEDS.value), _ROTATIONS.value, options.workers().threads
     )
     print(table.markdown())
     print(f"tables: {folder.path / 'remedies'}, report: {report.write(folder.path)}")

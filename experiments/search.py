@@ -55,7 +55,7 @@ def _search(folder: Folder) -> None:
         shapes,
         num_folds=_FOLDS.value,
         factor=_HALVING.value,
-        workers=options.crew().workers,
+        threads=options.workers().threads,
         together=together,
         collect=_COLLECT.value,
     )

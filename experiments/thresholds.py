@@ -33,7 +33,7 @@ def _thresholds(folder: Folder) -> None:
             f"--thresholds takes numbers, got {','.join(_THRESHOLDS.value)}"
         ) from error
     table = studies.thresholds(
-        folder, values, range(_SEEDS.value), _ROTATIONS.value, options.crew().workers
+        folder, values, range(_SEEDS.value), _ROTATIONS.value, options.workers().threads
     )
     print(table.markdown())
     print(f"tables: {folder.path / 'thresholds'}, report: {report.write(folder.path)}")

@@ -27,41 +27,48 @@ _Measure = Callable[[np.ndarray], dict[Name, float]]
 """From how often each specimen of a test set was drawn to all numbers."""
 
 
-class Repeat(NamedTuple):
-    """One training: predictions on its validation and on its test specimens."""
+class Trial(NamedTuple):
+    """One training or fit, judged.
+
+    Attributes:
+      validation: predictions on the validation specimens.
+      test: predictions on the test specimens.
+      record: plain values about the course of the training.
+    """
 
     validation: Predictions
     test: Predictions
+    record: dict[str, Any]
 
 
 def average(
-    repeats: Sequence[Repeat], key: Array, num_samples: int = 1000, level: float = 0.95
+    trials: Sequence[Trial], key: Array, num_samples: int = 1000, level: float = 0.95
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """All numbers of `verdict.judge` averaged over repeats, each with an interval.
+    """All numbers of `verdict.judge` averaged over trials, each with an interval.
 
     Args:
-      repeats: at least one.
+      trials: at least one.
       key: `jax.random` key.
       num_samples: number of resamples.
       level: coverage of the intervals.
 
     Returns:
       Under "ranks" AUC, AP, prevalence and AP/prevalence; under "at_half", "at_best_mcc" and
-      "at_best_f1" recall, precision, F1 and MCC at that threshold, which each repeat chooses on its
+      "at_best_f1" recall, precision, F1 and MCC at that threshold, which each trial chooses on its
       own validation; under "hits" the rate for each share of `verdict.SHARES`. Each number has
       estimate, low, high, standard_error and undefined, as in `metrics.bootstrap`. NaN wherever
-      the number is undefined for any repeat.
+      the number is undefined for any trial.
 
     Raises:
-      ValueError: as for `metrics.evaluate`; no repeat.
+      ValueError: as for `metrics.evaluate`; no trial.
     """
-    measure, draws = _plan(repeats, key, num_samples)
+    measure, draws = _plan(trials, key, num_samples)
     return _nested(_intervals(measure, draws, level))
 
 
 def contrast(
-    first: Sequence[Repeat],
-    second: Sequence[Repeat],
+    first: Sequence[Trial],
+    second: Sequence[Trial],
     key: Array,
     num_samples: int = 1000,
     level: float = 0.95,
@@ -73,7 +80,7 @@ def contrast(
     Raises:
       ValueError: the two were tested on different specimens; otherwise as for `average`.
     """
-    ours, theirs = ({_tested(repeat) for repeat in side} for side in (first, second))
+    ours, theirs = ({_tested(trial) for trial in side} for side in (first, second))
     if ours != theirs:
         raise ValueError(
             f"the first was tested on specimens {sorted(ours)}, the second on {sorted(theirs)}: "
@@ -89,15 +96,15 @@ def contrast(
     return _nested(_intervals(difference, draws, level))
 
 
-def _tested(repeat: Repeat) -> tuple[int, ...]:
-    return tuple(int(number) for number in np.unique(repeat.test.specimen))
+def _tested(trial: Trial) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.unique(trial.test.specimen))
 
 
-def _plan(repeats: Sequence[Repeat], key: Array, num_samples: int):
-    """The mean over repeats as a function of the draws of each test set, and those draws."""
-    if not repeats:
+def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
+    """The mean over trials as a function of the draws of each test set, and those draws."""
+    if not trials:
         raise ValueError("no training to average over: give at least one")
-    parts = [(_tested(repeat), _measure(repeat)) for repeat in repeats]
+    parts = [(_tested(trial), _measure(trial)) for trial in trials]
     draws = {}
     for number, tested in enumerate(sorted({tested for tested, _ in parts})):
         own = jax.random.fold_in(key, number)
@@ -140,12 +147,12 @@ def _nested(flat: dict[Name, dict[str, float]]) -> dict[str, dict[str, dict[str,
     return nested
 
 
-def _measure(repeat: Repeat) -> _Measure:
-    """All numbers of one repeat as a function of how often each of its specimens was drawn."""
-    test = repeat.test
+def _measure(trial: Trial) -> _Measure:
+    """All numbers of one trial as a function of how often each of its specimens was drawn."""
+    test = trial.test
     points: dict[str, float | None] = {"at_half": 0.5}
     for name, metric in verdict.CHOSEN_FOR.items():
-        points[name], _ = verdict.choose_threshold(repeat.validation, metric)
+        points[name], _ = verdict.choose_threshold(trial.validation, metric)
     by_point = {
         name: None
         if threshold is None
@@ -153,7 +160,7 @@ def _measure(repeat: Repeat) -> _Measure:
         for name, threshold in points.items()
     }
     hits = functools.partial(
-        _hit_rates, verdict.hits(test, verdict.SHARES), np.array(_tested(repeat))
+        _hit_rates, verdict.hits(test, verdict.SHARES), np.array(_tested(trial))
     )
 
     def measure(times: np.ndarray) -> dict[Name, float]:

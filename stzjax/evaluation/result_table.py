@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 UNDEFINED = "undefined"
 
 
-class Table(NamedTuple):
+class ResultTable(NamedTuple):
     """Rows under named columns.
 
     Attributes:

@@ -1,28 +1,28 @@
 """The graphs of a run folder with the labels of a threshold, by specimen and direction."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from stzjax.descriptors import symmetry_functions
+from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.learning import splits
 from stzjax.learning.graphs import build, with_surroundings
-from stzjax.learning.splits import Split
+from stzjax.learning.splits import Fold, Split
+from stzjax.learning.training import Task
 from stzjax.neighbors import lists
 from stzjax.pipeline import stages
+from stzjax.pipeline.stages import RunId
 from stzjax.run_folder.folder import Folder, Purpose
 
 PARTS = ("train", "validation", "test")
 
 Graph = Any
 """A `jraph.GraphsTuple` as `graphs.build` makes it."""
-
-Lane = tuple[int, str]
-"""Specimen and direction of a shear run."""
 
 
 class Event(NamedTuple):
@@ -33,22 +33,22 @@ class Event(NamedTuple):
 
 
 class Dataset:
-    """Graphs of the runs that had an event.
+    """Graphs of the shear runs that had an event.
 
     Attributes:
-      split: specimens of each part of the run's own split.
+      split: specimens of each part of the folder's own split.
       columns: names of the features.
-      graphs: the graph of each lane; raw features, labels of the first event.
-      events: the event of each lane.
-      runs: runs in all.
+      graphs: graph of each run with an event; raw features, labels of the first event.
+      events: event of each of these runs.
+      num_runs: number of all runs, with and without an event.
     """
 
     def __init__(self, folder: Folder, threshold: float | None = None):
         """Read features and runs, make labels and graphs.
 
         Args:
-          folder: a described run.
-          threshold: of D²min [Å²], instead of that of the settings.
+          folder: a described run folder.
+          threshold: threshold of D²min [Å²], instead of that of the settings.
         """
         settings = folder.settings
         threshold = settings.threshold if threshold is None else threshold
@@ -56,49 +56,68 @@ class Dataset:
         numbers = np.array(stages.specimens(folder))
         self.split = splits.by_specimen(numbers, key=folder.key(Purpose.SPLIT))
         self.columns: tuple[str, ...] = ()
-        self.graphs: dict[Lane, Graph] = {}
-        self.events: dict[Lane, Event] = {}
-        self.runs = 0
-        for lane in stages.all_lanes(folder):
-            run = stages.read_run(folder, lane)
-            self.runs += 1
+        self.graphs: dict[RunId, Graph] = {}
+        self.events: dict[RunId, Event] = {}
+        self.num_runs = 0
+        for run_id in stages.run_ids(folder):
+            run = stages.read_run(folder, run_id)
+            self.num_runs += 1
             step = run.event_step(threshold, settings.min_cluster)
             if step is None:
                 continue
             labels = run.labels(threshold, settings.min_cluster)
-            self.events[lane] = Event(float(run.strain[step]), int(labels.sum()))
-            self.graphs[lane] = self._graph(lane, labels)
+            self.events[run_id] = Event(float(run.strain[step]), int(labels.sum()))
+            self.graphs[run_id] = self._graph(run_id, labels)
 
-    def _graph(self, lane: Lane, labels: np.ndarray) -> Graph:
-        path = self.folder.features(*lane)
+    def _graph(self, run_id: RunId, labels: np.ndarray) -> Graph:
+        path = self.folder.features(*run_id)
         if not self.folder.done(path, "describe"):
             raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
         arrays, _ = archives.load_archive(path)
         self.columns = tuple(str(name) for name in arrays["columns"])
-        structure = stages.glass(self.folder, lane[0])
+        structure = stages.glass(self.folder, run_id[0])
         return build(structure, arrays["features"], labels, arrays["pairs"])
 
-    def lanes(self, specimens: Iterable[int]) -> list[Lane]:
-        """The lanes with an event among some specimens."""
+    def run_ids(self, specimens: Iterable[int]) -> list[RunId]:
+        """The runs with an event of the given specimens."""
         chosen = {int(number) for number in specimens}
-        return [lane for lane in self.graphs if lane[0] in chosen]
+        return [run_id for run_id in self.graphs if run_id[0] in chosen]
 
     def of(self, specimens: Iterable[int]) -> list[Graph]:
-        """The graphs of some specimens."""
-        return [self.graphs[lane] for lane in self.lanes(specimens)]
+        """The graphs of the given specimens."""
+        return [self.graphs[run_id] for run_id in self.run_ids(specimens)]
 
-    def check(self, split: Split) -> None:
-        """Raise ValueError if a part of a split holds no event."""
-        for part in PARTS:
-            specimens = [int(number) for number in getattr(split, part)]
-            if not self.lanes(specimens):
+    def task(self, split: Split | Fold, seed: int) -> Task:
+        """A training on the training and validation specimens of a split."""
+        return Task(self.of(split.train), self.of(split.validation), seed)
+
+    def pooled(self, specimens: Iterable[int], confidences: Sequence[np.ndarray]) -> Predictions:
+        """Labels of the given specimens, pooled, with a confidence (N,) of each of their graphs."""
+        ids, graphs = self.run_ids(specimens), self.of(specimens)
+        sizes = [int(graph.n_node[0]) for graph in graphs]
+        return Predictions(
+            label=np.concatenate([np.asarray(graph.nodes.label) for graph in graphs]),
+            confidence=np.concatenate(confidences),
+            specimen=np.repeat([number for number, _ in ids], sizes),
+            direction=np.repeat([direction for _, direction in ids], sizes),
+        )
+
+    def check(self, split: Split | Fold, where: str = "") -> None:
+        """Raise ValueError if a part of a split holds no event.
+
+        Args:
+          split: specimens of each part.
+          where: name of the split in the message, such as " of fold 2".
+        """
+        for part, specimens in split._asdict().items():
+            if not self.run_ids(specimens):
                 raise ValueError(
-                    f"no event in the {part} part (specimens {specimens}): shear further "
-                    "(final_strain), add specimens, or take another seed"
+                    f"no event in the {part} part{where} (specimens {list(map(int, specimens))}): "
+                    "shear further (final_strain), add specimens, or take another seed"
                 )
 
     def surround(self) -> None:
-        """Give every graph the surroundings of its atoms, once a specimen."""
+        """Give every graph the surroundings of its atoms, computed once for each specimen."""
         numbers = sorted({number for number, _ in self.graphs})
         glasses = {number: stages.glass(self.folder, number) for number in numbers}
         shape = symmetry_functions.allocate(list(glasses.values()))
@@ -106,16 +125,16 @@ class Dataset:
         for number, glass in glasses.items():
             near = lists.allocate(glass, shape.cutoff, skin=0.0)
             around[number] = jax.device_get(symmetry_functions.surroundings(glass, near, shape))
-        for lane, graph in self.graphs.items():
-            self.graphs[lane] = with_surroundings(graph, around[lane[0]])
+        for run_id, graph in self.graphs.items():
+            self.graphs[run_id] = with_surroundings(graph, around[run_id[0]])
 
     def shuffled(self, seed: int) -> "Dataset":
-        """The control: the labels of each graph dealt out anew among its atoms."""
+        """The control: the labels of each graph distributed at random among its atoms."""
         rng, other = np.random.default_rng(seed), copy.copy(self)
         other.graphs = {
-            lane: graph._replace(
+            run_id: graph._replace(
                 nodes=graph.nodes._replace(label=rng.permutation(graph.nodes.label))
             )
-            for lane, graph in self.graphs.items()
+            for run_id, graph in self.graphs.items()
         }
         return other

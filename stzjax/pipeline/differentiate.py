@@ -47,7 +47,7 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
     result = checkpoints.load(folder.model)
     data = Dataset(folder)
     data.check(data.split)
-    number, direction = data.lanes(data.split.test)[0]
+    number, direction = data.run_ids(data.split.test)[0]
     graph = data.graphs[number, direction]
     if len(result.params.scaler.mean) != len(table.COLUMNS):
         raise ValueError("the run was trained on further columns: describe without --response")
@@ -212,12 +212,7 @@ def _model(base, variant: str, radial: int, angular: int):
 
 
 def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, float]:
-    def score(labels: np.ndarray, confidence: np.ndarray) -> float:
-        return metrics.evaluate(labels, confidence)[config.select_by]
-
-    result = training.train(
-        train, chooser, config, score=None if config.select_by == "loss" else score
-    )
+    result = training.train(train, chooser, config, score=metrics.scorer(config.select_by))
     predicted = np.concatenate(training.predict(result.params, config, test))
     truth = np.concatenate([graph.nodes.label for graph in test])
     judged = metrics.evaluate(truth, predicted)

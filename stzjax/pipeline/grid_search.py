@@ -1,6 +1,6 @@
-"""Grid search with cross-validation by specimen: one winner a metric, Table 1 of the paper.
+"""Grid search with cross-validation by specimen: a winner for each metric, Table 1 of the paper.
 
-The test specimens of the run take no part in the search. Each winner is trained anew on the run's
+The test specimens of the folder take no part in the search. Each winner is trained anew on the
 training specimens, its epoch chosen on validation, and judged on the test specimens once.
 """
 
@@ -8,30 +8,31 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stzjax.evaluation import metrics, verdict
-from stzjax.evaluation.result_table import Table
+from stzjax.evaluation.averages import Trial
+from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.learning import checkpoints, splits, training
 from stzjax.learning.splits import Fold, Split
 from stzjax.pipeline import train_evaluate, trials
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.work_queue import Bar, Crew, Queue, chunks, work_off
-from stzjax.run_folder.folder import Folder, Purpose, same, set_aside_if_damaged
+from stzjax.pipeline.work_queue import Workers, chunks, make_missing
+from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
 METRICS = ("recall", "precision", "f1", "mcc", "auc", "ap")
-"""What winners are chosen by, each at threshold 0.5 where it needs one."""
+"""Metrics by which winners are chosen, at threshold 0.5 where a metric needs a threshold."""
 
 GRIDS: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     "paper": ((2, 4, 6, 8, 10, 12), (10, 15, 20, 25, 30, 35, 40), (6, 9, 12, 15)),
     "small": ((2, 4), (10, 20), (6, 9)),
 }
-"""L, M and N of each named grid."""
+"""Values of L, M and N of each named grid."""
 
 PAPER = (
     ("recall", 10, 25, 12, 0.7333, 0.0074, 0.0147, 0.0615, 0.8451, 0.0150),
@@ -40,10 +41,10 @@ PAPER = (
     ("auc", 4, 15, 9, 0.7002, 0.0086, 0.0169, 0.0662, 0.8508, 0.0160),
     ("ap", 8, 20, 12, 0.7030, 0.0084, 0.0165, 0.0654, 0.8494, 0.0167),
 )
-"""Table 1 of Lee and Ryu (2022): optimised for, L, M, N, and `METRICS` on their test set."""
+"""Table 1 of Lee and Ryu (2022): metric optimised, L, M, N, and `METRICS` on their test set."""
 
 PAPER_PREVALENCE = (1134 + 486) / 900_000
-"""Of their test set, from its confusion matrix."""
+"""Prevalence of their test set, from its confusion matrix."""
 
 
 class Shape(NamedTuple):
@@ -55,7 +56,7 @@ class Shape(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as L4_M15_N9."""
+        """Name of the model, such as L4_M15_N9."""
         return f"L{self.layers}_M{self.features_per_head}_N{self.heads}"
 
 
@@ -65,13 +66,13 @@ def grid(layers: Iterable[int], features: Iterable[int], heads: Iterable[int]) -
 
 
 class Search:
-    """A grid search in the folder of a described run.
+    """A grid search in a described run folder.
 
     Attributes:
-      folder: of the run.
+      folder: the run folder.
       data: its graphs.
-      folds: of the training and validation specimens together.
-      base: settings of all trainings but their shape.
+      folds: folds of the training and validation specimens together.
+      base: settings of all trainings, apart from the shape of the network.
     """
 
     def __init__(self, folder: Folder, num_folds: int = 4):
@@ -82,21 +83,16 @@ class Search:
         """
         self.folder = folder
         self.data = Dataset(folder)
-        self.data.check(self.data.split)
         split = self.data.split
+        self.data.check(split)
         specimens = np.sort(np.concatenate([split.train, split.validation]))
         self.folds = splits.folds(specimens, num_folds, key=folder.key(Purpose.FOLDS))
         for number, fold in enumerate(self.folds):
-            for part, chosen in fold._asdict().items():
-                if not self.data.lanes(chosen):
-                    raise ValueError(
-                        f"no event in the {part} part of fold {number} (specimens "
-                        f"{list(map(int, chosen))}): use fewer folds or more specimens"
-                    )
+            self.data.check(fold, f" of fold {number}")
         self.base = folder.settings.train_config()
 
     def config(self, shape: Shape, epochs: int | None = None) -> training.TrainConfig:
-        """Settings of a trial."""
+        """Settings of a training."""
         model = dataclasses.replace(self.base.model, **shape._asdict())
         return dataclasses.replace(self.base, model=model, epochs=epochs or self.base.epochs)
 
@@ -106,87 +102,75 @@ class Search:
         return self.folder.path / "search" / "trials" / name
 
     def settings(self, shape: Shape, epochs: int, fold: Fold) -> dict[str, Any]:
-        """All on which the outcome of a trial depends."""
+        """All settings on which the outcome of a trial depends."""
         split = Split(fold.train, fold.validation, np.array([], int))
         return trials.settings_of(self.folder, self.config(shape, epochs), split)
 
     def read(self, shape: Shape, epochs: int, fold: int) -> dict[str, Any] | None:
-        """The record of a trial; None if it has not been made.
+        """The record of a trial; None if it has not been made. A damaged file is set aside.
 
         Raises:
           ValueError: it was made with other settings.
         """
-        path, found = self.path(shape, epochs, fold), {}
+        path = self.path(shape, epochs, fold)
 
-        def missing() -> bool:
+        def record() -> dict[str, Any] | None:
             if not path.exists():
-                return True
-            found.update(archives.read_record(path))
+                return None
+            found = archives.read_record(path)
             if not {"settings", "validation", "record"} <= set(found):
                 raise archives.Damaged(path, "is no trial of this version")
-            return False
+            same(path, found["settings"], self.settings(shape, epochs, self.folds[fold]))
+            return found
 
-        if set_aside_if_damaged(missing):
-            return None
-        same(path, found["settings"], self.settings(shape, epochs, self.folds[fold]))
-        return found
+        return unless_damaged(record)
 
     def missing(self, shapes: Iterable[Shape], epochs: int) -> list[tuple[Shape, int]]:
-        """Trials that have not been made."""
+        """Shapes and folds of the trials that have not been made."""
         pairs = itertools.product(shapes, range(len(self.folds)))
         return [(shape, fold) for shape, fold in pairs if self.read(shape, epochs, fold) is None]
 
-    def make(self, shapes: Sequence[Shape], epochs: int, workers: int, together: bool) -> None:
-        """Train what is missing.
+    def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
+        """Train the missing trials.
 
         Args:
-          shapes: of the grid.
-          epochs: of each training, at most.
-          workers: trainings at a time, in threads.
-          together: the folds of a shape in one compiled step, as suits a GPU.
+          shapes: shapes of the grid.
+          epochs: largest number of epochs of each training.
+          threads: trainings at a time.
+          together: whether the folds of a shape share a compiled step, as suits a GPU.
         """
-        missing = self.missing(shapes, epochs)
-        if not missing:
-            return
 
-        def done(job: tuple[Shape, int]) -> bool:
-            return self.read(job[0], epochs, job[1]) is not None
+        def work(items: Iterator[tuple[Shape, int]], lanes: int) -> Iterator[tuple[Shape, int]]:
+            for shape, group in itertools.groupby(items, key=lambda item: item[0]):
+                for chunk in chunks(group, lanes):
+                    self._train(shape, [fold for _, fold in chunk], epochs)
+                    yield from chunk
 
-        with Bar("search", len(missing), "trial") as bar:
-
-            def train(jobs: Iterator[tuple[Shape, int]], lanes: int) -> Iterator[tuple[Shape, int]]:
-                for shape, group in itertools.groupby(jobs, key=lambda job: job[0]):
-                    for some in chunks(group, lanes):
-                        self._train(shape, [fold for _, fold in some], epochs)
-                        bar.add(len(some))
-                        yield from some
-
-            queue = Queue(
-                self.folder.claims,
-                missing,
-                lambda job: str(self.path(job[0], epochs, job[1]).relative_to(self.folder.path)),
-                done,
-                lambda job: bar.add(),
-            )
-            work_off(queue, Crew(workers, len(self.folds) if together else 1), train)
+        make_missing(
+            self.folder.claims,
+            "search",
+            "trial",
+            self.missing(shapes, epochs),
+            name=lambda item: str(
+                self.path(item[0], epochs, item[1]).relative_to(self.folder.path)
+            ),
+            missing=lambda item: self.read(item[0], epochs, item[1]) is None,
+            work=work,
+            workers=Workers(threads, len(self.folds) if together else 1),
+        )
 
     def _train(self, shape: Shape, numbers: Sequence[int], epochs: int) -> None:
-        """Train some folds of one shape and write their files."""
+        """Train the given folds of a shape and write their files."""
         folds = [self.folds[number] for number in numbers]
-        tasks = [
-            training.Task(self.data.of(f.train), self.data.of(f.validation), self.base.seed)
-            for f in folds
-        ]
-        config = self.config(shape, epochs)
+        tasks = [self.data.task(fold, self.base.seed) for fold in folds]
         settings = [self.settings(shape, epochs, fold) for fold in folds]
-        path = self.path(shape, epochs, numbers[0])
-        started = time.perf_counter()
-        results = train_evaluate.fit_many(self.folder, path, {"tasks": settings}, tasks, config)
+        path, started = self.path(shape, epochs, numbers[0]), time.perf_counter()
+        results = train_evaluate.fit(
+            self.folder, path, {"tasks": settings}, tasks, self.config(shape, epochs)
+        )
         seconds = (time.perf_counter() - started) / len(folds)
         for number, fold, own, result in zip(numbers, folds, settings, results, strict=True):
-            pooled = train_evaluate.predicted(
-                self.data, fold.validation, train_evaluate.network(result)
-            )
+            pooled = train_evaluate.predict(result, self.data, fold.validation)
             record = {
                 "settings": own,
                 "validation": metrics.evaluate(pooled.label, pooled.confidence),
@@ -196,7 +180,7 @@ class Search:
         self.folder.finish(path)
 
     def rows(self, shapes: Sequence[Shape], epochs: int) -> list[dict[str, Any]]:
-        """Mean and spread over the folds of every metric, one row a shape.
+        """Mean and spread over the folds of every metric, a row for each shape.
 
         Raises:
           ValueError: a trial has not been made.
@@ -224,10 +208,10 @@ class Search:
 
 
 def halving(num_shapes: int, epochs: int, factor: int = 3) -> list[tuple[int, int]]:
-    """Rounds of successive halving: how many shapes, for how many epochs.
+    """Rounds of successive halving: number of shapes and number of epochs of each round.
 
     Jamieson and Talwalkar, AISTATS 2016. Every round keeps one shape in `factor` and trains it
-    anew for `factor` times as long; the last one has all epochs.
+    anew for `factor` times as long; the last round has all epochs.
     """
     counts = [num_shapes]
     while counts[-1] > factor:
@@ -236,7 +220,7 @@ def halving(num_shapes: int, epochs: int, factor: int = 3) -> list[tuple[int, in
     return [(n, max(1, epochs // factor ** (last - place))) for place, n in enumerate(counts)]
 
 
-def winners(rows: Sequence[dict[str, Any]]) -> dict[str, Shape | None]:
+def winners(rows: Sequence[Mapping[str, Any]]) -> dict[str, Shape | None]:
     """The best shape by each metric; None where a metric is undefined for all."""
     found: dict[str, Shape | None] = {}
     for name in METRICS:
@@ -247,44 +231,43 @@ def winners(rows: Sequence[dict[str, Any]]) -> dict[str, Shape | None]:
 
 
 def judge(search: Search, shape: Shape) -> dict[str, Any]:
-    """A winner trained on the run's own split and judged on its test specimens."""
-    split, config = search.data.split, search.config(shape)
-    settings = trials.settings_of(search.folder, config, split)
-    path = search.folder.path / "search" / "winners" / f"{shape.name}.npz"
+    """A winner trained on the folder's own split and judged on its test specimens."""
+    folder, data, config = search.folder, search.data, search.config(shape)
+    settings = trials.settings_of(folder, config, data.split)
+    path = folder.path / "search" / "winners" / f"{shape.name}.npz"
 
-    def make() -> trials.Trial:
-        data = search.data
-        result = train_evaluate.fit(search.folder, path, settings, data, split, config)
-        checkpoints.save(search.folder.path / "search" / "winners" / shape.name, result)
-        pooled = train_evaluate.parts(data, split, train_evaluate.network(result))
-        return trials.Trial(*pooled, trials.summary(result))
+    def make() -> Trial:
+        trial, result = train_evaluate.trial(folder, path, settings, data, data.split, config)
+        checkpoints.save(path.with_suffix(""), result)
+        return trial
 
-    trial = trials.once(search.folder, path, settings, make)
-    search.folder.finish(path)
-    key = search.folder.key(Purpose.BOOTSTRAP)
+    trial = trials.once(folder, path, settings, make)
+    folder.finish(path)
+    key = folder.key(Purpose.BOOTSTRAP)
     return {"record": trial.record, "verdict": verdict.judge(trial.validation, trial.test, key)}
 
 
-def table_1(chosen: dict[str, Shape | None], judged: dict[Shape, dict[str, Any]]) -> Table:
+def table_1(
+    chosen: Mapping[str, Shape | None], judged: Mapping[Shape, dict[str, Any]]
+) -> ResultTable:
     """Table 1 of the paper: winners on the test set, and below them the paper's own rows."""
     rows: list[list[Any]] = []
-    for shape in dict.fromkeys(shape for shape in chosen.values() if shape is not None):
-        names = [name for name, one in chosen.items() if one == shape]
+    for shape in judged:
+        names = [name for name, best in chosen.items() if best == shape]
         test = judged[shape]["verdict"]["pooled"]["at_half"]
         scores = [test[name] for name in (*METRICS, "ap_over_prevalence")]
         rows.append(["this run", ", ".join(names), *shape, *scores])
     ours = len(rows)
-    for name, *shape_and_scores in PAPER:
-        row = [*shape_and_scores, shape_and_scores[-1] / PAPER_PREVALENCE]
-        rows.append(["paper", name, *row])
+    for row in PAPER:
+        rows.append(["paper", *row, row[-1] / PAPER_PREVALENCE])
     columns = ["", "optimised for", "L", "M", "N", "Recall", "Precision", "F1", "MCC", "AUC", "AP"]
-    return Table([*columns, "AP/prevalence"], rows, rules=(ours,))
+    return ResultTable([*columns, "AP/prevalence"], rows, rules=(ours,))
 
 
-def grid_table(rows: Sequence[dict[str, Any]]) -> Table:
+def grid_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """All shapes with the mean of each metric over the folds."""
     names = [*METRICS, "ap_over_prevalence", "ap_over_prevalence_deviation", "seconds"]
-    return Table(
+    return ResultTable(
         ["L", "M", "N", "epochs", *names],
         [[*row["shape"], row["epochs"], *(row[name] for name in names)] for row in rows],
     )
@@ -296,20 +279,20 @@ def run(
     *,
     num_folds: int = 4,
     factor: int = 0,
-    workers: int = 1,
+    threads: int = 1,
     together: bool = False,
     collect: bool = False,
-) -> Table:
+) -> ResultTable:
     """Search, judge the winners and write `search/`.
 
     Args:
-      folder: a described run.
+      folder: a described run folder.
       shapes: the grid.
-      num_folds: of the cross-validation.
-      factor: of successive halving; 0 trains every shape for all epochs.
-      workers: trainings at a time.
-      together: the folds of a shape in one compiled step.
-      collect: train nothing of the grid, make the tables of what is there.
+      num_folds: number of folds of the cross-validation.
+      factor: factor of successive halving; 0 trains every shape for all epochs.
+      threads: trainings at a time.
+      together: whether the folds of a shape share a compiled step.
+      collect: train nothing of the grid and make the tables of the trials that are there.
 
     Returns:
       Table 1.
@@ -319,23 +302,25 @@ def run(
     metric = "ap" if metric == "loss" else metric
     rounds = halving(len(shapes), epochs, factor) if factor else [(len(shapes), epochs)]
     kept = list(shapes)
-    everything: list[list[dict[str, Any]]] = []
+    last: list[dict[str, Any]] = []
+    everything: list[dict[str, Any]] = []
     for count, budget in rounds:
         if len(kept) > count:
-            ranked = sorted(everything[-1], key=lambda row: _rank(row[metric]))
+            ranked = sorted(last, key=lambda row: _rank(row[metric]))
             kept = [row["shape"] for row in ranked[:count]]
         if not collect:
-            search.make(kept, budget, workers, together)
-        everything.append(search.rows(kept, budget))
-    chosen = winners(everything[-1])
+            search.make(kept, budget, threads, together)
+        last = search.rows(kept, budget)
+        everything += last
+    chosen = winners(last)
     judged = {shape: judge(search, shape) for shape in dict.fromkeys(chosen.values()) if shape}
     out = folder.path / "search"
     table = table_1(chosen, judged)
     trials.write_table(out, "table1", table)
-    trials.write_table(out, "grid", grid_table([row for rows in everything for row in rows]))
+    trials.write_table(out, "grid", grid_table(everything))
     record = {
         "winners": {name: shape and shape.name for name, shape in chosen.items()},
-        "judged": {shape.name: one for shape, one in judged.items()},
+        "judged": {shape.name: found for shape, found in judged.items()},
         "folds": [fold._asdict() for fold in search.folds],
     }
     archives.write_json(out / "search.json", record)

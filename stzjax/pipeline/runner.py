@@ -1,4 +1,4 @@
-"""All stages in order, and what each took."""
+"""All stages in order, with the time and memory that each took."""
 
 import logging
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Any
 from stzjax import report
 from stzjax.io import archives
 from stzjax.pipeline import stage_cost, stages, train_evaluate
-from stzjax.pipeline.work_queue import Crew
-from stzjax.run_folder.folder import Folder, set_aside_if_damaged
+from stzjax.pipeline.work_queue import Workers
+from stzjax.run_folder.folder import Folder, unless_damaged
 
 _LOG = logging.getLogger(__name__)
 
@@ -16,31 +16,34 @@ ORDER = ("melt", "quench", "shear", "describe", "train", "evaluate")
 
 
 def run(
-    folder: Folder, names: Sequence[str] = ORDER, crew: Crew | None = None, judge: bool = True
+    folder: Folder,
+    names: Sequence[str] = ORDER,
+    workers: Workers | None = None,
+    judge: bool = True,
 ) -> dict[str, Any] | None:
-    """Run stages; what is finished is skipped. Returns the judgement if it was made.
+    """Run stages, skipping finished work; the judgement, if it was made.
 
-    Several processes may do this on one folder at the same time: each takes what is free, and
-    waits at the end of a stage for what the others hold.
+    Several processes may do this on one folder at the same time: each takes items that are free,
+    and waits at the end of a stage for the items that the others hold.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
       names: stages, in order.
-      crew: who works.
-      judge: whether this process evaluates; of several one should.
+      workers: threads and lanes of this process; a single thread by default.
+      judge: whether this process evaluates; one of several processes should.
 
-    `usage.json` holds time and memory of each stage, over all interrupted runs of the process that
-    came first, so that the time is that of the work and not of the last, skipping, run.
+    `usage.json` holds time and memory of each stage, summed over all interrupted calls of the
+    process that came first: the time is that of the work, not of a last call that skips it.
     """
-    crew = crew or Crew()
+    workers = workers or Workers()
     first = folder.claims.take("usage")
     if not first:
         _LOG.warning("another process works in %s: sharing its work", folder.path)
     work = {
         "melt": lambda: stages.melt_stage(folder),
-        "quench": lambda: stages.quench_stage(folder, crew),
-        "shear": lambda: stages.shear_stage(folder, crew),
-        "describe": lambda: stages.describe_stage(folder, crew),
+        "quench": lambda: stages.quench_stage(folder, workers),
+        "shear": lambda: stages.shear_stage(folder, workers),
+        "describe": lambda: stages.describe_stage(folder, workers),
         "train": lambda: train_evaluate.train_stage(folder),
         "evaluate": lambda: train_evaluate.evaluate_stage(folder),
     }
@@ -72,12 +75,6 @@ def _record(folder: Folder, name: str, found: dict[str, float]) -> None:
 
 def spent(folder: Folder) -> dict[str, dict[str, float]]:
     """Time and memory of each stage so far."""
-    total: dict[str, Any] = {}
-
-    def missing() -> bool:
-        if folder.usage.exists():
-            total.update(archives.read_record(folder.usage))
-        return False
-
-    set_aside_if_damaged(missing)
-    return total
+    if not folder.usage.exists():
+        return {}
+    return unless_damaged(lambda: archives.read_record(folder.usage)) or {}

@@ -1,4 +1,4 @@
-"""The stages that make a data set: melt, quench, shear, describe. None repeats finished work."""
+"""The stages that make a data set: melt, quench, shear, describe; finished work is skipped."""
 
 import functools
 import itertools
@@ -20,12 +20,15 @@ from stzjax.io import archives
 from stzjax.io.archives import Saved
 from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
-from stzjax.pipeline.work_queue import Bar, Crew, Queue
+from stzjax.pipeline.work_queue import Bar, Queue, Workers
 from stzjax.potentials.eam import EAM
 from stzjax.run_folder.folder import Folder, Purpose
 from stzjax.shear import aqs, sanity
 
 _LOG = logging.getLogger(__name__)
+
+RunId = tuple[int, str]
+"""Specimen number and direction of a shear run."""
 
 
 def load_potential(folder: Folder) -> EAM:
@@ -52,7 +55,7 @@ def _melt(folder: Folder) -> None:
             folder.key(Purpose.MELT),
             load_potential(folder),
             config,
-            lambda done: bar.add(done * config.num_atoms),
+            lambda done: bar.update(done * config.num_atoms),
             wanted=chosen,
             begun=begun,
             save=lambda melting: _suspend_melt(folder, melting),
@@ -65,9 +68,10 @@ def _melt(folder: Folder) -> None:
 
 def _stacked(structures: Sequence[Structure]) -> dict[str, np.ndarray]:
     """Structures of one composition as arrays with a leading axis."""
-    each = [io.structure_arrays(one) for one in structures]
-    stacked = {n: np.stack([one[n] for one in each]) for n in ("fractional", "cell", "species")}
-    return {**stacked, "elements": each[0]["elements"]}
+    arrays = [io.structure_arrays(structure) for structure in structures]
+    names = ("fractional", "cell", "species")
+    stacked = {name: np.stack([found[name] for found in arrays]) for name in names}
+    return {**stacked, "elements": arrays[0]["elements"]}
 
 
 def _unstacked(arrays: Mapping[str, np.ndarray], number: int, path: Path) -> Structure:
@@ -85,7 +89,7 @@ def _suspend_melt(folder: Folder, melting: quench.Melting) -> None:
 
 
 def _begun_melt(folder: Folder) -> quench.Melting | None:
-    """Where a melt was when it was interrupted."""
+    """State of a melt that was interrupted; None if there is none."""
     saved = folder.saved(folder.melt, "melt")
     if saved is None:
         return None
@@ -99,48 +103,47 @@ def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
     return {f"trace_{name}": values for name, values in trace._asdict().items()}
 
 
-def quench_stage(folder: Folder, crew: Crew) -> None:
-    """Quench every drawn snapshot and relax the glass; some at a time in one compiled loop."""
-    settings = folder.settings
-    config = settings.melt_config()
+def quench_stage(folder: Folder, workers: Workers) -> None:
+    """Quench every drawn snapshot and relax the glass, as many at a time as there are lanes."""
+    config = folder.settings.melt_config()
 
-    def unmade(number: int) -> bool:
+    def missing(number: int) -> bool:
         return folder.missing(folder.specimen(number), "quench")
 
-    missing = [number for number in range(settings.num_specimens) if unmade(number)]
-    if not missing:
+    numbers = [number for number in range(folder.settings.num_specimens) if missing(number)]
+    if not numbers:
         return
     melt_stage(folder)
     potential = load_potential(folder)
     liquids, _ = archives.load_archive(folder.melt)
-    begun = {number: folder.saved(folder.specimen(number), "quench") for number in missing}
-    left = {n: config.quench_steps - (steps_of(one) if one else 0) for n, one in begun.items()}
+    begun = {number: folder.saved(folder.specimen(number), "quench") for number in numbers}
+    left = {n: config.quench_steps - (steps_of(s) if s else 0) for n, s in begun.items()}
     with Bar("quench", sum(left.values()) * config.num_atoms, "atom-step") as bar:
 
-        def together(numbers: Iterator[int], lanes: int) -> Iterator[int]:
-            for some in work_queue.chunks(numbers, lanes):
+        def work(items: Iterator[int], lanes: int) -> Iterator[int]:
+            for chunk in work_queue.chunks(items, lanes):
                 quenched = quench.quench_many(
-                    [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in some],
-                    [_unstacked(liquids, number, folder.melt) for number in some],
+                    [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in chunk],
+                    [_unstacked(liquids, number, folder.melt) for number in chunk],
                     potential,
                     config,
-                    lambda done: bar.add(done * config.num_atoms),
-                    saved=[folder.saved(folder.specimen(number), "quench") for number in some],
-                    save=functools.partial(_suspend_quench, folder, some),
+                    lambda done: bar.update(done * config.num_atoms),
+                    saved=[folder.saved(folder.specimen(number), "quench") for number in chunk],
+                    save=functools.partial(_suspend_quench, folder, chunk),
                     save_every=folder.save_every,
                 )
                 for found in quenched:
-                    _save_glass(folder, some[found.place], found, potential)
-                    yield some[found.place]
+                    _save_glass(folder, chunk[found.place], found, potential)
+                    yield chunk[found.place]
 
         queue = Queue(
             folder.claims,
-            missing,
+            numbers,
             lambda number: f"specimen {number}",
-            lambda number: not unmade(number),
-            lambda number: bar.add(left[number] * config.num_atoms),
+            lambda number: not missing(number),
+            lambda number: bar.update(left[number] * config.num_atoms),
         )
-        work_queue.work_off(queue, crew, together)
+        work_queue.work_off(queue, workers, work)
 
 
 def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: Saved) -> None:
@@ -148,7 +151,7 @@ def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: S
 
 
 def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: EAM) -> None:
-    """Relax a quenched glass and write it, or what it failed of."""
+    """Relax a quenched glass and write it, or the reason why it failed."""
     structure, outcome, residual = found.structure, found.outcome, math.nan
     if outcome == quench.COOLED:
         relaxed = _inherent(folder, structure, potential)
@@ -190,10 +193,10 @@ def glass(folder: Folder, number: int) -> Structure:
 
 
 def specimens(folder: Folder) -> list[int]:
-    """Numbers of the specimens that were quenched and relaxed as they should.
+    """Numbers of the specimens that were quenched and relaxed successfully.
 
     Raises:
-      ValueError: one is missing, or there are too few to train and judge on.
+      ValueError: a specimen is missing, or there are too few to train and judge on.
     """
     numbers = range(folder.settings.num_specimens)
     good = [number for number in numbers if _specimen(folder, number)[1] == GOOD]
@@ -206,50 +209,41 @@ def specimens(folder: Folder) -> list[int]:
     return good
 
 
-def all_lanes(folder: Folder) -> list[tuple[int, str]]:
+def run_ids(folder: Folder) -> list[RunId]:
     """Specimen and direction of every shear run."""
     directions = [loads.canonical(d) for d in folder.settings.directions]
     return list(itertools.product(specimens(folder), directions))
 
 
-def shear_stage(folder: Folder, crew: Crew) -> None:
+def shear_stage(folder: Folder, workers: Workers) -> None:
     """Shear every specimen in every direction."""
-    config = folder.settings.shear_config()
+    config, potential = folder.settings.shear_config(), load_potential(folder)
 
-    def unmade(lane: tuple[int, str]) -> bool:
-        return folder.missing(folder.shear(*lane), "shear")
-
-    missing = [lane for lane in all_lanes(folder) if unmade(lane)]
-    if not missing:
-        return
-    potential = load_potential(folder)
-
-    def job(lane: tuple[int, str]) -> aqs.Job:
-        saved = folder.saved(folder.shear(*lane), "shear")
-        return aqs.Job(glass(folder, lane[0]), lane[1], lane, saved)
+    def job(run_id: RunId) -> aqs.Job:
+        saved = folder.saved(folder.shear(*run_id), "shear")
+        return aqs.Job(glass(folder, run_id[0]), run_id[1], run_id, saved)
 
     def keep(job: aqs.Job, saved: Saved) -> None:
         folder.suspend(folder.shear(*job.name), "shear", saved)
 
-    with Bar("shear", len(missing), "run") as bar:
-
-        def together(lanes: Iterator[tuple[int, str]], number: int) -> Iterator[tuple[int, str]]:
-            runs = aqs.shear_many(
-                map(job, lanes), potential, config, number, save=keep, save_every=folder.save_every
-            )
-            for done, run in runs:
-                write_run(folder, done.name, run)
-                bar.add()
-                yield done.name
-
-        queue = Queue(
-            folder.claims,
-            missing,
-            lambda lane: f"shear {lane[0]} {lane[1]}",
-            lambda lane: not unmade(lane),
-            lambda lane: bar.add(),
+    def work(items: Iterator[RunId], lanes: int) -> Iterator[RunId]:
+        runs = aqs.shear_many(
+            map(job, items), potential, config, lanes, save=keep, save_every=folder.save_every
         )
-        work_queue.work_off(queue, crew, together)
+        for done, run in runs:
+            write_run(folder, done.name, run)
+            yield done.name
+
+    work_queue.make_missing(
+        folder.claims,
+        "shear",
+        "run",
+        run_ids(folder),
+        name=lambda run_id: f"shear {run_id[0]} {run_id[1]}",
+        missing=lambda run_id: folder.missing(folder.shear(*run_id), "shear"),
+        work=work,
+        workers=workers,
+    )
 
 
 _RUN_ARRAYS = (
@@ -257,11 +251,11 @@ _RUN_ARRAYS = (
 ).split()
 
 
-def write_run(folder: Folder, lane: tuple[int, str], run: aqs.Run) -> None:
+def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
     """Store a shear run; the last configuration goes with it."""
     arrays = {name: getattr(run, name) for name in _RUN_ARRAYS}
     arrays |= {f"final_{k}": v for k, v in io.structure_arrays(run.final).items()}
-    path, found = folder.shear(*lane), sanity.of(run)
+    path, found = folder.shear(*run_id), sanity.of(run)
     folder.save(
         path,
         "shear",
@@ -273,13 +267,13 @@ def write_run(folder: Folder, lane: tuple[int, str], run: aqs.Run) -> None:
     )
     folder.finish(path)
     last = run.strain[-1] if len(run.strain) else 0.0
-    said = f"specimen {lane[0]} {run.direction}: {run.outcome} at strain {last:g}"
+    said = f"specimen {run_id[0]} {run.direction}: {run.outcome} at strain {last:g}"
     _LOG.log(logging.WARNING if found else logging.INFO, "%s", "; ".join([said, *found]))
 
 
-def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
+def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
     """A stored shear run."""
-    path = folder.shear(*lane)
+    path = folder.shear(*run_id)
     if not folder.done(path, "shear"):
         raise ValueError(f"{path} is missing; run experiments/shear.py on this folder first")
     arrays, settings = archives.load_archive(path)
@@ -293,7 +287,7 @@ def read_run(folder: Folder, lane: tuple[int, str]) -> aqs.Run:
     )
 
 
-def describe_stage(folder: Folder, crew: Crew) -> None:
+def describe_stage(folder: Folder, workers: Workers) -> None:
     """Features of every specimen in every direction."""
     directions = [loads.canonical(d) for d in folder.settings.directions]
 
@@ -301,26 +295,23 @@ def describe_stage(folder: Folder, crew: Crew) -> None:
         paths = {d: folder.features(number, d) for d in directions}
         return [d for d in directions if folder.missing(paths[d], "describe")]
 
-    missing = [number for number in specimens(folder) if unfinished(number)]
-    if not missing:
-        return
     potential = load_potential(folder)
-    with Bar("describe", len(missing), "specimen") as bar:
 
-        def together(numbers: Iterator[int], lanes: int) -> Iterator[int]:
-            for number in numbers:
-                _describe(folder, number, unfinished(number), potential)
-                bar.add()
-                yield number
+    def work(items: Iterator[int], lanes: int) -> Iterator[int]:
+        for number in items:
+            _describe(folder, number, unfinished(number), potential)
+            yield number
 
-        queue = Queue(
-            folder.claims,
-            missing,
-            lambda number: f"features {number}",
-            lambda number: not unfinished(number),
-            lambda number: bar.add(),
-        )
-        work_queue.work_off(queue, crew._replace(lanes=1), together)
+    work_queue.make_missing(
+        folder.claims,
+        "describe",
+        "specimen",
+        specimens(folder),
+        name=lambda number: f"features {number}",
+        missing=lambda number: bool(unfinished(number)),
+        work=work,
+        workers=workers._replace(lanes=1),
+    )
 
 
 def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:

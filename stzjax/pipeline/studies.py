@@ -1,4 +1,4 @@
-"""Three studies on a described run: thresholds of D²min, remedies for imbalance, baselines."""
+"""Three studies on a described run folder: thresholds of D²min, remedies, baselines."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from stzjax.evaluation.result_table import Table
+from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.learning import baselines
 from stzjax.pipeline import comparisons, trials
-from stzjax.pipeline.comparisons import Entrant
+from stzjax.pipeline.comparisons import Candidate
 from stzjax.pipeline.dataset import Dataset
 from stzjax.run_folder.folder import Folder
 
@@ -31,131 +31,145 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "temperature": {"loss": "weighted", "calibration": "temperature"},
     "platt": {"loss": "weighted", "calibration": "platt"},
 }
-"""What each changes in the training; everything else, the epochs too, is the same."""
+"""Remedies for rare classes: the settings that each changes; the others, epochs too, are equal."""
 
 NETWORK, CONTROL = "network", "network, shuffled labels"
 
 
 def remedies(
-    folder: Folder, names: Sequence[str], seeds: Sequence[int], rotations: int, workers: int
-) -> Table:
+    folder: Folder, names: Sequence[str], seeds: Sequence[int], rotations: int, threads: int
+) -> ResultTable:
     """Train the network with each remedy under equal budgets and write `remedies/`.
+
+    Args:
+      folder: a described run folder.
+      names: keys of `REMEDIES`; that of the paper is added.
+      seeds: seeds of the networks.
+      rotations: see `comparisons.choose_splits`.
+      threads: trials at a time.
 
     Raises:
       ValueError: an unknown remedy, or a split without an event in some part.
     """
-    unknown = [name for name in names if name not in REMEDIES]
-    if unknown:
-        raise ValueError(f"unknown remedy {unknown[0]!r}; choose from {', '.join(REMEDIES)}")
+    _check_known("remedy", names, REMEDIES)
     if PAPER_TRAINING not in names:
         names = [PAPER_TRAINING, *names]
     data = Dataset(folder)
     base = dataclasses.replace(folder.settings.train_config(), undersample=0.0, oversample=0.0)
-    entrants = [
+    candidates = [
         comparisons.network(folder, data, name, dataclasses.replace(base, **REMEDIES[name]), seeds)
         for name in names
     ]
-    return _contest(folder, "remedies", data, entrants, PAPER_TRAINING, rotations, workers)
+    return _compare(folder, "remedies", data, candidates, PAPER_TRAINING, rotations, threads)
 
 
 def compare_baselines(
-    folder: Folder, names: Sequence[str], seeds: Sequence[int], rotations: int, workers: int
-) -> Table:
+    folder: Folder, names: Sequence[str], seeds: Sequence[int], rotations: int, threads: int
+) -> ResultTable:
     """Fit baselines beside the network and its control with shuffled labels; write `baselines/`.
 
     Args:
-      folder: a described run.
-      names: of `baselines.names`; empty: all of them.
-      seeds: of the networks.
-      rotations: see `contests.choose_splits`.
-      workers: trials at a time.
+      folder: a described run folder.
+      names: names from `baselines.names`; empty for all of them.
+      seeds: seeds of the networks.
+      rotations: see `comparisons.choose_splits`.
+      threads: trials at a time.
 
     Raises:
       ValueError: an unknown baseline, or a split without an event in some part.
     """
     data = Dataset(folder)
     known = baselines.names(data.columns)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; choose from {', '.join(known)}")
+    _check_known("baseline", names, known)
     names = list(names) or list(known)
     if "softness" in names:
         data.surround()
     config = folder.settings.train_config()
-    entrants = [
+    candidates = [
         comparisons.network(folder, data, NETWORK, config, seeds),
         comparisons.network(folder, data, CONTROL, config, seeds, control=True),
         *(comparisons.baseline(folder, data, name) for name in names),
     ]
-    return _contest(folder, "baselines", data, entrants, NETWORK, rotations, workers)
+    return _compare(folder, "baselines", data, candidates, NETWORK, rotations, threads)
 
 
-def _contest(
+def _check_known(kind: str, names: Sequence[str], known) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+
+
+def _compare(
     folder: Folder,
     title: str,
     data: Dataset,
-    entrants: Sequence[Entrant],
+    candidates: Sequence[Candidate],
     reference: str,
     rotations: int,
-    workers: int,
-) -> Table:
+    threads: int,
+) -> ResultTable:
     chosen = comparisons.choose_splits(folder, data, rotations)
-    results = comparisons.hold(folder, title, entrants, chosen, workers)
+    results = comparisons.make_trials(folder, title, candidates, chosen, threads)
     rows = comparisons.rows(folder, results, reference)
-    found = comparisons.table(rows)
+    table = comparisons.main_table(rows)
     out = folder.path / title
-    trials.write_table(out, title, found)
+    trials.write_table(out, title, table)
     trials.write_table(out, f"{title}_by_size", comparisons.size_table(rows))
     record = {"reference": reference, "splits": [split._asdict() for split in chosen], "rows": rows}
     archives.write_json(out / f"{title}.json", record)
-    return found
+    return table
 
 
 def thresholds(
-    folder: Folder, values: Sequence[float], seeds: Sequence[int], rotations: int, workers: int
-) -> Table:
+    folder: Folder, values: Sequence[float], seeds: Sequence[int], rotations: int, threads: int
+) -> ResultTable:
     """Label anew with each threshold, train anew, judge; write `thresholds/` for Figure 4.
 
     Args:
-      folder: a described run.
+      folder: a described run folder.
       values: thresholds of D²min [Å²].
-      seeds: of the networks.
-      rotations: see `contests.choose_splits`.
-      workers: trials at a time.
+      seeds: seeds of the networks.
+      rotations: see `comparisons.choose_splits`.
+      threads: trials at a time.
 
     Raises:
       ValueError: a threshold for which the shear runs keep no labels, or without an event in some
         part of a split.
     """
-    settings = folder.settings
-    for value in values:
-        dataclasses.replace(settings, threshold=value).validate()
-    config = settings.train_config()
-    found: list[dict[str, Any]] = []
-    for value in sorted(values):
-        data = Dataset(folder, value)
-        own = Folder(folder.path, dataclasses.replace(settings, threshold=value))
-        entrant = comparisons.network(own, data, f"{value:g}", config, seeds)
-        chosen = comparisons.choose_splits(folder, data, rotations)
-        results = comparisons.hold(own, "thresholds", [entrant], chosen, workers)
-        row = comparisons.rows(folder, results, entrant.name)[0]
-        average = row["average"]
-        numbers = {**average["at_half"], **average["ranks"]}
-        found.append(
-            {
-                "threshold": value,
-                "events": len(data.events),
-                "runs": data.runs,
-                "class_ratio": class_ratio(data),
-                "test": {name: number["estimate"] for name, number in numbers.items()},
-                "interval": numbers,
-            }
-        )
+    own = {value: dataclasses.replace(folder.settings, threshold=value) for value in values}
+    for settings in own.values():
+        settings.validate()
+    rows = [
+        _threshold_row(dataclasses.replace(folder, settings=own[v]), v, seeds, rotations, threads)
+        for v in sorted(values)
+    ]
     out = folder.path / "thresholds"
-    archives.write_json(out / "thresholds.json", {"rows": found})
-    table = _threshold_table(found)
+    archives.write_json(out / "thresholds.json", {"rows": rows})
+    table = _threshold_table(rows)
     trials.write_table(out, "thresholds", table)
     return table
+
+
+def _threshold_row(
+    folder: Folder, value: float, seeds: Sequence[int], rotations: int, threads: int
+) -> dict[str, Any]:
+    """Results with the labels of a threshold, averaged over seeds and splits."""
+    data = Dataset(folder)
+    candidate = comparisons.network(
+        folder, data, f"{value:g}", folder.settings.train_config(), seeds
+    )
+    chosen = comparisons.choose_splits(folder, data, rotations)
+    results = comparisons.make_trials(folder, "thresholds", [candidate], chosen, threads)
+    average = comparisons.rows(folder, results, candidate.name)[0]["average"]
+    numbers = {**average["at_half"], **average["ranks"]}
+    return {
+        "threshold": value,
+        "events": len(data.events),
+        "runs": data.num_runs,
+        "class_ratio": class_ratio(data),
+        "test": {name: number["estimate"] for name, number in numbers.items()},
+        "interval": numbers,
+    }
 
 
 def class_ratio(data: Dataset) -> float:
@@ -164,18 +178,17 @@ def class_ratio(data: Dataset) -> float:
     return float((labels == 1).sum() / (labels == 0).sum())
 
 
-def _threshold_table(found: Sequence[dict[str, Any]]) -> Table:
+def _threshold_table(rows: Sequence[dict[str, Any]]) -> ResultTable:
     names = ("recall", "precision", "f1", "mcc", "auc", "ap", "ap_over_prevalence")
-    rows = [
+    lines = [
         [
             row["threshold"],
             f"{row['events']} of {row['runs']}",
             row["class_ratio"],
             *(row["test"][name] for name in names),
-            comparisons.spanned(row["interval"]["ap_over_prevalence"]),
+            comparisons.interval_text(row["interval"]["ap_over_prevalence"]),
         ]
-        for row in found
+        for row in rows
     ]
-    return Table(
-        ["D²min threshold (Å²)", "events", "class ratio", *names, "AP/prevalence, 95 %"], rows
-    )
+    columns = ["D²min threshold (Å²)", "events", "class ratio", *names, "AP/prevalence, 95 %"]
+    return ResultTable(columns, lines)

@@ -1,23 +1,21 @@
 """The stages that learn and judge: train, evaluate."""
 
-import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stzjax.evaluation import metrics, verdict
+from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.io.archives import Saved
 from stzjax.learning import checkpoints, training
 from stzjax.learning.splits import Split
-from stzjax.pipeline import work_queue
+from stzjax.pipeline import trials, work_queue
 from stzjax.pipeline.dataset import PARTS, Dataset
 from stzjax.pipeline.work_queue import Bar
-from stzjax.run_folder.folder import Folder, Purpose, same, set_aside_if_damaged
+from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,11 +23,11 @@ _LOG = logging.getLogger(__name__)
 def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
 
-    def missing() -> bool:
-        return set_aside_if_damaged(lambda: not _trained(folder))
+    def done() -> bool:
+        return bool(unless_damaged(lambda: _trained(folder)))
 
-    if missing():
-        work_queue.once(folder.claims, "model", lambda: not missing(), lambda: _train(folder))
+    if not done():
+        work_queue.once(folder.claims, "model", done, lambda: _train(folder))
 
 
 def _network_file(folder: Folder) -> Path:
@@ -47,23 +45,16 @@ def _trained(folder: Folder) -> bool:
 
 
 def _train(folder: Folder) -> None:
-    data = Dataset(folder)
+    data, path = Dataset(folder), _network_file(folder)
     data.check(data.split)
     config, settings = folder.settings.train_config(), folder.stage_settings("train")
     with Bar("train", config.epochs, "epoch") as bar:
-        result = fit(
-            folder,
-            _network_file(folder),
-            settings,
-            data,
-            data.split,
-            config,
-            lambda epoch, record: bar.to(epoch),
-        )
+        task = data.task(data.split, config.seed)
+        [result] = fit(folder, path, settings, [task], config, lambda _, epoch, __: bar.to(epoch))
     checkpoints.save(folder.model, result)
     archives.write_record(folder.model / "split.json", data.split._asdict())
     archives.write_record(folder.model / "stage.json", settings)
-    folder.finish(_network_file(folder))
+    folder.finish(path)
     _LOG.info("trained: epoch %d of %d is the best", result.best_epoch, len(result.history))
 
 
@@ -71,73 +62,63 @@ def fit(
     folder: Folder,
     path: Path,
     settings: Mapping[str, Any],
-    data: Dataset,
-    split: Split,
-    config: training.TrainConfig,
-    on_epoch: Callable[[int, training.Record], None] | None = None,
-) -> training.TrainResult:
-    """Train on a split; goes on where the training was if it was interrupted.
-
-    Args:
-      folder: of the run.
-      path: of the file to which the result will lead.
-      settings: all on which it depends.
-      data: graphs.
-      split: specimens.
-      config: of the training.
-      on_epoch: see `training.train`.
-    """
-    task = training.Task(data.of(split.train), data.of(split.validation), config.seed)
-    told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
-    return fit_many(folder, path, settings, [task], config, told)[0]
-
-
-def fit_many(
-    folder: Folder,
-    path: Path,
-    settings: Mapping[str, Any],
     tasks: Sequence[training.Task],
     config: training.TrainConfig,
     on_epoch: Callable[[int, int, training.Record], None] | None = None,
 ) -> list[training.TrainResult]:
-    """Train networks side by side, see `fit`; the caller drops what was kept (`folder.finish`).
+    """Train networks side by side; an interrupted training goes on where it was.
+
+    The caller drops the saved state by `folder.finish` when the results are written.
+
+    Args:
+      folder: folder of the run.
+      path: file to which the results will lead.
+      settings: all settings on which the results depend.
+      tasks: see `training.train_many`.
+      config: settings of all trainings.
+      on_epoch: see `training.train_many`.
 
     Raises:
       ValueError: an interrupted training of other settings is kept for this path.
     """
     kept = folder.unfinished(path)
 
-    found: list[Saved] = []
-
-    def missing() -> bool:
+    def saved() -> Saved | None:
         if not kept.exists():
-            return True
+            return None
         arrays, made_with = archives.load_archive(kept)
         same(kept, made_with, archives.plain(settings))
-        found.append(Saved(arrays, made_with))
-        return False
+        return Saved(arrays, made_with)
 
-    set_aside_if_damaged(missing)
     return training.train_many(
         tasks,
         config,
-        score=scorer(config),
+        score=metrics.scorer(config.select_by),
         on_epoch=on_epoch,
-        saved=found[0] if found else None,
+        saved=unless_damaged(saved),
         save=lambda state: archives.save_archive(kept, state.arrays, settings),
         save_every=folder.save_every,
     )
 
 
-def scorer(config: training.TrainConfig) -> training.Score | None:
-    """What the epochs of a training are ranked by."""
-    if config.select_by == "loss":
-        return None
-    return functools.partial(_score, config.select_by)
+def predict(result: training.TrainResult, data: Dataset, specimens: Iterable[int]) -> Predictions:
+    """Labels and confidences of a network for the graphs of the given specimens, pooled."""
+    graphs = data.of(specimens)
+    return data.pooled(specimens, training.predict(result.params, result.config, graphs))
 
 
-def _score(metric: str, labels: np.ndarray, confidence: np.ndarray) -> float:
-    return metrics.evaluate(labels, confidence)[metric]
+def trial(
+    folder: Folder,
+    path: Path,
+    settings: Mapping[str, Any],
+    data: Dataset,
+    split: Split,
+    config: training.TrainConfig,
+) -> tuple[Trial, training.TrainResult]:
+    """A network trained on a split by `fit`, with its predictions on validation and test."""
+    [result] = fit(folder, path, settings, [data.task(split, config.seed)], config)
+    validation, test = (predict(result, data, part) for part in (split.validation, split.test))
+    return Trial(validation, test, trials.summary(result)), result
 
 
 def evaluate_stage(folder: Folder) -> dict[str, Any]:
@@ -148,14 +129,13 @@ def evaluate_stage(folder: Folder) -> dict[str, Any]:
         )
     data = Dataset(folder)
     result = checkpoints.load(folder.model)
-    found = {}
-    for part in PARTS[1:]:
-        found[part] = predicted(data, getattr(data.split, part), network(result))
-        folder.save(folder.predictions(part), "evaluate", vars(found[part]))
+    found = {part: predict(result, data, getattr(data.split, part)) for part in PARTS[1:]}
+    for part, predictions in found.items():
+        folder.save(folder.predictions(part), "evaluate", vars(predictions))
     judged = _judge(folder, found["validation"], found["test"])
     judged["events"] = {
         "triggered": len(data.events),
-        "runs": data.runs,
+        "runs": data.num_runs,
         "strains": [event.strain for event in data.events.values()],
         "sizes": [event.size for event in data.events.values()],
     }
@@ -163,37 +143,8 @@ def evaluate_stage(folder: Folder) -> dict[str, Any]:
     return judged
 
 
-Predictor = Callable[[Sequence[Any]], Sequence[np.ndarray]]
-"""Graphs to a confidence (N,) for each."""
-
-
-def network(result: training.TrainResult) -> Predictor:
-    """A trained network as a predictor."""
-    return functools.partial(training.predict, result.params, result.config)
-
-
-def predicted(data: Dataset, specimens: Iterable[int], predictor: Predictor) -> Predictions:
-    """Labels and confidences of the graphs of some specimens, pooled."""
-    lanes, graphs = data.lanes(specimens), data.of(specimens)
-    sizes = [int(graph.n_node[0]) for graph in graphs]
-    return Predictions(
-        label=np.concatenate([np.asarray(graph.nodes.label) for graph in graphs]),
-        confidence=np.concatenate(predictor(graphs)),
-        specimen=np.repeat([number for number, _ in lanes], sizes),
-        direction=np.repeat([direction for _, direction in lanes], sizes),
-    )
-
-
-def parts(data: Dataset, split: Split, predictor: Predictor) -> tuple[Predictions, Predictions]:
-    """Predictions on validation and test."""
-    return (
-        predicted(data, split.validation, predictor),
-        predicted(data, split.test, predictor),
-    )
-
-
 def _judge(folder: Folder, validation: Predictions, test: Predictions) -> dict[str, Any]:
-    """`metrics.json`: the judgement, and its main lines under names of their own."""
+    """Content of `metrics.json`: the verdict, and its main parts under names of their own."""
     judged = verdict.judge(validation, test, folder.key(Purpose.BOOTSTRAP))
     pooled = judged["pooled"]
     found = {

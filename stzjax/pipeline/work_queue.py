@@ -1,4 +1,4 @@
-"""Independent items, dealt out to threads, devices and processes, and the bar that they share."""
+"""Independent items, shared out to threads, devices and processes, and their progress bar."""
 
 import itertools
 import logging
@@ -17,55 +17,47 @@ from stzjax.run_folder.claims import Claims
 _LOG = logging.getLogger(__name__)
 
 _POLL = 1.0
-"""Time between looks at what other processes hold [s]."""
+"""Time between two looks at the items that other processes hold [s]."""
+
+Work = Callable[[Iterator[Any], int], Iterator[Any]]
+"""Works on the items of an iterator, a given number at a time, and yields each item when done."""
 
 
-class Bar:
+class Bar(tqdm):
     """A progress bar with rate and time left, shared by the workers of a stage."""
 
     def __init__(self, label: str, total: float, unit: str):
         """Start a bar of a known length."""
         _LOG.info("%s: %.6g %ss to do", label, total, unit)
-        # A log is no terminal, and keeps every state of the bar.
+        # A log file keeps every state of the bar.
         every = 0.1 if sys.stderr.isatty() else 30.0
-        self._bar = tqdm(
+        super().__init__(
             total=total, desc=f"{label:9s}", unit=unit, smoothing=0.05, mininterval=every
         )
 
-    def __enter__(self) -> "Bar":
-        """Enter."""
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Close the bar."""
-        self._bar.close()
-
-    def add(self, amount: float = 1) -> None:
-        """Advance."""
-        self._bar.update(amount)
-
     def to(self, place: float) -> None:
         """Advance to a place."""
-        self._bar.update(place - self._bar.n)
+        self.update(place - self.n)
 
 
-class Crew(NamedTuple):
-    """Who works.
+class Workers(NamedTuple):
+    """The workers of this process.
 
     Attributes:
-      workers: threads, each at items of its own; dealt out to the devices that JAX sees here.
-      lanes: items of one worker in one compiled loop.
+      threads: number of threads; each works on items of its own, on one of the devices of JAX.
+      lanes: items of one thread in one compiled loop.
     """
 
-    workers: int = 1
+    threads: int = 1
     lanes: int = 1
 
 
 class Queue:
     """Items that the threads of this process, and other processes, take one by one.
 
-    An item is an idempotent piece of work: who finds it undone and free may do it. An iterator
-    over the queue gives what is free now; `first` waits for what others hold, in case they die.
+    An item is an idempotent piece of work: a process that finds it undone and free may do it. An
+    iterator over the queue gives the items that are free now; `first` waits for items that other
+    processes hold, because those processes may die.
     """
 
     def __init__(
@@ -76,13 +68,13 @@ class Queue:
         done: Callable[[Any], bool],
         skipped: Callable[[Any], None] = lambda item: None,
     ):
-        """A queue of what is missing.
+        """A queue of missing items.
 
         Args:
-          claims: of the folder.
-          items: what was missing when this process looked.
-          name: of an item, the same in all processes.
-          done: whether it has been done since, by another process.
+          claims: claims of the folder.
+          items: items that were missing when this process looked.
+          name: from an item to its name, the same in all processes.
+          done: whether another process has done an item since.
           skipped: called with every item that another process has done.
         """
         self._claims, self._name, self._done, self._skipped = claims, name, done, skipped
@@ -96,11 +88,8 @@ class Queue:
             yield item
 
     def first(self) -> Any | None:
-        """The next free item, claimed; waits for those of others. None when all is done."""
-        while True:
-            item = self._take()
-            if item is not None:
-                return item
+        """The next free item, claimed; waits for items of other processes. None at the end."""
+        while (item := self._take()) is None:
             with self._mutex:
                 left = len(self._open)
                 if not left:
@@ -109,6 +98,7 @@ class Queue:
                     _LOG.warning("waiting for %d items that another process works on", left)
                     self._told = True
             time.sleep(_POLL)
+        return item
 
     def _take(self) -> Any | None:
         with self._mutex:
@@ -123,16 +113,16 @@ class Queue:
         return None
 
     def finish(self, item: Any) -> None:
-        """An item is done."""
+        """Release an item that is done."""
         self._claims.release(self._name(item))
 
     def put_back(self, items: Iterable[Any]) -> None:
-        """Items are free again, undone."""
+        """Make undone items free again."""
         items = list(items)
         with self._mutex:
             self._open = items + self._open
         for item in items:
-            self._claims.release(self._name(item))
+            self.finish(item)
 
 
 def once(claims: Claims, name: str, done: Callable[[], bool], work: Callable[[], None]) -> None:
@@ -145,24 +135,56 @@ def once(claims: Claims, name: str, done: Callable[[], bool], work: Callable[[],
             queue.finish(name)
 
 
-def work_off(
-    queue: Queue, crew: Crew, together: Callable[[Iterator[Any], int], Iterator[Any]]
+def make_missing(
+    claims: Claims,
+    label: str,
+    unit: str,
+    items: Iterable[Any],
+    name: Callable[[Any], str],
+    missing: Callable[[Any], bool],
+    work: Work,
+    workers: Workers,
 ) -> None:
-    """Let the workers of a crew empty a queue, each on a device.
-
-    Where the memory of a device does not hold as many lanes, the worker takes half as many.
+    """Make the missing ones among independent items while a bar counts them.
 
     Args:
-      queue: of items.
-      crew: who works.
-      together: does the items of an iterator, so many at a time, and yields each that is done.
+      claims: claims of the folder; several processes may share the items.
+      label: label of the bar.
+      unit: name of an item in the bar.
+      items: all items.
+      name: from an item to its name, the same in all processes.
+      missing: whether an item has still to be made.
+      work: see `Work`.
+      workers: threads and lanes.
+
+    Raises:
+      ValueError: the memory does not hold a single item.
+    """
+    left = [item for item in items if missing(item)]
+    if not left:
+        return
+    with Bar(label, len(left), unit) as bar:
+
+        def counted(items: Iterator[Any], lanes: int) -> Iterator[Any]:
+            for item in work(items, lanes):
+                bar.update()
+                yield item
+
+        queue = Queue(claims, left, name, lambda item: not missing(item), lambda _: bar.update())
+        work_off(queue, workers, counted)
+
+
+def work_off(queue: Queue, workers: Workers, work: Work) -> None:
+    """Let the workers empty a queue, each thread on a device.
+
+    Where the memory of a device does not hold as many lanes, the thread goes on with half of them.
 
     Raises:
       ValueError: the memory does not hold a single item.
     """
 
-    def work(_: Any) -> None:
-        lanes = crew.lanes
+    def empty(_: Any) -> None:
+        lanes = workers.lanes
         while (first := queue.first()) is not None:
             held = [first]
 
@@ -173,7 +195,7 @@ def work_off(
                     yield item
 
             try:
-                for item in together(taking(), lanes):
+                for item in work(taking(), lanes):
                     held.remove(item)
                     queue.finish(item)
             except jax.errors.JaxRuntimeError as error:
@@ -183,7 +205,7 @@ def work_off(
                 queue.put_back(held)
                 raise
 
-    each(work, range(crew.workers), crew.workers)
+    each(empty, range(workers.threads), workers.threads)
 
 
 def fewer(error: jax.errors.JaxRuntimeError, lanes: int) -> int:
@@ -204,10 +226,10 @@ def fewer(error: jax.errors.JaxRuntimeError, lanes: int) -> int:
     return lanes // 2
 
 
-def each(function: Callable[[Any], None], items: Iterable[Any], workers: int) -> None:
-    """Do independent items in threads; JAX lets go of the interpreter while it computes.
+def each(function: Callable[[Any], None], items: Iterable[Any], threads: int) -> None:
+    """Do independent items in threads; JAX releases the interpreter while it computes.
 
-    The threads are dealt out to the devices that JAX sees in this process.
+    The threads are shared out to the devices that JAX sees in this process.
     """
     devices, number = jax.local_devices(), itertools.count()
     place = threading.local()
@@ -218,7 +240,7 @@ def each(function: Callable[[Any], None], items: Iterable[Any], workers: int) ->
         with jax.default_device(place.device):
             function(item)
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
         futures = [pool.submit(on_device, item) for item in items]
         try:
             for future in futures:
@@ -229,6 +251,6 @@ def each(function: Callable[[Any], None], items: Iterable[Any], workers: int) ->
 
 
 def chunks(items: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Consecutive items, so many at a time."""
-    while some := list(itertools.islice(items, size)):
-        yield some
+    """Consecutive items, in groups of at most `size`."""
+    while group := list(itertools.islice(items, size)):
+        yield group

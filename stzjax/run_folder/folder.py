@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -21,6 +21,8 @@ from stzjax.run_folder.claims import Claims
 from stzjax.run_folder.settings import DEFAULTS, STAGES, Settings
 
 _LOG = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
 
 
 class Purpose(enum.IntEnum):
@@ -116,7 +118,7 @@ class Folder:
         Raises:
           ValueError: it was made with other settings; nothing is overwritten.
         """
-        return set_aside_if_damaged(lambda: not self.done(path, stage))
+        return not unless_damaged(lambda: self.done(path, stage))
 
     def saved(self, path: Path, stage: str) -> Saved | None:
         """What was saved of an output that was interrupted while it was made."""
@@ -147,15 +149,15 @@ class Folder:
         same(path, {**archives.plain(DEFAULTS), **found}, self.stage_settings(stage))
 
 
-def set_aside_if_damaged(missing: Callable[[], bool]) -> bool:
-    """Whether something is missing; a file that turns out to be damaged is set aside: it is."""
+def unless_damaged(read: Callable[[], Read]) -> Read | None:
+    """The value that a function reads; None if a file of it is damaged, which is then set aside."""
     try:
-        return missing()
+        return read()
     except archives.Damaged as error:
         with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
             place = archives.set_aside(error.path)
             _LOG.warning("%s %s: set aside as %s, made again", error.path, error.reason, place.name)
-        return True
+        return None
 
 
 def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -214,19 +216,19 @@ def _record(folder: Folder, record: Mapping[str, Any]) -> None:
     """Have `config.json` hold these settings, while no other process works with others."""
     config, started = folder.path / "config.json", time.monotonic()
 
-    def differs(*but: str) -> bool:
+    def agrees(*but: str) -> bool:
         if not config.exists():
-            return True
+            return False
         found, wanted = archives.read_record(config), archives.plain(record)
-        return any(found.get(n) != wanted.get(n) for n in {*found, *wanted} - set(but))
+        return all(found.get(n) == wanted.get(n) for n in {*found, *wanted} - set(but))
 
-    while set_aside_if_damaged(differs):
+    while not unless_damaged(agrees):
         if folder.claims.alone():
             _refuse_other_run(folder)
             archives.write_record(config, record)
             break
         # Another version of a library on another host is no other setting.
-        if not differs("provenance"):
+        if agrees("provenance"):
             break
         if time.monotonic() - started > _START:
             raise ValueError(

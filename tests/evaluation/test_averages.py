@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 from stzjax.evaluation import averages, metrics, verdict
-from stzjax.evaluation.averages import Repeat
+from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.verdict import Predictions
 
 KEY = jax.random.key(0)
@@ -27,8 +27,8 @@ def predictions(specimens, seed, strength=1.0, prevalence=0.1, num=40, labels_se
 
 
 def repeat(test, validation, seed, **settings):
-    return Repeat(
-        predictions(validation, seed + 1000, **settings), predictions(test, seed, **settings)
+    return Trial(
+        predictions(validation, seed + 1000, **settings), predictions(test, seed, **settings), {}
     )
 
 

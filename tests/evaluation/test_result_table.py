@@ -4,9 +4,9 @@ import csv
 import io
 import math
 
-from stzjax.evaluation.result_table import Table
+from stzjax.evaluation.result_table import ResultTable
 
-TABLE = Table(
+TABLE = ResultTable(
     ["name", "a_b", "share %"],
     [["x & y", 0.123456, 3], ["z_1", math.nan, 4], ["\\w", None, 5]],
     digits=3,

@@ -15,7 +15,7 @@ from stzjax.descriptors import table
 from stzjax.dynamics import npt_batch
 from stzjax.io import archives
 from stzjax.pipeline import differentiate, stages
-from stzjax.pipeline.work_queue import Crew
+from stzjax.pipeline.work_queue import Workers
 from stzjax.run_folder.folder import Folder, identity, prepare
 from stzjax.run_folder.settings import PRESETS, STAGES, Settings
 
@@ -139,10 +139,10 @@ def test_an_interrupted_quench_goes_on(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(stages, "_suspend_quench", stop)
         with pytest.raises(KeyboardInterrupt):
-            stages.quench_stage(dataclasses.replace(folder, save_every=0.0), Crew())
+            stages.quench_stage(dataclasses.replace(folder, save_every=0.0), Workers())
     kept = [folder.unfinished(folder.specimen(n)) for n in range(settings.num_specimens)]
     assert any(path.exists() for path in kept)
-    stages.quench_stage(folder, Crew())
+    stages.quench_stage(folder, Workers())
     assert not any(path.exists() for path in kept)
     for number in range(settings.num_specimens):
         there, _ = archives.load_archive(Folder(out, settings).specimen(number))
@@ -174,7 +174,7 @@ def test_further_features(run, tmp_path):
     settings = dataclasses.replace(PRESETS["smoke"], **more)
     folder = prepare(tmp_path / "more", settings, "smoke")
     shutil.copytree(out / "specimens", folder.path / "specimens", dirs_exist_ok=True)
-    stages.describe_stage(folder, Crew())
+    stages.describe_stage(folder, Workers())
     found, _ = archives.load_archive(folder.features(1, "+xy"))
     plain, _ = archives.load_archive(Folder(out, PRESETS["smoke"]).features(1, "+xy"))
     assert tuple(found["columns"]) == table.COLUMNS + table.RESPONSE_COLUMNS

@@ -29,7 +29,7 @@ def rows_of(folder, title):
 
 def test_remedies_are_paired_with_the_papers_loss(folder):
     names = ["unweighted", "focal", "undersampled 1:1", "platt"]
-    studies.remedies(folder, names, [0, 1], 0, workers=2)
+    studies.remedies(folder, names, [0, 1], 0, threads=2)
     rows = rows_of(folder, "remedies")
     assert list(rows) == ["weighted", *names]
     assert rows["weighted"]["minus_reference"] is None
@@ -60,21 +60,21 @@ def test_every_remedy_changes_the_training_and_nothing_else():
 
 
 def test_finished_trials_are_read_and_not_made_again(folder, monkeypatch):
-    studies.remedies(folder, ["focal"], [0], 0, workers=1)
+    studies.remedies(folder, ["focal"], [0], 0, threads=1)
 
     def never(*_, **__):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(training, "train_many", never)
-    studies.remedies(folder, ["focal"], [0], 0, workers=1)
+    studies.remedies(folder, ["focal"], [0], 0, threads=1)
     other = Folder(folder.path, dataclasses.replace(folder.settings, learning_rate=0.5))
     with pytest.raises(ValueError, match=r"learning_rate = 0\.02"):
-        studies.remedies(other, ["focal"], [0], 0, workers=1)
+        studies.remedies(other, ["focal"], [0], 0, threads=1)
 
 
 def test_baselines_beside_the_network_and_its_control(folder):
     chosen = ["prevalence", "feature:C44", "logistic", "logistic+neighbours"]
-    studies.compare_baselines(folder, chosen, [0], 5, workers=2)
+    studies.compare_baselines(folder, chosen, [0], 5, threads=2)
     rows = rows_of(folder, "baselines")
     assert list(rows) == [studies.NETWORK, studies.CONTROL, *chosen]
 
@@ -89,13 +89,13 @@ def test_baselines_beside_the_network_and_its_control(folder):
     assert 0.6 < ratio(studies.CONTROL) < 1.5
     assert set(rows["logistic"]["directions"]) == set(synthetic.DIRECTIONS)
     with pytest.raises(ValueError, match="unknown baseline 'oracle'; choose from prevalence"):
-        studies.compare_baselines(folder, ["oracle"], [0], 0, workers=1)
+        studies.compare_baselines(folder, ["oracle"], [0], 0, threads=1)
     with pytest.raises(ValueError, match="unknown remedy 'prayer'; choose from unweighted"):
-        studies.remedies(folder, ["prayer"], [0], 0, workers=1)
+        studies.remedies(folder, ["prayer"], [0], 0, threads=1)
 
 
 def test_thresholds_label_anew_and_follow_the_event(folder):
-    studies.thresholds(folder, [0.1, 0.03], [0], 0, workers=1)
+    studies.thresholds(folder, [0.1, 0.03], [0], 0, threads=1)
     content = json.loads((folder.path / "thresholds" / "thresholds.json").read_text())
     low, high = content["rows"]
     assert (low["threshold"], high["threshold"]) == (0.03, 0.1)
@@ -109,9 +109,9 @@ def test_thresholds_label_anew_and_follow_the_event(folder):
     early = Dataset(folder, 0.03).events
     assert any(event.size == 1 and event.strain == 1e-4 for event in early.values())
     with pytest.raises(ValueError, match=r"threshold 0\.2 lies above stop_threshold 0\.1"):
-        studies.thresholds(folder, [0.2], [0], 0, workers=1)
+        studies.thresholds(folder, [0.2], [0], 0, threads=1)
     with pytest.raises(ValueError, match="lies below record_threshold"):
-        studies.thresholds(folder, [0.001], [0], 0, workers=1)
+        studies.thresholds(folder, [0.001], [0], 0, threads=1)
 
 
 def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
@@ -134,13 +134,13 @@ def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
         assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
         assert parts[0] | parts[1] | parts[2] == set(range(synthetic.NUM_SPECIMENS))
         expected = np.concatenate([graph.nodes.features for graph in data.of(split.train)])
-        entrants = [comparisons.network(folder, data, "network", config, [0])]
-        entrants += [
+        candidates = [comparisons.network(folder, data, "network", config, [0])]
+        candidates += [
             comparisons.baseline(folder, data, name) for name in ("logistic", "feature:C44")
         ]
-        for entrant in entrants:
+        for candidate in candidates:
             fitted.clear()
-            entrant.make(split, 0, folder.path / "trial.npz")
+            candidate.make(split, 0, folder.path / "trial.npz")
             assert len(fitted) == 1
             columns = fitted[0].shape[1]
             if columns == expected.shape[1]:
@@ -154,21 +154,21 @@ def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
 def test_what_is_predicted_for_the_test_does_not_depend_on_its_labels(folder):
     data = Dataset(folder)
     config = folder.settings.train_config()
-    entrants = ["network", "logistic+neighbours"]
+    candidates = ["network", "logistic+neighbours"]
     found = {}
     for mixed in (False, True):
         if mixed:
             other = data.shuffled(0)
-            for lane in data.lanes(data.split.test):
-                data.graphs[lane] = other.graphs[lane]
+            for run_id in data.run_ids(data.split.test):
+                data.graphs[run_id] = other.graphs[run_id]
         made = [
-            comparisons.network(folder, data, entrants[0], config, [0]),
-            comparisons.baseline(folder, data, entrants[1]),
+            comparisons.network(folder, data, candidates[0], config, [0]),
+            comparisons.baseline(folder, data, candidates[1]),
         ]
-        for entrant in made:
-            trial = entrant.make(data.split, 0, folder.path / "trial.npz")
-            found[entrant.name, mixed] = trial
-    for name in entrants:
+        for candidate in made:
+            trial = candidate.make(data.split, 0, folder.path / "trial.npz")
+            found[candidate.name, mixed] = trial
+    for name in candidates:
         before, after = found[name, False], found[name, True]
         assert (before.test.label != after.test.label).any()
         np.testing.assert_array_equal(before.test.confidence, after.test.confidence)
@@ -187,7 +187,7 @@ def test_a_part_without_an_event_is_named(tmp_path):
     quiet = [(int(n), d) for n in data.split.test for d in synthetic.DIRECTIONS]
     silent = synthetic.write(tmp_path / "silent", quiet=quiet)
     with pytest.raises(ValueError, match="no event in the test part"):
-        studies.remedies(silent, ["focal"], [0], 0, workers=1)
+        studies.remedies(silent, ["focal"], [0], 0, threads=1)
 
 
 def test_names_of_baselines_make_file_names(folder):

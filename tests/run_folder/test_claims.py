@@ -9,7 +9,7 @@ import time
 import pytest
 
 from stzjax.pipeline import work_queue
-from stzjax.pipeline.work_queue import Crew, Queue
+from stzjax.pipeline.work_queue import Queue, Workers
 from stzjax.run_folder import claims
 
 HOLDER = """
@@ -81,7 +81,7 @@ def test_threads_do_each_item_once(mine):
             work.made.append(item)
             yield item
 
-    work_queue.work_off(work.queue(mine), Crew(4), together)
+    work_queue.work_off(work.queue(mine), Workers(4), together)
     assert sorted(item for item, _ in seen) == work.items
     assert len({thread for _, thread in seen}) > 1
 
@@ -99,7 +99,7 @@ def test_items_of_a_process_that_dies_are_done_by_another(mine, tmp_path, monkey
             work.made.append(item)
             yield item
 
-    work_queue.work_off(work.queue(mine), Crew(1), together)
+    work_queue.work_off(work.queue(mine), Workers(1), together)
     assert time.monotonic() - began > 0.9
     assert work.made == [0, 3, 1, 2] and not work.skipped
     assert "waiting for 2 items that another process works on" in caplog.text
@@ -124,7 +124,7 @@ def test_an_error_frees_what_was_held(mine):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        work_queue.work_off(queue, Crew(1), together)
+        work_queue.work_off(queue, Workers(1), together)
     assert mine.take("1") and mine.take("0")
 
 
@@ -141,7 +141,7 @@ def test_out_of_memory_halves_the_lanes_and_goes_on(mine, caplog):
             work.made += some
             yield from some
 
-    work_queue.work_off(work.queue(mine), Crew(1, 8), together)
+    work_queue.work_off(work.queue(mine), Workers(1, 8), together)
     assert tried[:3] == [8, 4, 2] and sorted(work.made) == work.items
     assert caplog.text.count("out of memory with") == 2
 
@@ -159,7 +159,7 @@ def test_other_errors_and_a_single_lane_are_not_tried_again(mine, said, raised):
         yield
 
     with pytest.raises((ValueError, JaxRuntimeError), match=raised):
-        work_queue.work_off(Work(1).queue(mine), Crew(1, 1), together)
+        work_queue.work_off(Work(1).queue(mine), Workers(1, 1), together)
 
 
 def test_once_waits_for_another_and_takes_its_result(mine, tmp_path, monkeypatch):

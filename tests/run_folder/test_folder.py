@@ -121,10 +121,10 @@ def test_a_specimen_that_failed_is_left_out_everywhere(tmp_path):
     archives.save_archive(path, arrays, {**settings, "outcome": "out of iterations"})
     left = [number for number in everyone if number != 3]
     assert stages.specimens(folder) == left
-    assert sorted({number for number, _ in stages.all_lanes(folder)}) == left
+    assert sorted({number for number, _ in stages.run_ids(folder)}) == left
     data = Dataset(folder)
     assert sorted(np.concatenate(data.split).tolist()) == left
-    assert data.graphs and set(data.graphs) <= set(stages.all_lanes(folder))
+    assert data.graphs and set(data.graphs) <= set(stages.run_ids(folder))
     for number in left[2:]:
         path = folder.specimen(number)
         archives.save_archive(path, arrays, {**settings, "outcome": "not finite"})
