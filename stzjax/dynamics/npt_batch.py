@@ -1,12 +1,11 @@
-"""Specimens under NPT dynamics: the host's side of the compiled loop.
+"""Specimens under NPT dynamics: the host's side of their compiled loop.
 
-Advances a batch in calls of a few seconds, mends neighbour lists that overflow, follows each
-specimen's temperature, energy and density, saves and restores.
+Follows the temperature, energy and density of each specimen, and names those that cannot go on.
 """
 
-import time
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from stzjax.io.archives import Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Spec
-from stzjax.numerics import batching, precision
+from stzjax.numerics import precision
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import compact
 
@@ -69,29 +68,11 @@ NOT_FINITE, TOO_THIN, CLUMPED = "not finite", "cell below twice the cut-off", "n
 """Why a specimen cannot go on: NaN; a collapsed cell; atoms so close that no list holds them."""
 
 
-class Lost(NamedTuple):
-    """A specimen that cannot go on.
-
-    Attributes:
-      place: its number in the batch.
-      temperature: of the thermostat [K].
-      reason: NOT_FINITE, TOO_THIN or CLUMPED.
-    """
-
-    place: int
-    temperature: float
-    reason: str
-
-
-_FIRST_CHUNK, _PATIENCE = 256, 10.0
-"""Steps of the first call of the compiled loop; calls get longer until they take so long [s]."""
-
 _LIST = "neighbors"
 """The neighbour list among the fields of a state."""
 
 _SLACK = 1.08
 """Spare places of the neighbour lists, at first."""
-
 
 _LEAST_SKIN = 0.13
 """A cell that leaves less skin than this has collapsed; the lists would be made in every step."""
@@ -101,27 +82,26 @@ _THIN, _MOST_TRIES = 0.5, 3
 leaves less skin than this, else the atoms clump."""
 
 
-class Specimens:
-    """Specimens of one size on one schedule.
+class NptBatch(loop_state.Batch[npt.State]):
+    """Specimens of one size on one schedule, each in a lane of its own.
 
     Attributes:
-      potential: of the dynamics; prepared for them once `begin` knows the elements.
+      potential: of the dynamics; prepared for them once `start` knows the elements.
       schedule: how they are driven.
-      states: B specimens, the leading axis of every array.
-      lost: the specimens that cannot go on.
+      lost: why specimens cannot go on, by their numbers: NOT_FINITE, TOO_THIN or CLUMPED.
     """
+
+    list_names = (_LIST,)
 
     def __init__(
         self, potential: EAM, schedule: Schedule, on_steps: Callable[[int], None] | None = None
     ):
-        """Nothing yet; see `begin`."""
+        """Nothing yet; see `start`."""
         self.potential, self.schedule, self.on_steps = potential, schedule, on_steps
-        self.chunk = _FIRST_CHUNK
-        self.states: Any = None
-        self.lost: list[Lost] = []
+        self.lost: dict[int, str] = {}
         self._short: dict[int, tuple[int, int]] = {}
 
-    def begin(
+    def start(
         self,
         keys: Sequence[Array],
         liquids: Sequence[Structure],
@@ -131,22 +111,16 @@ class Specimens:
         schedule = self.schedule
         self.potential = compact(self.potential, liquids[0].elements, schedule.precision)
         saved = saved or [None] * len(liquids)
-        specs = [loop_state.spec(one, _LIST) for one in saved if one is not None]
-        longest = max(specs, key=lambda spec: spec.capacity) if specs else None
-        spec = longest or self._shape(liquids[0])
-        listed = [precision.cast(structure, schedule.precision) for structure in liquids]
-        for place, old in enumerate(saved):
-            if old is not None:
-                listed[place] = loop_state.listed(listed[place], old, _LIST)
-        found = lists.fitted(spec, listed)
+        spec = loop_state.longest(saved, _LIST) if any(saved) else self._shape(liquids[0])
+        inside = [precision.cast(structure, schedule.precision) for structure in liquids]
+        searched = zip(inside, saved, strict=True)
+        found = lists.fitted(spec, [loop_state.listed(*one, _LIST) for one in searched])
         temperature = jnp.asarray(schedule.start)
         states = []
-        for key, structure, old, neighbors in zip(keys, liquids, saved, found, strict=True):
-            inside = precision.cast(structure, schedule.precision)
-            args = key, inside, self.potential, neighbors, temperature, schedule.ensemble
-            state = npt.init(*args)
-            states.append(state if old is None else loop_state.resume(state, old, [_LIST]))
-        self.states = batching.stack(states)
+        for key, structure, old, neighbors in zip(keys, inside, saved, found, strict=True):
+            args = key, structure, self.potential, neighbors, temperature, schedule.ensemble
+            states.append(self.resumed(npt.init(*args), old))
+        self.begin(states)
 
     @property
     def steps(self) -> np.ndarray:
@@ -156,8 +130,7 @@ class Specimens:
     @property
     def going(self) -> list[int]:
         """Numbers of the specimens that go on."""
-        lost = {one.place for one in self.lost}
-        return [place for place in range(len(self.steps)) if place not in lost]
+        return [place for place in range(len(self.steps)) if place not in self.lost]
 
     def advance(self, targets: np.ndarray, pause: Callable[[], None] | None = None) -> None:
         """Bring the specimens to their target steps; longer lists as often as one overflows."""
@@ -169,41 +142,41 @@ class Specimens:
                 return
             if pause is not None:
                 pause()
-            began = time.monotonic()
-            self.states = npt.run_many(
-                self.states,
-                self.potential,
-                jnp.asarray(np.minimum(left, self.chunk), jnp.int32),
-                jnp.asarray(self.schedule.start),
-                jnp.asarray(self.schedule.slope),
-                self.schedule.ensemble,
-                max(1, len(before) // 8),
-            )
-            after = self.steps
-            if left.max() > self.chunk and time.monotonic() - began < 0.5 * _PATIENCE:
-                self.chunk *= 2
+            if self.call(functools.partial(self._run, left)) and left.max() > self.turns:
+                self.turns *= 2
             finite = np.isfinite(self.states.virial)
             for place in self.going:
                 if not finite[place]:
-                    self._lose(place, NOT_FINITE)
-            if np.any(self.states.neighbors.overflow):
-                self._widen()
+                    self.lost[place] = NOT_FINITE
+            self.mend()
             if self.on_steps is not None:
-                self.on_steps(int(np.sum(after - before)))
+                self.on_steps(int(np.sum(self.steps - before)))
+
+    def _run(self, left: np.ndarray, states: npt.State, turns: int) -> npt.State:
+        """So many of the steps that are left."""
+        return npt.run_many(
+            states,
+            self.potential,
+            jnp.asarray(np.minimum(left, turns), jnp.int32),
+            jnp.asarray(self.schedule.start),
+            jnp.asarray(self.schedule.slope),
+            self.schedule.ensemble,
+            max(1, len(left) // 8),
+        )
 
     def temperature(self, place: int) -> float:
-        """That of the thermostat of a specimen [K]."""
+        """Temperature of the thermostat of a specimen [K]."""
         return self.schedule.start + self.schedule.slope * float(self.steps[place])
 
     def structure(self, place: int) -> Structure:
         """Configuration of a specimen, in float64."""
-        now = self._one(place)
+        now = self.at(place)
         species = np.asarray(now.species)
         return Structure.create(now.md.position, now.md.box, species, now.elements)
 
     def observe(self, place: int) -> tuple[float, ...]:
         """A row of the trace of a specimen."""
-        state = self._one(place)
+        state = self.at(place)
         energy = energetics.energy(state.structure, self.potential, state.neighbors)
         return (
             self.temperature(place),
@@ -212,50 +185,34 @@ class Specimens:
             float(npt.density(state.structure)),
         )
 
-    def saved(self, place: int, rows: list) -> Saved:
-        """State and trace of a specimen."""
-        kept = loop_state.suspend(self._one(place), [_LIST])
+    def saved_with(self, place: int, rows: list) -> Saved:
+        """State and trace of a specimen, for a file."""
+        kept = self.saved(place)
         trace = np.array(rows).reshape(-1, len(Trace._fields))
         return kept._replace(arrays={**kept.arrays, "trace": trace})
 
-    def _one(self, place: int) -> npt.State:
-        return batching.pick(self.states, place)
+    def slack(self, place: int) -> float:
+        """Spare places, the more the oftener the list was too short at the step of a specimen."""
+        # The step that overflows is not taken: what is short may be the list of the next one.
+        step = int(self.steps[place])
+        last, tries = self._short.get(place, (-1, 0))
+        tries = tries + 1 if step == last else 0
+        self._short[place] = step, tries
+        if self._spare(place) < _LEAST_SKIN or tries > _MOST_TRIES:
+            raise lists.Clumped(CLUMPED)
+        return 1.1 * 1.5**tries
+
+    def refuse(self, place: int, error: ValueError) -> None:
+        """A specimen that fits in no list is lost."""
+        self.lost[place] = TOO_THIN if self._spare(place) < _THIN else CLUMPED
+
+    def _spare(self, place: int) -> float:
+        """Skin that the cell of a specimen leaves [Å]."""
+        heights = geometry.heights(self.at(place).structure.cell)
+        return float(heights.min()) / 2.0 - self.states.neighbors.spec.cutoff
 
     def _shape(self, structure: Structure) -> Spec:
-        """Of a list for a specimen."""
+        """Shape of a list for a specimen."""
         inner = self.potential.density_cutoff
         args = self.potential.cutoff, self.schedule.skin, _SLACK, inner
         return lists.allocate(precision.cast(structure, "float64"), *args).spec
-
-    def _lose(self, place: int, reason: str) -> None:
-        self.lost.append(Lost(place, self.temperature(place), reason))
-
-    def _tries(self, place: int) -> int:
-        """How often the list of a specimen has been made longer at the step where it stands."""
-        step = int(self.steps[place])
-        last, tries = self._short.get(place, (-1, 0))
-        self._short[place] = step, tries + 1 if step == last else 0
-        return self._short[place][1]
-
-    def _widen(self) -> None:
-        """Longer lists for all specimens, until none overflows; who fits in none is lost."""
-        now = [self._one(place).structure for place in range(len(self.steps))]
-        spec = self.states.neighbors.spec
-        for place in np.flatnonzero(np.asarray(self.states.neighbors.overflow)).tolist():
-            if place not in self.going:
-                continue
-            spare = geometry.heights(now[place].cell).min() / 2.0 - spec.cutoff
-            # The step that overflows is not taken: what is short may be the list of the next one.
-            tries = self._tries(place)
-            if spare < _LEAST_SKIN or tries > _MOST_TRIES:
-                self._lose(place, TOO_THIN if spare < _THIN else CLUMPED)
-                continue
-            try:
-                spec = lists.longer(spec, now[place], 1.1 * 1.5**tries)
-                lists.fitted(spec, [now[place]])
-            except lists.Clumped:
-                self._lose(place, TOO_THIN if spare < _THIN else CLUMPED)
-        found = lists.fitted(spec, now, self.going)
-        # The lists of the lost are short for good; nothing may wait for them.
-        still = [one.replace(overflow=jnp.zeros((), bool)) for one in found]
-        self.states = self.states.replace(neighbors=batching.stack(still))

@@ -12,7 +12,7 @@ from jax import Array
 from stzjax.core import units
 from stzjax.core.structure import Structure
 from stzjax.dynamics.npt import Ensemble
-from stzjax.dynamics.npt_batch import Schedule, Specimens, Trace
+from stzjax.dynamics.npt_batch import NptBatch, Schedule, Trace
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import relax
 from stzjax.potentials.eam import EAM
@@ -213,24 +213,24 @@ def melt(
     chosen = set(range(config.num_snapshots) if wanted is None else map(int, wanted))
     start_key, velocity_key = jax.random.split(key)
     liquid = random_liquid(start_key, potential, config)
-    flight = Specimens(potential, config.schedule(0.0), on_steps)
-    flight.begin([velocity_key], [liquid], [begun.saved if begun else None])
+    batch = NptBatch(potential, config.schedule(0.0), on_steps)
+    batch.start([velocity_key], [liquid], [begun.saved if begun else None])
     equilibrated = config.steps(config.equilibration_time) if config.equilibration_time else 0
     taken, rows = (dict(begun.taken), list(begun.trace)) if begun else ({}, [])
     clock = Clock(save_every if save else math.inf)
 
     def pause() -> None:
         if save is not None and clock.struck():
-            clock.saving(lambda: save(Melting(flight.saved(0, []), taken, rows)))
+            clock.saving(lambda: save(Melting(batch.saved_with(0, []), taken, rows)))
 
     for count in range(len(rows), config.num_snapshots):
         target = equilibrated + (count + 1) * config.steps(config.snapshot_interval)
-        flight.advance(np.array([target]), pause)
-        if flight.lost:
-            raise ValueError(f"the melt blew up ({flight.lost[0].reason}); {_ADVICE}")
+        batch.advance(np.array([target]), pause)
+        if batch.lost:
+            raise ValueError(f"the melt blew up ({batch.lost[0]}); {_ADVICE}")
         if count in chosen:
-            taken[count] = flight.structure(0)
-        rows.append(flight.observe(0))
+            taken[count] = batch.structure(0)
+        rows.append(batch.observe(0))
     return [taken[count] for count in sorted(chosen)], Trace(*np.array(rows).T)
 
 
@@ -272,7 +272,7 @@ def quench(
 
 
 COOLED = "cooled"
-"""Outcome of a quench that reached the final temperature; the others are those of `specimens`."""
+"""Outcome of a quench that reached the final temperature; the others are those of `npt_batch`."""
 
 _ADVICE = "use a shorter timestep or precision float64"
 
@@ -329,31 +329,31 @@ def quench_many(
     """
     total = config.quench_steps
     slope = (config.final_temperature - config.melt_temperature) / total
-    flight = Specimens(potential, config.schedule(slope), on_steps)
+    batch = NptBatch(potential, config.schedule(slope), on_steps)
     saved = list(saved or [None] * len(structures))
-    flight.begin(keys, structures, saved)
+    batch.start(keys, structures, saved)
     edges = np.linspace(0, total, num_records + 1).round().astype(int)[1:]
     rows = [[] if s is None else np.asarray(s.arrays["trace"]).tolist() for s in saved]
     clock = Clock(save_every if save else math.inf)
 
     def save_all() -> None:
         assert save is not None
-        for place in flight.going:
-            save(place, flight.saved(place, rows[place]))
+        for place in batch.going:
+            save(place, batch.saved_with(place, rows[place]))
 
     def pause() -> None:
         if clock.struck():
             clock.saving(save_all)
 
-    while len(flight.going) and np.any(flight.steps[flight.going] < total):
-        following = edges[np.minimum(np.searchsorted(edges, flight.steps, "right"), len(edges) - 1)]
-        behind = flight.steps < following
-        flight.advance(following, pause)
-        for place in flight.going:
+    while len(batch.going) and np.any(batch.steps[batch.going] < total):
+        following = edges[np.minimum(np.searchsorted(edges, batch.steps, "right"), len(edges) - 1)]
+        behind = batch.steps < following
+        batch.advance(following, pause)
+        for place in batch.going:
             if behind[place]:
-                rows[place].append(flight.observe(place))
-    ended = [(place, COOLED) for place in flight.going]
-    for place, outcome in ended + [(one.place, one.reason) for one in flight.lost]:
+                rows[place].append(batch.observe(place))
+    ended = [(place, COOLED) for place in batch.going]
+    for place, outcome in ended + list(batch.lost.items()):
         trace = Trace(*np.array(rows[place]).reshape(-1, len(Trace._fields)).T)
-        cold = flight.structure(place) if outcome == COOLED else structures[place]
+        cold = batch.structure(place) if outcome == COOLED else structures[place]
         yield Quenched(place, cold, trace, outcome)

@@ -1,8 +1,9 @@
 """Files: structures in the formats of the field, archives of our own, states of compiled loops.
 
 `structures` reads and writes what LAMMPS, OVITO and ASE understand, `lammps` says what a LAMMPS
-file must hold, `archives` keeps arrays and records whole and sealed, `loop_state` takes a compiled
-loop apart for a file. Where files lie in a run folder is the business of `run_folder`.
+file must hold, `archives` keeps arrays and records whole and sealed, `loop_state` drives a compiled
+loop from the host, and takes it apart for a file. Where files lie in a run folder is the business
+of `run_folder`.
 """
 
 from stzjax.io import archives, lammps, loop_state, structures

@@ -1,9 +1,10 @@
 """Consequences of an energy at rest.
 
 Energies, forces, virials and stress (`energetics`), second derivatives (`hessians`), relaxation to
-a minimum (`relax`) and its derivatives (`implicit`). What moves in time belongs to `dynamics`.
+a minimum on the host (`relax`) and in compiled code (`fire`), and its derivatives (`implicit`).
+What moves in time belongs to `dynamics`.
 """
 
-from stzjax.mechanics import energetics, hessians, implicit, relax
+from stzjax.mechanics import energetics, fire, hessians, implicit, relax
 
-__all__ = ["energetics", "hessians", "implicit", "relax"]
+__all__ = ["energetics", "fire", "hessians", "implicit", "relax"]

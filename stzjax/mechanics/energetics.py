@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.neighbors import lists
-from stzjax.neighbors.lists import Neighbors, Zone
+from stzjax.neighbors.tables import Neighbors, Zone
 from stzjax.potentials import eam_kernels
 from stzjax.potentials.eam import EAM
 

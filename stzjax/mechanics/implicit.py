@@ -12,9 +12,9 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, hessians, relax
+from stzjax.mechanics import energetics, fire, hessians
+from stzjax.mechanics.fire import RelaxConfig
 from stzjax.mechanics.hessians import Tiling
-from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
 from stzjax.potentials.eam import EAM
@@ -57,7 +57,7 @@ def minimum(
       config: of the minimiser; its force tolerance limits the accuracy of the derivatives.
     """
     fixed, frozen, pairs = jax.lax.stop_gradient((structure, potential, neighbors))
-    found = relax.minimise(fixed, frozen, pairs, config or RelaxConfig())
+    found = fire.minimise(fixed, frozen, pairs, config or RelaxConfig())
     hessian = hessians.assemble(found.structure, frozen, found.neighbors, tiling)
     here = structure.replace(fractional=found.structure.fractional)
     force = energetics.forces(here, potential, found.neighbors)
@@ -74,6 +74,6 @@ def minimum(
     )
     # A Newton step from the minimum goes nowhere but carries its derivative.
     change = move[..., 0] @ geometry.inverse(structure.cell).T
-    good = (found.outcome == relax.CONVERGED) & (outcome[0] == conjugate_gradient.CONVERGED)
+    good = (found.outcome == fire.CONVERGED) & (outcome[0] == conjugate_gradient.CONVERGED)
     fractional = jnp.where(good, here.fractional + change, jnp.nan)
     return Minimum(here.replace(fractional=fractional), found.neighbors, good)

@@ -1,10 +1,11 @@
 """Which atoms are near one another.
 
-`lists` makes neighbour lists on the host (their sizes) and in compiled code (their content);
-`search` is the search over cells beneath it. What is done with neighbours belongs elsewhere.
+`lists` finds on the host how long neighbour lists have to be, and makes them longer; `tables` fills
+them in compiled code; `search` is the search over cells beneath it. What is done with neighbours
+belongs elsewhere.
 """
 
-from stzjax.neighbors import lists, search
+from stzjax.neighbors import lists, search, tables
 from stzjax.neighbors.lists import (
     Neighbors,
     Spec,
@@ -28,5 +29,6 @@ __all__ = [
     "rebuild",
     "search",
     "table",
+    "tables",
     "update",
 ]

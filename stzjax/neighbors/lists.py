@@ -1,31 +1,52 @@
-"""Neighbour lists that are strain-aware, batched and never silently short.
+"""Neighbour lists on the host: how many places they need, and more where those do not do.
 
-A list is made of tables (K, n), one column per atom, so that sums over neighbours run along the
-slow axis and vectorise over atoms; empty places carry N. Atoms are ranked by how many neighbours
-they have and share a table with their like, or all would be as long as the longest; `table` puts
-one together for whoever wants it whole. On request pairs within a shorter, inner cut-off come in
-tables of their own, so that what needs those alone need not look at the rest.
+A list has a static shape, its `Spec`, which is found here for concrete atoms; its content is found
+in compiled code (`tables`). A list whose shape is too small says so, and is given a longer one.
 """
 
-import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.neighbors import search
-from stzjax.neighbors.search import FAR, NEAR, Grid, Runs
-from stzjax.numerics.unfused import apart
+from stzjax.neighbors.search import FAR, NEAR, Grid
+from stzjax.neighbors.tables import (
+    SHARES,
+    Neighbors,
+    Spec,
+    ends,
+    is_stale,
+    make,
+    rebuild,
+    table,
+    too_thin,
+    update,
+)
 
-_SHARES = (0.7, 1.0)
-"""Shares of the atoms, those with fewest neighbours first, at which one table ends."""
+__all__ = [
+    "Clumped",
+    "Neighbors",
+    "Spec",
+    "TooThin",
+    "allocate",
+    "ensure",
+    "fitted",
+    "is_stale",
+    "longer",
+    "make",
+    "rebuild",
+    "table",
+    "update",
+    "widened",
+]
+
+_WORD = 32
+"""Bits of a word of the search."""
 
 _RANKED_FROM = 2000
 """Fewer atoms share one table: there the passes over short tables cost more than empty places."""
@@ -37,96 +58,12 @@ _LONGER, _LOOSEST = 1.05, 4.0
 """By how much the spare places grow at a time, and at most."""
 
 
-class Spec(NamedTuple):
-    """Static shape of a neighbour list.
-
-    Attributes:
-      cutoff: every pair closer than this is in the list while it is valid [Å].
-      inner: every pair closer than this is in the first zone [Å].
-      skin: extra distance of the search [Å].
-      near: places per atom in each table of the first zone, the shortest first.
-      far: the same of the second zone; empty where `inner` is the cut-off itself.
-      grid: cells of the search.
-    """
-
-    cutoff: float
-    inner: float
-    skin: float
-    near: tuple[int, ...]
-    far: tuple[int, ...]
-    grid: Grid
-
-    @property
-    def capacity(self) -> int:
-        """Rows of the whole table, K."""
-        return sum(max(rows) for rows in (self.near, self.far) if rows)
-
-
-class Block(flax.struct.PyTreeNode):
-    """Neighbours of some atoms.
-
-    Attributes:
-      idx: (K, n) neighbours of each atom; N where there is none.
-      other: (K, n) their species, as in the structure; arbitrary where there is none.
-    """
-
-    idx: Array
-    other: Array
-
-
-class Zone(flax.struct.PyTreeNode):
-    """Neighbours of all atoms within a range of distances, in tables for a part of them each.
-
-    Attributes:
-      blocks: the tables; a single one holds the atoms in their own order.
-      order: (N,) the atoms as they follow each other in the tables.
-      place: (N,) where each atom stands in that order.
-    """
-
-    blocks: tuple[Block, ...]
-    order: Array
-    place: Array
-
-    def split(self, values: Array) -> list[Array]:
-        """Values of the atoms (N,), table by table."""
-        if len(self.blocks) == 1:
-            return [values]
-        ranked = jnp.take(values, self.order, mode="clip")
-        sizes = [block.idx.shape[-1] for block in self.blocks]
-        return jnp.split(ranked, np.cumsum(sizes)[:-1])
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Values of the atoms (..., N) from what was computed for each table (..., n)."""
-        if len(self.blocks) == 1:
-            return parts[0]
-        return jnp.take(jnp.concatenate(parts, axis=-1), self.place, axis=-1, mode="clip")
-
-
 class TooThin(ValueError):
     """The cell is smaller than twice the cut-off."""
 
 
 class Clumped(ValueError):
     """No list is long enough."""
-
-
-class Neighbors(flax.struct.PyTreeNode):
-    """A neighbour list and the configuration it was made for.
-
-    Attributes:
-      zones: the pairs within the inner cut-off and the others; all in one zone if that is the
-        cut-off itself.
-      fractional: (N, 3) positions when the list was made.
-      cell: (3, 3) cell when the list was made [Å].
-      overflow: True once a search found more pairs than fit; the list must be allocated anew.
-      spec: static shape.
-    """
-
-    zones: tuple[Zone, ...]
-    fractional: Array
-    cell: Array
-    overflow: Array
-    spec: Spec = flax.struct.field(pytree_node=False)
 
 
 def allocate(
@@ -160,19 +97,12 @@ def allocate(
     coarse, fine = math.floor(10.0 * (spare - _ROOM)) / 10.0, math.floor(1e3 * spare) / 1e3
     skin = min(skin, coarse if coarse > 0.0 else fine)
     inner = cutoff if inner is None else min(inner, cutoff)
-    grid = search.divide(structure, cutoff + skin, heights, slack)
+    grid = _divide(structure, cutoff + skin, heights, slack)
     near, far = _places(structure, grid, inner + skin, cutoff + skin, slack)
     if inner == cutoff:
         far = ()  # All pairs are near.
     spec = Spec(float(cutoff), float(inner), skin, near, far, grid)
     return make(spec, structure)
-
-
-def _ends(num_atoms: int, num_tables: int) -> list[int]:
-    """Where the tables end in the ranking of the atoms."""
-    if num_tables == 1:
-        return [num_atoms]
-    return [round(share * num_atoms) for share in _SHARES]
 
 
 def _places(
@@ -182,15 +112,15 @@ def _places(
     num_atoms = structure.num_atoms
     wrapped = geometry.wrap(structure.fractional)
     zone = _jit_zones(structure.cell, _jit_runs(wrapped, grid), grid, near, far)
-    num_tables = len(_SHARES) if num_atoms >= _RANKED_FROM else 1
-    last = np.array(_ends(num_atoms, num_tables)) - 1
+    num_tables = len(SHARES) if num_atoms >= _RANKED_FROM else 1
+    last = np.array(ends(num_atoms, num_tables)) - 1
     # Coarse steps, so that lists of like structures share one shape and one compiled loop.
     step = 8 if num_tables == 1 else 4
-    most = search.round_up(max(num_atoms - 1, 1), step)
+    most = _round_up(max(num_atoms - 1, 1), step)
 
     def rows(kind: int) -> tuple[int, ...]:
         counts = np.sort(np.asarray(jnp.sum(zone == kind, axis=(1, 2))))
-        return tuple(min(search.round_up(max(int(n), 1) * slack, step), most) for n in counts[last])
+        return tuple(min(_round_up(max(int(n), 1) * slack, step), most) for n in counts[last])
 
     return rows(NEAR), rows(FAR)
 
@@ -214,7 +144,7 @@ def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
         # that the cell has become too thin for.
         if larger._replace(grid=spec.grid) != spec:
             return larger
-        if larger != spec and bool(_too_thin(structure.cell, spec)):
+        if larger != spec and bool(too_thin(structure.cell, spec)):
             return larger
         slack *= _LONGER
     raise Clumped("the neighbour lists overflow at any length: the atoms clump")
@@ -243,6 +173,36 @@ def fitted(
         spec = longer(spec, configurations[short[0]])
 
 
+def widened(
+    spec: Spec,
+    configurations: Sequence[Structure],
+    short: Sequence[int],
+    going: Sequence[int],
+    slack: Callable[[int], float] = lambda place: 1.1,
+) -> tuple[list[Neighbors], dict[int, ValueError]]:
+    """Lists of one longer shape for a batch in which the lists of some were too short, on the host.
+
+    Args:
+      spec: shape that was too small.
+      configurations: B structures of one size.
+      short: numbers of those whose lists were too short.
+      going: numbers of those whose lists must not be short again; `short` is among them.
+      slack: factor of spare places for the structure of a number; raises TooThin or Clumped where
+        no list is to be tried.
+
+    Returns:
+      The lists, and for each structure of `short` that fits in none the reason, TooThin or Clumped.
+    """
+    refused: dict[int, ValueError] = {}
+    for place in short:
+        try:
+            longest = longer(spec, configurations[place], slack(place))
+            spec = fitted(longest, [configurations[place]])[0].spec
+        except (TooThin, Clumped) as error:
+            refused[place] = error
+    return fitted(spec, configurations, [n for n in going if n not in refused]), refused
+
+
 def _larger(old: Spec, new: Spec) -> Spec:
     """The new shape with as many places as the old one had, so that what did fit still does."""
     near, far = (
@@ -254,117 +214,52 @@ def _larger(old: Spec, new: Spec) -> Spec:
     return new._replace(near=near, far=far, grid=grid)
 
 
-@functools.partial(jax.jit, static_argnames="spec")
-def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neighbors:
-    """Search for the pairs of a structure. Pure; under `vmap` too.
-
-    Args:
-      spec: static shape; where it is too small, `overflow` is True and pairs are missing.
-      structure: N atoms.
-      anchor: see `fusion.apart`; for batches, a number that is not batched.
-    """
-    grid, reach = spec.grid, spec.cutoff + spec.skin
-    anchor = structure.cell if anchor is None else anchor
-    wrapped = geometry.wrap(structure.fractional)
-    runs = apart(lambda w: search.runs(w, grid), anchor, wrapped)
-    inside = spec.inner + spec.skin if spec.inner < spec.cutoff else reach
-    marks = apart(
-        lambda cell, runs: search.zones(cell, runs, grid, inside, reach),
-        anchor,
-        structure.cell,
-        runs,
-    )
-    short = _too_thin(structure.cell, spec) | jnp.any(runs.length > grid.words * grid.width)
-    species = structure.species.astype(jnp.int8)
-    zones = []
-    for kind, rows in ((NEAR, spec.near), (FAR, spec.far)):
-        if rows:
-            words = apart(lambda z, kind=kind: search.pack(z, kind, grid), anchor, marks)
-            zone, full = _zone(words, runs, grid, rows, species, anchor)
-            zones.append(zone)
-            short = short | full
-    return Neighbors(tuple(zones), structure.fractional, structure.cell, short, spec)
+def _round_up(count: float, multiple: int) -> int:
+    """The next multiple."""
+    return multiple * math.ceil(count / multiple)
 
 
-def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
-    """A list in the shape of another, see `make`; `overflow` stays up once it is."""
-    found = make(neighbors.spec, structure, anchor)
-    return found.replace(overflow=neighbors.overflow | found.overflow)
+def _divide(structure: Structure, distance: float, heights: np.ndarray, slack: float) -> Grid:
+    """The division of the cell that leaves the fewest candidates, from the occupancy found."""
+    best: tuple[float, Grid] | None = None
+    for across in (1, 2, 3):
+        for along in (1, 2, 3):
+            divided = [
+                _side(height, reach, distance)
+                for height, reach in zip(heights, (across, across, along), strict=True)
+            ]
+            cells, reach = zip(*divided, strict=True)
+            longest = _longest_run(structure, cells, reach)
+            room = min(_round_up(longest * slack, 4), _round_up(structure.num_atoms, 4))
+            words = math.ceil(room / _WORD)
+            grid = Grid(cells, reach, words, math.ceil(room / words))
+            cost = len(grid.columns) * (words * grid.width + 8)
+            if best is None or cost < best[0]:
+                best = cost, grid
+    assert best is not None
+    return best[1]
 
 
-def _zone(
-    words: Array, runs: Runs, grid: Grid, rows: tuple[int, ...], species: Array, anchor: Array
-) -> tuple[Zone, Array]:
-    """The atoms whose bits are set, and whether they are too many."""
-    num_atoms = words.shape[1]
-    before = apart(search.running_count, anchor, words)
-    counts, atoms = before[-1], jnp.arange(num_atoms, dtype=jnp.int32)
-    order = place = atoms
-    if len(rows) > 1:
-        order = (jnp.sort(counts.astype(jnp.int64) * num_atoms + atoms) % num_atoms).astype("int32")
-        place = jnp.zeros_like(atoms).at[order].set(atoms)
-    ends = _ends(num_atoms, len(rows))
-    blocks, full = [], jnp.zeros((), bool)
-    for begin, end, capacity in zip([0, *ends[:-1]], ends, rows, strict=True):
-        some = order[begin:end]
-        idx = search.pick(words, before, runs, grid, some, capacity, anchor)
-        blocks.append(Block(idx, jnp.take(species, idx, mode="clip")))
-        full = full | jnp.any(counts[some] > capacity)
-    return Zone(tuple(blocks), order, place), full
+def _side(height: float, reach: int, distance: float) -> tuple[int, int]:
+    """Cells along one cell vector and how many to look into; no division if that is nearly all."""
+    # A little spare, so that a cell that shrinks or shears a little keeps its grid.
+    cells = int(0.97 * reach * height / (distance + search.MARGIN))
+    return (cells, reach) if cells > 2 * reach + 1 else (1, 0)
 
 
-def table(neighbors: Neighbors) -> Array:
-    """The whole list, (K, N): neighbours of each atom, N where there is none; inner pairs first."""
-    num_atoms = neighbors.fractional.shape[-2]
-    whole = []
-    for zone in neighbors.zones:
-        rows = max(len(block.idx) for block in zone.blocks)
-        padded = [
-            jnp.pad(b.idx, ((0, rows - len(b.idx)), (0, 0)), constant_values=num_atoms)
-            for b in zone.blocks
-        ]
-        whole.append(zone.join(padded))
-    return jnp.concatenate(whole)
-
-
-def _too_thin(cell: Array, spec: Spec) -> Array:
-    """Whether the cell has become too thin for one image of each pair, or for the grid."""
-    reach = spec.cutoff + spec.skin
-    heights = 1.0 / jnp.linalg.norm(geometry.inverse(cell), axis=-1)
-    # The millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
-    thin = jnp.any(heights < 2.0 * reach * (1.0 - 1e-6))
-    sides = [(m, g) for m, g in zip(spec.grid.reach, spec.grid.cells, strict=True)]
-    covered = jnp.array([m / g if m else jnp.inf for m, g in sides])
-    return thin | jnp.any(heights * covered < reach + search.MARGIN)
+def _longest_run(structure: Structure, cells, reach) -> int:
+    """Most atoms in the stretch of a column that one atom looks at."""
+    # What is not finite shows in the forces, whatever its neighbours.
+    finite = np.nan_to_num(geometry.wrap(np.asarray(structure.fractional)))
+    at = np.floor(finite * cells).astype(int)
+    counts = np.zeros(cells, int)
+    np.add.at(counts, tuple(np.minimum(at, np.array(cells) - 1).T), 1)
+    runs = sum(np.roll(counts, shift, axis=2) for shift in range(-reach[2], reach[2] + 1))
+    return int(np.max(runs))
 
 
 _jit_zones = jax.jit(search.zones, static_argnames=("grid", "near", "far"))
 _jit_runs = jax.jit(search.runs, static_argnames="grid")
-
-
-@jax.jit
-def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
-    """True once a pair closer than the cut-off could be missing from the list.
-
-    With the bond d = h Δs now and d0 = h0 Δs0 when the list was made,
-    |d0| ≤ ‖h0 h⁻¹‖ |d| + 2 max_i |h0 δs_i|; the bound holds for any motion, shear and change of
-    volume, and costs one pass over the atoms. The spectral norm is bounded from above by the
-    Frobenius norm of the distance to the identity.
-    """
-    spec = neighbors.spec
-    moved = geometry.minimum_image(structure.fractional - neighbors.fractional)
-    travel = jnp.sqrt(jnp.max(jnp.sum((moved @ neighbors.cell.T) ** 2, axis=-1)))
-    stretch = neighbors.cell @ geometry.inverse(structure.cell) - jnp.eye(3)
-    norm = 1.0 + jnp.sqrt(jnp.sum(stretch**2))
-    return norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin
-
-
-@jax.jit
-def update(neighbors: Neighbors, structure: Structure) -> Neighbors:
-    """The list itself while it is valid, a new one when it is not."""
-    return jax.lax.cond(
-        is_stale(neighbors, structure), lambda: rebuild(neighbors, structure), lambda: neighbors
-    )
 
 
 def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> Neighbors:

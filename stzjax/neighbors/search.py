@@ -6,16 +6,13 @@ neighbour is the k-th bit that is set. experiments/results/performance.md compar
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from stzjax.core import geometry
-from stzjax.core.structure import Structure
 from stzjax.numerics.unfused import apart
 
 MARGIN = 1e-3
@@ -23,8 +20,6 @@ MARGIN = 1e-3
 
 NEAR, FAR = 1, 2
 """Marks of the candidates within the first and within the second distance of a search."""
-
-_WORD = 32
 
 
 class Grid(NamedTuple):
@@ -47,50 +42,6 @@ class Grid(NamedTuple):
         """Offsets along the first two cell vectors of the columns around an atom."""
         a, b = (range(-m, m + 1) for m in self.reach[:2])
         return [(i, j) for i in a for j in b]
-
-
-def round_up(count: float, multiple: int) -> int:
-    """The next multiple."""
-    return multiple * math.ceil(count / multiple)
-
-
-def divide(structure: Structure, distance: float, heights: np.ndarray, slack: float) -> Grid:
-    """The division of the cell that leaves the fewest candidates, from the occupancy found."""
-    best: tuple[float, Grid] | None = None
-    for across in (1, 2, 3):
-        for along in (1, 2, 3):
-            divided = [
-                _side(height, reach, distance)
-                for height, reach in zip(heights, (across, across, along), strict=True)
-            ]
-            cells, reach = zip(*divided, strict=True)
-            longest = _longest_run(structure, cells, reach)
-            room = min(round_up(longest * slack, 4), round_up(structure.num_atoms, 4))
-            words = math.ceil(room / _WORD)
-            grid = Grid(cells, reach, words, math.ceil(room / words))
-            cost = len(grid.columns) * (words * grid.width + 8)
-            if best is None or cost < best[0]:
-                best = cost, grid
-    assert best is not None
-    return best[1]
-
-
-def _side(height: float, reach: int, distance: float) -> tuple[int, int]:
-    """Cells along one cell vector and how many to look into; no division if that is nearly all."""
-    # A little spare, so that a cell that shrinks or shears a little keeps its grid.
-    cells = int(0.97 * reach * height / (distance + MARGIN))
-    return (cells, reach) if cells > 2 * reach + 1 else (1, 0)
-
-
-def _longest_run(structure: Structure, cells, reach) -> int:
-    """Most atoms in the stretch of a column that one atom looks at."""
-    # What is not finite shows in the forces, whatever its neighbours.
-    finite = np.nan_to_num(geometry.wrap(np.asarray(structure.fractional)))
-    at = np.floor(finite * cells).astype(int)
-    counts = np.zeros(cells, int)
-    np.add.at(counts, tuple(np.minimum(at, np.array(cells) - 1).T), 1)
-    runs = sum(np.roll(counts, shift, axis=2) for shift in range(-reach[2], reach[2] + 1))
-    return int(np.max(runs))
 
 
 class Runs(NamedTuple):
@@ -209,7 +160,7 @@ def pick(
       grid: cells.
       atoms: (A,) whose.
       capacity: how many.
-      anchor: see `fusion.apart`.
+      anchor: see `unfused.apart`.
     """
     counts = jnp.take(before, atoms, axis=1, mode="clip")
     word = apart(lambda counts: _word_of(counts, capacity), anchor, counts)

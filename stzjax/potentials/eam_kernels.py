@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from stzjax.core import geometry
-from stzjax.neighbors.lists import Zone
+from stzjax.neighbors.tables import Zone
 from stzjax.numerics.unfused import apart
 from stzjax.potentials.eam import EAM, slope
 

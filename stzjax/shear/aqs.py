@@ -6,8 +6,7 @@ Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 01611
 import functools
 import itertools
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +44,7 @@ class Job(NamedTuple):
 
 
 class _Log:
-    """What the host has collected of one lane."""
+    """What the host has collected of one run."""
 
     def __init__(self, job: Job):
         self.job = job
@@ -84,9 +83,8 @@ class _Log:
             "pairs": self.pairs,
         }
 
-    def suspend(self, lane: Lane) -> Saved:
-        """The lane and its log, to go on later."""
-        saved = loop_state.suspend(lane, _LISTS)
+    def saved_with(self, saved: Saved) -> Saved:
+        """The state of the run with this log, to go on later."""
         log = {f"log.{name}": values for name, values in self.columns().items()}
         return saved._replace(arrays={**saved.arrays, **log})
 
@@ -185,8 +183,9 @@ def shear_many(
     config = config or ShearConfig()
     config.validate()
     clock = Clock(save_every if save else math.inf)
-    flight = _Flight(iter(jobs), potential, config, num_lanes)
-    yield from flight.runs(on_step, save, clock)
+    jobs = (job._replace(direction=loads.canonical(job.direction)) for job in jobs)
+    batch = _ShearBatch(jobs, potential, config, num_lanes)
+    yield from batch.runs(on_step, save, clock)
 
 
 _SLACK = 1.03
@@ -194,82 +193,86 @@ _SLACK = 1.03
 
 _begin = jax.jit(compiled_loop.begin, static_argnums=4)
 
-_LISTS = ("neighbors", "bonds")
-"""The neighbour lists among the fields of a lane."""
 
-_FIRST_TURNS, _PATIENCE = 256, 10.0
-"""Turns of the first call of the compiled loop; calls get longer until they take so long [s]."""
+class _ShearBatch(loop_state.Batch[Lane]):
+    """Shear runs, each in a lane of its own: fills lanes, collects steps.
 
+    Attributes:
+      logs: what has been collected of the run in each lane; None where there is no more to do.
+    """
 
-class _Flight:
-    """The host's side of the compiled loop: fills lanes, collects steps, mends lists."""
+    list_names = "neighbors", "bonds"
 
     def __init__(self, jobs: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
         self.jobs, self.config = jobs, config
         self.protocol = config.protocol
         self.width = max(1, num_lanes // 8)
-        self.base = potential
         first = list(itertools.islice(jobs, num_lanes))
-        if not first:
-            self.logs: list[_Log | None] = []
-            return
-        self.potential = compact(potential, first[0].structure.elements)
-        self.logs = [_Log(self._checked(job)) for job in first]
-        self.turns = _FIRST_TURNS
-        specs = self._shapes(first[0])
-        self.state = batching.stack([self._lane(job, *specs) for job in first])
+        self.logs: list[_Log | None] = [_Log(job) for job in first]
+        if first:
+            self.potential = compact(potential, first[0].structure.elements)
+            specs = self._shapes(first, potential)
+            self.begin([self._lane(job, specs) for job in first])
 
-    def _checked(self, job: Job) -> Job:
-        return job._replace(direction=loads.canonical(job.direction))
-
-    def _shapes(self, job: Job) -> tuple[Spec, Spec]:
-        """Of lists for forces and for D²min."""
-        if job.saved is not None:
-            return loop_state.spec(job.saved, _LISTS[0]), loop_state.spec(job.saved, _LISTS[1])
-        structure = job.structure
-        make = functools.partial(lists.allocate, structure, skin=self.config.skin, slack=_SLACK)
-        forces = make(self.base.cutoff, inner=self.base.density_cutoff)
+    def _shapes(self, jobs: Sequence[Job], potential: EAM) -> tuple[Spec, ...]:
+        """Shapes of the lists for forces and for D²min."""
+        begun = [job.saved for job in jobs]
+        if any(begun):
+            return tuple(loop_state.longest(begun, name) for name in self.list_names)
+        make = functools.partial(
+            lists.allocate, jobs[0].structure, skin=self.config.skin, slack=_SLACK
+        )
+        forces = make(potential.cutoff, inner=potential.density_cutoff)
         return forces.spec, make(self.config.d2min_cutoff).spec
 
-    def _lane(self, job: Job, spec: Spec, spec_near: Spec) -> Lane:
-        listed = [job.structure] * 2
-        if job.saved is not None:
-            listed = [loop_state.listed(job.structure, job.saved, name) for name in _LISTS]
-        found, near = map(lists.make, (spec, spec_near), listed)
+    def _lane(self, job: Job, specs: Iterable[Spec]) -> Lane:
+        searched = (loop_state.listed(job.structure, job.saved, n) for n in self.list_names)
+        found, near = map(lists.make, specs, searched)
         tilt = jnp.asarray(loads.generator(job.direction))
         lane = _begin(job.structure, tilt, found, near, self.protocol)
-        if job.saved is not None:
-            lane = loop_state.resume(lane, job.saved, _LISTS)
-        short = found.overflow | near.overflow
-        code = jnp.where(short, compiled_loop.OVERFLOW, compiled_loop.RUNNING).astype(
-            lane.code.dtype
-        )
-        return lane.replace(code=code)
+        lane = self.resumed(lane, job.saved)
+        code = compiled_loop.OVERFLOW if found.overflow | near.overflow else compiled_loop.RUNNING
+        return lane.replace(code=jnp.asarray(code, lane.code.dtype))
 
-    def _fly(self) -> np.ndarray:
-        """Fly until a lane needs the host, or for some seconds. Returns what they are up to."""
-        began = time.monotonic()
-        self.state = compiled_loop.fly(
-            self.state, self.potential, self.protocol, self.width, self.turns
-        )
-        codes = np.asarray(self.state.code)
-        if np.any(codes == compiled_loop.OVERFLOW):
-            self._widen()
-            codes = np.where(codes == compiled_loop.OVERFLOW, self.state.code, codes)
-        elif np.all((codes == compiled_loop.RUNNING) | (codes == compiled_loop.IDLE)):
-            self.turns *= 2 if time.monotonic() - began < 0.5 * _PATIENCE else 1
-        return codes
+    @property
+    def going(self) -> list[int]:
+        """Numbers of the lanes that go on."""
+        kept = (compiled_loop.RUNNING, compiled_loop.NOTED, compiled_loop.OVERFLOW)
+        return np.flatnonzero(np.isin(self.states.code, kept)).tolist()
+
+    def configuration(self, name: str, state: Lane) -> Structure:
+        """Structure for which a list of a lane has to be valid."""
+        return state.structure if name == "neighbors" else _relaxed(state, self.config)
+
+    def refuse(self, lane: int, error: ValueError) -> None:
+        """A run whose cell or atoms fit in no list ends."""
+        thin = isinstance(error, lists.TooThin)
+        self._set(lane, code=compiled_loop.TOO_THIN if thin else compiled_loop.CLUMPED)
+
+    def _advance(self) -> np.ndarray:
+        """Codes of the lanes, once one of them needs the host or some seconds have passed."""
+        quick = self.call(self._run)
+        codes = np.asarray(self.states.code)
+        if quick and np.all((codes == compiled_loop.RUNNING) | (codes == compiled_loop.IDLE)):
+            self.turns *= 2
+        self.mend()
+        for lane in np.flatnonzero(np.asarray(self.states.code) == compiled_loop.OVERFLOW).tolist():
+            self._set(lane, code=compiled_loop.RUNNING)
+        return np.asarray(self.states.code)
+
+    def _run(self, states: Lane, turns: int) -> Lane:
+        return compiled_loop.advance(states, self.potential, self.protocol, self.width, turns)
 
     def runs(self, on_step, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
-        """Fly until all jobs are done."""
+        """Advance until all jobs are done."""
         while any(self.logs):
-            codes = self._fly()
+            codes = self._advance()
             halted = (codes != compiled_loop.RUNNING) & (codes != compiled_loop.IDLE)
             for place in np.flatnonzero(halted).tolist():
                 log = self.logs[place]
                 if log is None:
                     continue
-                lane = self._lane_at(place)
+                lane = self.at(place)
                 log.collect(lane, self.config)
                 if on_step is not None and log.steps:
                     on_step(log.job, log.steps - 1, float(log.rows[-1].max_d2min[-1]))
@@ -284,55 +287,22 @@ class _Flight:
     def _save(self, save: Callable[[Job, Saved], None]) -> None:
         for place, log in enumerate(self.logs):
             if log is not None:
-                save(log.job, log.suspend(self._lane_at(place)))
-
-    def _lane_at(self, place: int) -> Lane:
-        return batching.pick(self.state, place)
+                save(log.job, log.saved_with(self.saved(place)))
 
     def _set(self, place: int, **values) -> None:
         """Change fields of one lane."""
-        fields = {name: getattr(self.state, name) for name in values}
-        self.state = self.state.replace(**batching.put(fields, place, values))
+        fields = {name: getattr(self.states, name) for name in values}
+        self.states = self.states.replace(**batching.put(fields, place, values))
 
     def _refill(self, place: int) -> None:
         """The next job in the place of one that is done."""
         job = next(self.jobs, None)
+        self.logs[place] = None if job is None else _Log(job)
         if job is None:
-            self.logs[place] = None
             self._set(place, code=compiled_loop.IDLE)
             return
-        self.logs[place] = _Log(self._checked(job))
-        lane = self._lane(job, self.state.neighbors.spec, self.state.bonds.spec)
-        self.state = batching.put(self.state, place, lane)
-
-    def _widen(self) -> None:
-        """Longer lists for all lanes, until none overflows; who fits in none ends."""
-        places = range(len(self.logs))
-        lane = [self._lane_at(k) for k in places]
-        configurations = {
-            "neighbors": [one.structure for one in lane],
-            "bonds": [_relaxed(one, self.config) for one in lane],
-        }
-        code = np.array(self.state.code)
-        for name, glasses in configurations.items():
-            spec = getattr(self.state, name).spec
-            for place in np.flatnonzero(code == compiled_loop.OVERFLOW).tolist():
-                try:
-                    spec = lists.longer(spec, glasses[place])
-                    lists.fitted(spec, [glasses[place]])
-                except lists.TooThin:
-                    code[place] = compiled_loop.TOO_THIN
-                except lists.Clumped:
-                    code[place] = compiled_loop.CLUMPED
-            fit = [
-                place
-                for place in places
-                if code[place] in (compiled_loop.RUNNING, compiled_loop.OVERFLOW)
-            ]
-            found = batching.stack(lists.fitted(spec, glasses, fit))
-            self.state = self.state.replace(**{name: found})
-        code[code == compiled_loop.OVERFLOW] = compiled_loop.RUNNING
-        self.state = self.state.replace(code=jnp.asarray(code))
+        specs = (getattr(self.states, name).spec for name in self.list_names)
+        self.states = batching.put(self.states, place, self._lane(job, specs))
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Shear runs in flight: many lanes in one compiled loop, each at its own strain step.
+"""Many shear runs in one compiled loop, each in a lane of its own and at its own strain step.
 
-A lane is one glass sheared in one direction. In every turn of the loop each lane has its forces
+In every turn of the loop each lane has its forces
 evaluated and moves its atoms; a lane that has converged closes its step and starts the next one at
 once, so none waits for another. What happens to few lanes at a time (closing a step, searching
 neighbours) is done for those alone.
@@ -21,8 +21,8 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, relax
-from stzjax.mechanics.relax import Fire, RelaxConfig
+from stzjax.mechanics import energetics, fire
+from stzjax.mechanics.fire import Fire, RelaxConfig
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import batching, quasi_newton
@@ -31,7 +31,7 @@ from stzjax.potentials.eam import EAM
 from stzjax.shear import nonaffine
 
 RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
-"""What a lane is up to. NOTED: a step is closed that the host must see before the next."""
+"""Whether a lane runs, or why it stands still. NOTED: the host must see the step just closed."""
 
 TOO_THIN, CLUMPED = 8, 9
 """Set by the host on a lane that overflowed: no list can be made, or none is long enough."""
@@ -91,7 +91,7 @@ class Record(NamedTuple):
 
 
 class Lane(flax.struct.PyTreeNode):
-    """One glass sheared in one direction.
+    """State of the run in one lane: one glass sheared in one direction.
 
     Attributes:
       cell: (3, 3) of the unsheared glass [Å].
@@ -153,7 +153,7 @@ def begin(
 
     Args:
       structure: N atoms.
-      tilt: (3, 3) deformation per engineering strain, see `loading`.
+      tilt: (3, 3) deformation per engineering strain, see `loads`.
       neighbors: valid list for the structure, of the potential's cut-off.
       bonds: valid list for the structure, of the cut-off of D²min.
       protocol: settings.
@@ -173,7 +173,7 @@ def begin(
         bonds=bonds,
         force=field,
         move=field,
-        fire=relax.at_rest(field, protocol.relaxation),
+        fire=fire.at_rest(field, protocol.relaxation),
         memory=quasi_newton.empty(protocol.memory, num_atoms),
         start=zero,
         iterations=none,
@@ -203,7 +203,7 @@ def _attempt(lane: Lane, trial: Array, protocol: Protocol) -> Lane:
     return lane.replace(
         trial=trial,
         structure=lane.structure.replace(fractional=start, cell=cell),
-        fire=relax.at_rest(lane.force, protocol.relaxation),
+        fire=fire.at_rest(lane.force, protocol.relaxation),
         iterations=jnp.zeros_like(lane.iterations),
         converged=jnp.zeros_like(lane.converged),
     )
@@ -219,7 +219,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
     """Look at the forces, and move the atoms of a running lane unless it has converged."""
     limits = protocol.relaxation
     active = lane.code == RUNNING
-    residual = relax.largest_force(force)
+    residual = fire.largest_force(force)
     first = lane.iterations == 0
     iterations = lane.iterations + 1
     start = jnp.where(first, residual, lane.start)
@@ -228,7 +228,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
     spent = iterations >= jnp.where(lane.trial, protocol.patience, limits.max_iterations)
     lost = ~finite | (spent & ~converged)
     suspicious = jnp.zeros((), bool)
-    fire, move = relax.fire_move(lane.fire, force, limits)
+    inertia, move = fire.fire_move(lane.fire, force, limits)
     memory = lane.memory
     if protocol.minimizer != "fire":
         change = lane.force - force
@@ -236,7 +236,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
         learn = active & ~first & lane.trial
         memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, anchor)
-        quick = relax.limited(quick, limits.max_move)
+        quick = fire.limited(quick, limits.max_move)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
         grown = residual > protocol.growth * jnp.maximum(start, limits.force_tolerance)
@@ -246,7 +246,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
     moved = seen.replace(
         structure=lane.structure.displace(move),
         move=move,
-        fire=fire,
+        fire=inertia,
         converged=converged,
         code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
     )
@@ -325,11 +325,11 @@ def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
 
 
 @functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
-def fly(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: Array) -> Lane:
+def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: Array) -> Lane:
     """Advance all running lanes until the host is needed by one of them, or for so many turns.
 
     Pure. A lane whose neighbour list overflows stands still before the force evaluation. Where a
-    flight is cut makes no difference to its lanes.
+    call ends makes no difference to its lanes.
 
     Args:
       lanes: B lanes; the arrays of `Lane` with a leading axis.

@@ -11,7 +11,7 @@ from stzjax.core import units
 from stzjax.dynamics import npt_batch, quench
 from stzjax.io import archives
 from stzjax.mechanics import relax
-from stzjax.neighbors import search
+from stzjax.neighbors import lists
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -154,15 +154,15 @@ def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
     args = jax.random.key(5), melt[0][0], potential, CONFIG._replace(quench_rate=8.5e15)
     spacious, _ = quench.quench(*args)
     widened = []
-    widen = npt_batch.Specimens._widen
+    slack = npt_batch.NptBatch.slack
 
-    def count(self):
+    def count(self, place):
         widened.append(int(self.steps[0]))
-        widen(self)
+        return slack(self, place)
 
     monkeypatch.setattr(npt_batch, "_SLACK", 1.0)
-    monkeypatch.setattr(search, "round_up", lambda count, multiple: math.ceil(count))
-    monkeypatch.setattr(npt_batch.Specimens, "_widen", count)
+    monkeypatch.setattr(lists, "_round_up", lambda count, multiple: math.ceil(count))
+    monkeypatch.setattr(npt_batch.NptBatch, "slack", count)
     narrow, _ = quench.quench(*args)
     assert widened and widened[0] > 0
     gap = np.asarray(narrow.fractional - spacious.fractional)

@@ -10,13 +10,13 @@ from reference import cases
 import stzjax
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, relax
+from stzjax.mechanics import energetics, fire, relax
 from stzjax.neighbors import lists
 
 TIGHT = relax.RelaxConfig(force_tolerance=1e-7)
 """One setting for most tests, so that few loops are compiled."""
 
-minimise = jax.jit(relax.minimise, static_argnames="config")
+minimise = jax.jit(fire.minimise, static_argnames="config")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_the_outcome_tells_the_truth(potential, relaxed):
     assert relaxed.converged
     assert relax.OUTCOMES[int(relaxed.outcome)] == "converged"
     force = energetics.forces(relaxed.structure, potential)
-    residual = float(relax.largest_force(force))
+    residual = float(fire.largest_force(force))
     assert residual <= 1e-7 * (1 + 1e-6)
     assert float(relaxed.residual) == pytest.approx(residual, abs=1e-11)
     assert energetics.energy(relaxed.structure, potential) < energetics.energy(start, potential)
@@ -201,7 +201,7 @@ def test_batched_is_one_by_one(potential):
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
 
     def run(atoms):
-        return relax.minimise(atoms, potential, lists.rebuild(template, atoms), TIGHT)
+        return fire.minimise(atoms, potential, lists.rebuild(template, atoms), TIGHT)
 
     together = jax.jit(jax.vmap(run))(stacked)
     for k, atoms in enumerate(batch):

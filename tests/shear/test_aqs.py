@@ -10,7 +10,7 @@ import pytest
 
 from stzjax import io, potentials
 from stzjax.core.structure import Structure
-from stzjax.io import archives
+from stzjax.io import archives, loop_state
 from stzjax.neighbors import lists
 from stzjax.shear import aqs, nonaffine, sanity
 
@@ -151,22 +151,22 @@ def test_bad_input(glass, potential, direction, change, said):
 
 
 @pytest.fixture(scope="module")
-def in_flight(glass, potential):
-    """Three directions in two lanes: the second job of a lane begins while the other flies on."""
+def together(glass, potential):
+    """Three directions in two lanes: the second job of a lane begins while the other goes on."""
     jobs = [aqs.Job(glass, direction, direction) for direction in ("-yz", "+xy", "xz")]
     config = aqs.ShearConfig(final=6e-3)
     return {job.name: run for job, run in aqs.shear_many(jobs, potential, config, num_lanes=2)}
 
 
 @pytest.mark.parametrize("direction", ["+xy", "-yz", "xz"])
-def test_lanes_in_flight_are_one_by_one(direction, in_flight, glass, potential):
+def test_lanes_together_are_one_by_one(direction, together, glass, potential):
     """Bit for bit up to the order of sums over atoms, which the compiler chooses by shape.
 
     That changes forces by 1e-15 eV/Å and with them the path of the minimiser; its end, at 1e-6
     eV/Å, moves the energy by |F|²/k and the stress as in `test_the_run_of_lammps`.
     """
     alone = aqs.shear(glass, potential, direction, aqs.ShearConfig(final=6e-3))
-    run = in_flight[direction]
+    run = together[direction]
     assert (run.direction, run.outcome) == (alone.direction, alone.outcome)
     assert len(run.strain) == len(alone.strain)
     np.testing.assert_allclose(run.energy, alone.energy, rtol=0, atol=1e-7)
@@ -180,8 +180,8 @@ def test_lanes_in_flight_are_one_by_one(direction, in_flight, glass, potential):
 @pytest.mark.parametrize("num_lanes", [1, 2])
 def test_an_interrupted_run_goes_on(num_lanes, glass, potential, tmp_path, monkeypatch):
     """Cut in the middle of steps and before the event, through a file: the same bits."""
-    monkeypatch.setattr(aqs, "_FIRST_TURNS", 50)
-    monkeypatch.setattr(aqs, "_PATIENCE", 0.0)
+    monkeypatch.setattr(loop_state, "_FIRST_TURNS", 50)
+    monkeypatch.setattr(loop_state, "_PATIENCE", 0.0)
     config = aqs.ShearConfig(final=6e-3)
     jobs = [aqs.Job(glass, direction, direction) for direction in ("-yz", "xz")[:num_lanes]]
     kept = {job.name: [] for job in jobs}
@@ -231,7 +231,7 @@ def test_one_bad_glass_does_not_stop_the_others(glass, potential):
         found["broken"].labels()
 
 
-def test_a_cell_that_gets_too_thin_in_flight_ends_its_run(glass, potential):
+def test_a_cell_that_is_too_thin_for_the_lists_of_its_lane_ends_its_run(glass, potential):
     """A glass of half the volume in the place of another: below twice the cut-off."""
     config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
     small = glass.replace(cell=glass.cell * 0.7)
@@ -253,7 +253,7 @@ def test_an_energy_that_rises_is_a_fault(plain):
     assert sanity.of(dataclasses.replace(plain, energy=energy)) == ["energy rises at strain 0.0011"]
 
 
-def test_a_list_that_overflows_in_flight_is_made_longer(glass, potential, monkeypatch):
+def test_a_list_that_overflows_on_the_way_is_made_longer(glass, potential, monkeypatch):
     """A denser glass takes the place of another: the list is too short, and nothing is lost."""
     config = aqs.ShearConfig(final=3e-4, stop_threshold=None)
     denser = glass.deform(0.985 * np.eye(3))
