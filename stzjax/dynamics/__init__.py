@@ -1,7 +1,8 @@
 """Consequences of an energy in motion: NVE, NPT, melt and quench.
 
 `nve` and `npt` are the compiled integrators, `loop` the step that both share, `npt_batch` the
-host's side of a batch of specimens, `quench` the protocol that makes a glass.
+host's side of a batch of specimens, `quench` the protocol that makes a glass. A relaxation without
+temperature belongs to `mechanics`, a shear to `shear`.
 """
 
 from stzjax.dynamics import loop, npt, npt_batch, nve, quench
