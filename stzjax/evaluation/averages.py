@@ -1,9 +1,9 @@
-"""Several trainings of one kind (seeds, rotated splits): averages, intervals, paired differences.
+"""Several trials of one kind (seeds, rotated splits): averages, intervals, paired differences.
 
 A metric is measured on each test set by the network that was not trained on it, and then averaged;
-pooling the confidences of different networks would rank atoms by who judged them. Intervals
-resample whole specimens, the same ones for all trainings that were tested on them: a seed is no
-new specimen.
+pooling the confidences of different networks would rank atoms by the network that judged them.
+Intervals resample whole specimens, the same specimens for all trials that were tested on them: a
+seed is no new specimen.
 """
 
 import functools
@@ -21,10 +21,13 @@ from stzjax.evaluation.verdict import Predictions
 RANKS, HITS = "ranks", "hits"
 
 Name = tuple[str, str]
-"""Where a number stands: "ranks" and "auc", "at_best_mcc" and "recall", "hits" and "0.01"."""
+"""Place of a number: "ranks" and "auc", "at_best_mcc" and "recall", "hits" and "0.01"."""
 
 _Measure = Callable[[np.ndarray], dict[Name, float]]
-"""From how often each specimen of a test set was drawn to all numbers."""
+"""From the times that each specimen of a test set was drawn to all numbers."""
+
+_Draws = dict[tuple[int, ...], np.ndarray]
+"""Times (num_samples, n) that each specimen was drawn, by the n specimens of a test set."""
 
 
 class Trial(NamedTuple):
@@ -86,12 +89,12 @@ def contrast(
             f"the first was tested on specimens {sorted(ours)}, the second on {sorted(theirs)}: "
             "compare trainings on the same splits"
         )
-    one, draws = _plan(first, key, num_samples)
-    other, _ = _plan(second, key, num_samples)
+    minuend, draws = _plan(first, key, num_samples)
+    subtrahend, _ = _plan(second, key, num_samples)
 
-    def difference(times: dict[tuple, np.ndarray]) -> dict[Name, float]:
-        mine, other_ones = one(times), other(times)
-        return {name: mine[name] - other_ones[name] for name in mine}
+    def difference(times: _Draws) -> dict[Name, float]:
+        values, others = minuend(times), subtrahend(times)
+        return {name: values[name] - others[name] for name in values}
 
     return _nested(_intervals(difference, draws, level))
 
@@ -115,28 +118,26 @@ def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
             else metrics.redraws(own, num_samples, len(tested))
         )
 
-    def measure(times: dict[tuple, np.ndarray]) -> dict[Name, float]:
+    def measure(times: _Draws) -> dict[Name, float]:
         found = [own(times[tested]) for tested, own in parts]
-        return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        return {name: float(np.mean([values[name] for values in found])) for name in found[0]}
 
     return measure, draws
 
 
-def _intervals(measure, draws: dict[tuple, np.ndarray], level: float):
-    everyone = {tested: np.ones(len(tested)) for tested in draws}
-    estimate = measure(everyone)
-    num_samples = min(map(len, draws.values()))
+def _intervals(measure, draws: _Draws, level: float) -> dict[Name, dict[str, float]]:
+    estimate = measure({tested: np.ones(len(tested)) for tested in draws})
     samples = [
-        measure({tested: times[place] for tested, times in draws.items()})
-        for place in range(num_samples)
+        measure(dict(zip(draws, times, strict=True))) for times in zip(*draws.values(), strict=True)
     ]
-    found = {}
-    for name, value in estimate.items():
-        found[name] = metrics.interval(value, np.array([one[name] for one in samples]), level)
+    found = {
+        name: metrics.interval(value, np.array([values[name] for values in samples]), level)
+        for name, value in estimate.items()
+    }
     if any(len(tested) < 2 for tested in draws):
-        # One specimen drawn again and again has no spread; that is ignorance, not certainty.
-        for one in found.values():
-            one |= {"low": math.nan, "high": math.nan, "standard_error": math.nan}
+        # A single specimen drawn again and again has no spread; the interval is unknown, not zero.
+        for value in found.values():
+            value |= dict.fromkeys(("low", "high", "standard_error"), math.nan)
     return found
 
 
@@ -148,7 +149,7 @@ def _nested(flat: dict[Name, dict[str, float]]) -> dict[str, dict[str, dict[str,
 
 
 def _measure(trial: Trial) -> _Measure:
-    """All numbers of one trial as a function of how often each of its specimens was drawn."""
+    """All numbers of a trial as a function of the times that each of its specimens was drawn."""
     test = trial.test
     points: dict[str, float | None] = {"at_half": 0.5}
     for name, metric in verdict.CHOSEN_FOR.items():
@@ -159,9 +160,7 @@ def _measure(trial: Trial) -> _Measure:
         else metrics.by_group(test.label, test.confidence, test.specimen, threshold)[0]
         for name, threshold in points.items()
     }
-    hits = functools.partial(
-        _hit_rates, verdict.hits(test, verdict.SHARES), np.array(_tested(trial))
-    )
+    hits = functools.partial(_hit_rates, verdict.hits(test), np.array(_tested(trial)))
 
     def measure(times: np.ndarray) -> dict[Name, float]:
         found: dict[Name, float] = {}
@@ -182,5 +181,5 @@ def _hit_rates(found: verdict.Hits, numbers: np.ndarray, times: np.ndarray) -> d
     events = weight.sum()
     return {
         (HITS, str(share)): float(weight @ found.hit[:, i] / events) if events else math.nan
-        for i, share in enumerate(verdict.SHARES)
+        for i, share in enumerate(found.shares)
     }

@@ -1,4 +1,4 @@
-"""How well events of different sizes are found: each ranked within its own glass.
+"""Events of different sizes, each ranked within its own glass.
 
 Pooled metrics weigh atoms, and nearly all labelled atoms may lie in a few avalanches. Here every
 event weighs the same.
@@ -28,8 +28,8 @@ class Found(NamedTuple):
       specimen: number of the specimen.
       size: labelled atoms.
       auc: NaN if every atom is labelled.
-      ap_over_prevalence: of the run alone.
-      hit: chance that one of its atoms is among the most confident.
+      ap_over_prevalence: AP/prevalence of the run alone.
+      hit: chance that one of its atoms is among the most confident atoms.
     """
 
     specimen: int
@@ -45,18 +45,15 @@ def each(predictions: Predictions) -> list[Found]:
     Raises:
       ValueError: as for `metrics.evaluate`.
     """
+    hits = iter(verdict.hits(predictions, [LOOKED_AT]).hit[:, 0].tolist())
     found = []
     for number, _, span in predictions.runs():
         label, confidence = predictions.label[span], predictions.confidence[span]
-        judged = metrics.evaluate(label, confidence)
         if not label.any():
             continue
-        run = Predictions(
-            label, confidence, predictions.specimen[span], predictions.direction[span]
-        )
-        hit = float(verdict.hits(run, [LOOKED_AT]).hit[0, 0])
-        size = int(label.sum())
-        found.append(Found(number, size, judged["auc"], judged["ap_over_prevalence"], hit))
+        judged = metrics.evaluate(label, confidence)
+        size, ratio = int(label.sum()), judged["ap_over_prevalence"]
+        found.append(Found(number, size, judged["auc"], ratio, next(hits)))
     return found
 
 
@@ -78,20 +75,22 @@ def by_size(tests: Iterable[Predictions], first: Sequence[int] = FIRST) -> list[
     """
     if not first or min(first) < 1 or any(b <= a for a, b in itertools.pairwise(first)):
         raise ValueError(f"classes of size must ascend from 1 or more, got {list(first)}")
-    found = [one for test in tests for one in each(test)]
+    found = [event for test in tests for event in each(test)]
     rows = []
     for least, above in zip(first, [*first[1:], None], strict=True):
-        own = [one for one in found if one.size >= least and (above is None or one.size < above)]
-        auc = np.array([one.auc for one in own])
+        own = [e for e in found if e.size >= least and (above is None or e.size < above)]
+        auc = np.array([event.auc for event in own])
         rows.append(
             {
                 "least": least,
                 "most": None if above is None else above - 1,
                 "events": len(own),
                 "auc": _over(np.mean, auc),
-                "auc_error": _clustered_error(auc, np.array([one.specimen for one in own], int)),
-                "ap_over_prevalence": _over(np.median, [one.ap_over_prevalence for one in own]),
-                "hit": _over(np.mean, [one.hit for one in own]),
+                "auc_error": _clustered_error(
+                    auc, np.array([event.specimen for event in own], int)
+                ),
+                "ap_over_prevalence": _over(np.median, [event.ap_over_prevalence for event in own]),
+                "hit": _over(np.mean, [event.hit for event in own]),
             }
         )
     return rows

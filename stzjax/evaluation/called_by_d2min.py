@@ -1,4 +1,4 @@
-"""Which share of the atoms a network calls positive, against how far they then move."""
+"""Share of the atoms that a network calls positive, against the distance they then move."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ class Share(NamedTuple):
     """Share of the atoms called positive in each of B bins of D²min.
 
     Attributes:
-      edges: (B + 1,) of the bins [Å²].
-      atoms: (B,) number in each.
-      share: (B,) NaN in an empty bin.
-      low: (B,) end of the 95 % interval.
-      high: (B,) its other end.
+      edges: (B + 1,) edges of the bins [Å²].
+      atoms: (B,) number of atoms in each bin.
+      share: (B,) share of the atoms of the bin, NaN if it is empty.
+      low: (B,) lower end of the interval.
+      high: (B,) upper end of the interval.
       specimens: number of specimens behind the interval.
     """
 
@@ -38,7 +38,7 @@ def bins(d2min, threshold: float, per_decade: int = 4) -> np.ndarray:
     Args:
       d2min: (A,) [Å²].
       threshold: an edge, so that no bin holds values from both sides of it [Å²].
-      per_decade: bins of a factor 10.
+      per_decade: number of bins for a factor 10.
     """
     d2min = np.asarray(d2min, float)
     values = np.append(d2min[d2min > _QUIET], [threshold / 10, threshold])
@@ -52,18 +52,18 @@ def by_d2min(
 ) -> Share:
     """Share of atoms called positive against their D²min, with intervals.
 
-    The interval of a bin is the wider one of two: Wilson's, J. Am. Stat. Assoc. 22, 209 (1927),
-    which takes atoms for independent, and the bootstrap over specimens, which does not but
-    collapses where a bin holds atoms of one specimen, or is all or nothing. With one specimen only
-    Wilson's is left.
+    The interval of a bin is the wider of two intervals: Wilson's, J. Am. Stat. Assoc. 22, 209
+    (1927), which takes atoms for independent, and the bootstrap over specimens, which does not, but
+    collapses where a bin holds atoms of a single specimen, or is all or nothing. With a single
+    specimen only Wilson's interval is used.
 
     Args:
-      d2min: (A,) [Å²].
-      called: (A,) bool, whether the network calls it positive.
-      specimen: (A,) number of its specimen.
-      edges: (B + 1,) of the bins [Å²].
+      d2min: (A,) D²min of each atom [Å²].
+      called: (A,) bool, whether the network calls the atom positive.
+      specimen: (A,) number of the specimen.
+      edges: (B + 1,) edges of the bins [Å²].
       key: `jax.random` key.
-      num_samples: resamples of the bootstrap.
+      num_samples: number of resamples of the bootstrap.
       level: coverage of the intervals.
     """
     names, member = np.unique(specimen, return_inverse=True)

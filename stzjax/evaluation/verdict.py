@@ -1,7 +1,7 @@
-"""What predictions of rare events are worth: hits per event, paired comparison, a whole judgement.
+"""Judgement of predictions of rare events: pooled metrics, intervals, hits per event.
 
 Host code on NumPy arrays. Nothing here hides an absent event: a rate over no event is NaN, as is
-a metric that is undefined (see `metrics`), and what cannot be computed at all is None beside its
+a metric that is undefined (see `metrics`), and a part that cannot be computed is None beside its
 reason. Atoms of one specimen are correlated, so every interval resamples whole specimens.
 """
 
@@ -19,7 +19,7 @@ from stzjax.core import loads
 from stzjax.evaluation import metrics
 
 SHARES = (0.001, 0.01, 0.05)
-"""Shares of the atoms of a glass that one may look at to find its first event."""
+"""Shares of the atoms of a glass among which its first event is looked for."""
 
 CHOSEN_FOR = {"at_best_mcc": "mcc", "at_best_f1": "f1"}
 """Metric that the threshold of each operating point maximises on validation."""
@@ -45,7 +45,7 @@ class Predictions:
     direction: np.ndarray
 
     def __post_init__(self):
-        """Take any array-like; refuse columns that are no pooled runs."""
+        """Convert the columns to arrays; refuse columns that are no pooled runs."""
         shapes = {}
         for name in (field.name for field in dataclasses.fields(self)):
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
@@ -87,86 +87,79 @@ class Predictions:
         )
 
 
-def hit_rates(
-    predictions: Predictions, shares: Sequence[float] = SHARES
-) -> dict[str, dict[str, Any]]:
-    """How often one of the most confident atoms of a run is a true one.
+class Hits(NamedTuple):
+    """Events found by looking at the most confident atoms, for each run with an event.
 
-    Of each run of N atoms with at least one positive, the ceil(share · N) atoms of highest
-    confidence are looked at; the run is hit if one of them is positive. Ties count by their exact
-    expectation over random order.
+    Attributes:
+      shares: S shares of the atoms of a run that are looked at.
+      specimen: (E,) number of the specimen.
+      hit: (E, S) chance, over the ways to break ties, that a true atom is among the atoms looked
+        at; 0 or 1 if no tie decides.
+      chance: (E, S) the same for a random ranking.
+    """
+
+    shares: tuple[float, ...]
+    specimen: np.ndarray
+    hit: np.ndarray
+    chance: np.ndarray
+
+    def rates(self) -> dict[str, dict[str, Any]]:
+        """Means over the events: for each share, as text such as "0.01", a dict.
+
+        It holds rate; chance, the rate expected of a random ranking; and events, the number of
+        runs with an event. Rate and chance are NaN if there are none.
+        """
+        events = len(self.specimen)
+        return {
+            str(float(share)): {
+                "rate": float(self.hit[:, i].mean()) if events else math.nan,
+                "chance": float(self.chance[:, i].mean()) if events else math.nan,
+                "events": events,
+            }
+            for i, share in enumerate(self.shares)
+        }
+
+
+def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
+    """Whether one of the most confident atoms of a run is a true one, for each run with an event.
+
+    Of each run of N atoms the ceil(share · N) atoms of highest confidence are looked at; the run
+    is hit if one of them is positive. Ties count by their exact expectation over random order.
 
     Args:
-      predictions: of many runs.
-      shares: of the atoms, in (0, 1]; taken as the decimals they print as.
-
-    Returns:
-      For each share, as a string such as "0.01": rate; chance, the rate expected of a random
-      ranking; and events, the number of runs with a positive. Rate and chance are NaN if there
-      are no events.
+      predictions: predictions of many runs.
+      shares: shares of the atoms, in (0, 1]; taken as the decimals they print as.
 
     Raises:
       ValueError: a share out of range; labels and confidence as for `metrics.evaluate`.
     """
-    return _rates(hits(predictions, shares), shares)
-
-
-def compare(
-    first: Predictions,
-    second: Predictions,
-    num_samples: int,
-    key: Array,
-    level: float = 0.95,
-    thresholds: tuple[float, float] = (0.5, 0.5),
-) -> dict[str, dict[str, float]]:
-    """Difference between two models on the same atoms, first minus second, metric by metric.
-
-    A paired bootstrap over specimens: both models see the same draws, so that what makes a
-    specimen hard for both cancels.
-
-    Args:
-      first: predictions of one model.
-      second: predictions of the other; all but the confidence must be the same.
-      num_samples: number of resamples.
-      key: `jax.random` key.
-      level: coverage of the interval.
-      thresholds: from which confidence on an atom is predicted positive, by the first model and
-        by the second.
-
-    Returns:
-      For each metric of `metrics.bootstrap`: estimate (of the data itself), low, high,
-      standard_error; undefined, the share of the resamples in which either metric was NaN and
-      which were left out; and first_better, the share of the others in which the first is
-      strictly higher, NaN if there are none.
-
-    Raises:
-      ValueError: labels, specimens or directions differ; otherwise as for `metrics.bootstrap`.
-    """
-    _check_same(first, second)
-    pair = [
-        metrics.by_group(model.label, model.confidence, model.specimen, threshold)
-        for model, threshold in zip((first, second), thresholds, strict=True)
-    ]
-    (one, num_groups), (other, _) = pair
-
-    def difference(times: np.ndarray) -> dict[str, float]:
-        ours, theirs = one(times), other(times)
-        return {name: float(ours[name] - theirs[name]) for name in ours}
-
-    samples = [difference(times) for times in metrics.redraws(key, num_samples, num_groups)]
-    compared = {}
-    for name, estimate in difference(np.ones(num_groups)).items():
-        values = np.array([sample[name] for sample in samples])
-        defined = values[~np.isnan(values)]
-        better = float(np.mean(defined > 0)) if len(defined) else math.nan
-        compared[name] = metrics.interval(estimate, values, level) | {"first_better": better}
-    return compared
+    bad = [share for share in shares if not 0 < share <= 1]
+    if bad:
+        raise ValueError(f"a share of the atoms must be above 0 and at most 1, got {bad[0]}")
+    truth, score = metrics.checked(predictions.label, predictions.confidence)
+    specimen, hit, chance = [], [], []
+    for number, _, span in predictions.runs():
+        label, confidence = truth[span], score[span]
+        if not label.any():
+            continue
+        # In floating point 0.07 · 100 is above 7.
+        looked = [math.ceil(Fraction(str(float(share))) * len(label)) for share in shares]
+        specimen.append(number)
+        hit.append([_hit(label, confidence, count) for count in looked])
+        chance.append([_drawn(len(label), int(label.sum()), count) for count in looked])
+    columns = (-1, len(shares))
+    return Hits(
+        tuple(shares),
+        np.array(specimen, int),
+        np.reshape(hit, columns),
+        np.reshape(chance, columns),
+    )
 
 
 def judge(
     validation: Predictions, test: Predictions, key: Array, num_samples: int = 1000
 ) -> dict[str, Any]:
-    """Everything said about the test predictions, pooled and per direction, as plain values.
+    """The whole judgement of the test predictions, pooled and per direction, as plain values.
 
     Thresholds are chosen on all of the validation, for the directions too, and never on the test.
 
@@ -179,9 +172,9 @@ def judge(
     Returns:
       The same under "pooled" and, for each direction that the test holds, under "directions":
       `metrics.evaluate` under at_half (threshold 0.5), at_best_mcc and at_best_f1;
-      `metrics.bootstrap` at threshold 0.5 under interval; `hit_rates` under hits, each with the
-      interval of its rate; and why, under reasons, for whichever of these names is None (hits:
-      whose intervals are None). Undefined values are NaN.
+      `metrics.bootstrap` at threshold 0.5 under interval; `Hits.rates` under hits, each with the
+      interval of its rate; and under reasons the reason for each of these names that is None (for
+      hits: if its intervals are None). Undefined values are NaN.
 
     Raises:
       ValueError: the test is empty; labels and confidence as for `metrics.evaluate`; num_samples.
@@ -201,7 +194,7 @@ def judge(
 
 
 def choose_threshold(validation: Predictions, metric: str) -> tuple[float | None, str]:
-    """The threshold that is best on validation by one of `metrics.SCORES`, or None and why."""
+    """The best threshold on validation by a metric of `metrics.SCORES`, or None and the reason."""
     if not len(validation.label):
         return None, "validation is empty"
     truth, _ = metrics.checked(validation.label, validation.confidence)
@@ -222,7 +215,7 @@ def _judged(
     key: Array,
     num_samples: int,
 ) -> dict[str, Any]:
-    """One part of `judge`: metrics at each threshold that there is, interval, hits, reasons."""
+    """A part of `judge`: metrics at each threshold that exists, interval, hits, reasons."""
     judged: dict[str, Any] = {
         name: None if value is None else metrics.evaluate(test.label, test.confidence, value)
         for name, value in thresholds.items()
@@ -239,27 +232,12 @@ def _judged(
     return judged | {"reasons": reasons | ({"hits": reason} if reason else {})}
 
 
-class Hits(NamedTuple):
-    """What looking at the most confident atoms finds, of each run with a positive atom.
-
-    Attributes:
-      specimen: (E,) number of the specimen.
-      hit: (E, S) chance, over the ways to break ties, that a true atom is among those looked at;
-        0 or 1 if no tie decides. One column per share.
-      chance: (E, S) the same for a random ranking.
-    """
-
-    specimen: np.ndarray
-    hit: np.ndarray
-    chance: np.ndarray
-
-
 def _hits_with_intervals(
     test: Predictions, key: Array, num_samples: int
 ) -> tuple[dict[str, dict[str, Any]], str]:
-    """`hit_rates`, each with a bootstrap interval of its rate, or None and why there is none."""
-    found = hits(test, SHARES)
-    rates = _rates(found, SHARES)
+    """Rates of hits, each with a bootstrap interval or None, and the reason if it is None."""
+    found = hits(test)
+    rates = found.rates()
     numbers = np.unique(test.specimen)
     member = np.searchsorted(numbers, found.specimen)
     if len(np.unique(member)) < 2:
@@ -273,38 +251,6 @@ def _hits_with_intervals(
         samples = np.where(events > 0, struck / np.maximum(events, 1), np.nan)
         row["interval"] = metrics.interval(row["rate"], samples, 0.95)
     return rates, ""
-
-
-def _rates(found: Hits, shares: Sequence[float]) -> dict[str, dict[str, Any]]:
-    events = len(found.specimen)
-    return {
-        str(float(share)): {
-            "rate": float(found.hit[:, i].mean()) if events else math.nan,
-            "chance": float(found.chance[:, i].mean()) if events else math.nan,
-            "events": events,
-        }
-        for i, share in enumerate(shares)
-    }
-
-
-def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
-    """What `hit_rates` averages, event by event."""
-    bad = [share for share in shares if not 0 < share <= 1]
-    if bad:
-        raise ValueError(f"a share of the atoms must be above 0 and at most 1, got {bad[0]}")
-    truth, score = metrics.checked(predictions.label, predictions.confidence)
-    specimen, hit, chance = [], [], []
-    for number, _, span in predictions.runs():
-        label, confidence = truth[span], score[span]
-        if not label.any():
-            continue
-        # In floating point 0.07 · 100 is above 7.
-        looked = [math.ceil(Fraction(str(float(share))) * len(label)) for share in shares]
-        specimen.append(number)
-        hit.append([_hit(label, confidence, count) for count in looked])
-        chance.append([_drawn(len(label), int(label.sum()), count) for count in looked])
-    columns = (-1, len(shares))
-    return Hits(np.array(specimen, int), np.reshape(hit, columns), np.reshape(chance, columns))
 
 
 def _hit(label: np.ndarray, confidence: np.ndarray, count: int) -> float:
@@ -325,19 +271,3 @@ def _drawn(num: int, positive: int, count: int) -> float:
         return 1.0
     fewer, more = sorted((positive, count))
     return float(-np.expm1(np.log1p(-more / (num - np.arange(fewer))).sum()))
-
-
-def _check_same(first: Predictions, second: Predictions) -> None:
-    if len(first.label) != len(second.label):
-        raise ValueError(
-            f"the first model predicts {len(first.label)} atoms, the second {len(second.label)}: "
-            "compare them on the same"
-        )
-    for name in ("label", "specimen", "direction"):
-        ours, theirs = getattr(first, name), getattr(second, name)
-        apart = np.flatnonzero(ours != theirs)
-        if len(apart):
-            raise ValueError(
-                f"the two models were given different atoms: {name} of atom {apart[0]} is "
-                f"{ours[apart[0]]} for the first, {theirs[apart[0]]} for the second"
-            )

@@ -56,7 +56,7 @@ def test_estimates_are_means_of_what_each_training_reaches():
     ]
     assert found["at_best_mcc"]["mcc"]["estimate"] == pytest.approx(np.mean(mcc))
     for share in verdict.SHARES:
-        rates = [verdict.hit_rates(r.test)[str(share)]["rate"] for r in side]
+        rates = [verdict.hits(r.test).rates()[str(share)]["rate"] for r in side]
         assert found["hits"][str(share)]["estimate"] == pytest.approx(np.mean(rates))
 
 

@@ -13,14 +13,14 @@ import sklearn.metrics as sklearn_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stzjax.evaluation import metrics, verdict
+from stzjax.evaluation import averages, metrics, verdict
+from stzjax.evaluation.averages import Trial
 from stzjax.io import archives
 from stzjax.report import results
 
 # Sums and quotients of counts in another order.
 TOLERANCE = 1e-12
 KEY = jax.random.key(5)
-NAMES = {*metrics.SCORES, *metrics.RANKS}
 
 
 def _pooled(
@@ -66,10 +66,14 @@ def _reference(label, confidence, threshold):
     }
 
 
-def _resampled_atoms(specimen, num_samples):
+def hit_rates(*args):
+    return verdict.hits(*args).rates()
+
+
+def _resampled_atoms(specimen, num_samples, key=KEY):
     """Atoms of each bootstrap sample, one array for each specimen drawn."""
     names = np.unique(specimen)
-    draws = jax.random.randint(KEY, (num_samples, len(names)), 0, len(names), jax.numpy.int32)
+    draws = jax.random.randint(key, (num_samples, len(names)), 0, len(names), jax.numpy.int32)
     return [[np.flatnonzero(specimen == names[g]) for g in draw] for draw in np.asarray(draws)]
 
 
@@ -124,7 +128,7 @@ def test_hits_are_the_mean_over_all_orders(atoms, count):
     count = min(count, len(label))
     orders = list(itertools.permutations(range(len(label))))
     by_confidence = [sorted(order, key=lambda i: -confidence[i])[:count] for order in orders]
-    found = verdict.hit_rates(_one(label, confidence / 2), [(count - 0.5) / len(label)])
+    found = hit_rates(_one(label, confidence / 2), [(count - 0.5) / len(label)])
     (row,) = found.values()
     assert row["rate"] == pytest.approx(np.mean([label[o].any() for o in by_confidence]))
     assert row["chance"] == pytest.approx(np.mean([label[list(o[:count])].any() for o in orders]))
@@ -136,7 +140,7 @@ def test_hits_are_the_mean_over_all_orders(atoms, count):
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.5, 0.9, 1.0])
 def test_chance_is_hypergeometric(num, positive, share):
     label = np.arange(num) < positive
-    (row,) = verdict.hit_rates(_one(label, np.zeros(num)), [share]).values()
+    (row,) = hit_rates(_one(label, np.zeros(num)), [share]).values()
     count = math.ceil(decimal.Decimal(str(share)) * num)
     expected = scipy.stats.hypergeom(num, positive, count).sf(0)
     assert row["chance"] == pytest.approx(expected, rel=TOLERANCE)
@@ -158,7 +162,7 @@ def test_number_of_atoms_looked_at(num, share, count):
     for rank in (count, count + 1):
         if rank <= num:
             label = np.arange(num) == rank - 1
-            (row,) = verdict.hit_rates(_one(label, np.arange(num)[::-1]), [share]).values()
+            (row,) = hit_rates(_one(label, np.arange(num)[::-1]), [share]).values()
             assert row["rate"] == (rank == count)
 
 
@@ -167,13 +171,13 @@ def test_hit_rate_is_a_mean_over_runs_with_an_event():
     spans = [span for *_, span in pooled.runs()]
     events = [span for span in spans if pooled.label[span].any()]
     assert 0 < len(events) < len(spans)
-    found = verdict.hit_rates(pooled)
+    found = hit_rates(pooled)
     assert list(found) == ["0.001", "0.01", "0.05"]
     for share, row in found.items():
         rates, chances = [], []
         for span in events:
             alone = _one(pooled.label[span], pooled.confidence[span])
-            rates.append(verdict.hit_rates(alone, [float(share)])[share]["rate"])
+            rates.append(hit_rates(alone, [float(share)])[share]["rate"])
             num, positive = span.stop - span.start, pooled.label[span].sum()
             looked = math.ceil(decimal.Decimal(share) * num)
             chances.append(scipy.stats.hypergeom(num, positive, looked).sf(0))
@@ -187,26 +191,26 @@ def test_hits_do_not_depend_on_order():
     runs = [np.arange(s.start, s.stop) for *_, s in pooled.runs()]
     atoms = np.concatenate([rng.permutation(runs[i]) for i in rng.permutation(len(runs))])
     turned = verdict.Predictions(*(column[atoms] for column in vars(pooled).values()))
-    for share, row in verdict.hit_rates(turned).items():
-        assert row == pytest.approx(verdict.hit_rates(pooled)[share], abs=TOLERANCE)
+    for share, row in hit_rates(turned).items():
+        assert row == pytest.approx(hit_rates(pooled)[share], abs=TOLERANCE)
 
 
 def test_no_event_is_undefined():
-    for row in verdict.hit_rates(_one([0, 0, 0], [0.1, 0.5, 0.9])).values():
+    for row in hit_rates(_one([0, 0, 0], [0.1, 0.5, 0.9])).values():
         assert math.isnan(row["rate"]) and math.isnan(row["chance"]) and row["events"] == 0
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.5, math.nan])
 def test_share_out_of_range(share):
     with pytest.raises(ValueError, match=f"got {share}"):
-        verdict.hit_rates(_one([0, 1], [0.1, 0.2]), [0.01, share])
+        hit_rates(_one([0, 1], [0.1, 0.2]), [0.01, share])
 
 
 def test_hits_refuse_what_metrics_refuse():
     with pytest.raises(ValueError, match="entry 1 is nan"):
-        verdict.hit_rates(_one([0, 1], [0.1, math.nan]))
+        hit_rates(_one([0, 1], [0.1, math.nan]))
     with pytest.raises(ValueError, match="0 or 1; entry 0"):
-        verdict.hit_rates(_one([2, 1], [0.1, 0.2]))
+        hit_rates(_one([2, 1], [0.1, 0.2]))
 
 
 # Comparison
@@ -219,51 +223,40 @@ def _rivals(seed=3):
     return first, _with(first, confidence=(first.confidence + noise).round(2))
 
 
+def contrast(first, second, num_samples, level=0.95):
+    """Paired difference of two models, thresholds chosen on the atoms that they are judged on."""
+    sides = ([Trial(model, model, {})] for model in (first, second))
+    return averages.contrast(*sides, KEY, num_samples, level)
+
+
 def test_comparison_is_the_resampling_by_hand():
     first, second = _rivals()
-    thresholds = (0.5, 0.35)
-    found = verdict.compare(first, second, 60, KEY, 0.9, thresholds)
-    assert set(found) == NAMES
+    found = contrast(first, second, 60, 0.9)
+    best = [metrics.best_threshold(m.label, m.confidence, "mcc") for m in (first, second)]
+    assert best[0] != best[1]
+    draws = _resampled_atoms(first.specimen, 60, jax.random.fold_in(KEY, 0))
+    for thresholds, groups in (((0.5, 0.5), ("at_half", "ranks")), (best, ("at_best_mcc",))):
 
-    def difference(atoms):
-        ours, theirs = (
-            _reference(model.label[atoms], model.confidence[atoms], threshold)
-            for model, threshold in zip((first, second), thresholds, strict=True)
-        )
-        return {name: ours[name] - theirs[name] for name in ours}
+        def difference(atoms, thresholds=thresholds):
+            ours, theirs = (
+                _reference(model.label[atoms], model.confidence[atoms], threshold)
+                for model, threshold in zip((first, second), thresholds, strict=True)
+            )
+            return {name: ours[name] - theirs[name] for name in ours}
 
-    rows = [difference(np.concatenate(drawn)) for drawn in _resampled_atoms(first.specimen, 60)]
-    for name, estimate in difference(np.arange(len(first.label))).items():
-        values = np.array([row[name] for row in rows])
-        expected = {
-            "estimate": estimate,
-            "low": np.quantile(values, 0.05),
-            "high": np.quantile(values, 0.95),
-            "standard_error": values.std(ddof=1),
-            "undefined": 0.0,
-            "first_better": np.mean(values > 0),
-        }
-        assert found[name] == pytest.approx(expected, abs=TOLERANCE), name
-    assert set(found["prevalence"].values()) == {0.0}
-
-
-def test_comparison_with_itself_is_zero():
-    first, _ = _rivals()
-    for name, row in verdict.compare(first, first, 50, KEY).items():
-        assert set(row.values()) == {0.0}, name
-
-
-def test_comparison_is_antisymmetric():
-    first, second = _rivals()
-    there = verdict.compare(first, second, 80, KEY, thresholds=(0.5, 0.4))
-    back = verdict.compare(second, first, 80, KEY, thresholds=(0.4, 0.5))
-    for name in NAMES - {"prevalence"}:
-        one, two = there[name], back[name]
-        assert one["estimate"] == -two["estimate"] != 0
-        assert one["low"] == pytest.approx(-two["high"], abs=TOLERANCE)
-        assert one["high"] == pytest.approx(-two["low"], abs=TOLERANCE)
-        assert one["standard_error"] == pytest.approx(two["standard_error"], abs=TOLERANCE)
-        assert one["first_better"] + two["first_better"] <= 1
+        rows = [difference(np.concatenate(drawn)) for drawn in draws]
+        estimates = difference(np.arange(len(first.label)))
+        for group, name in ((g, n) for g in groups for n in found[g] if n in estimates):
+            values = np.array([row[name] for row in rows])
+            expected = {
+                "estimate": estimates[name],
+                "low": np.quantile(values, 0.05),
+                "high": np.quantile(values, 0.95),
+                "standard_error": values.std(ddof=1),
+                "undefined": 0.0,
+            }
+            assert found[group][name] == pytest.approx(expected, abs=TOLERANCE), (group, name)
+    assert set(found["ranks"]["prevalence"].values()) == {0.0}
 
 
 def _equal_specimens():
@@ -283,7 +276,7 @@ def test_standard_error_of_a_mean_over_specimens():
     """With as many positives in each specimen, recall is a mean, of bootstrap variance var / n."""
     first, second = _equal_specimens()
     caught = [(m.confidence >= 0.5).reshape(8, 40)[:, :4].mean(axis=1) for m in (first, second)]
-    row = verdict.compare(first, second, 4000, KEY)["recall"]
+    row = contrast(first, second, 4000)["at_half"]["recall"]
     assert row["estimate"] == pytest.approx(np.mean(caught[0] - caught[1]))
     expected = np.sqrt(np.var(caught[0] - caught[1]) / 8)
     assert row["standard_error"] == pytest.approx(expected, rel=MONTE_CARLO)
@@ -291,7 +284,7 @@ def test_standard_error_of_a_mean_over_specimens():
 
 def test_pairing_narrows_the_difference_of_like_models():
     first, second = _rivals()
-    row = verdict.compare(first, second, 300, KEY)["auc"]
+    row = contrast(first, second, 300)["ranks"]["auc"]
     alone = metrics.bootstrap(first.label, first.confidence, first.specimen, 300, key=KEY)["auc"]
     assert row["standard_error"] < 0.5 * alone["standard_error"]
 
@@ -300,39 +293,24 @@ def test_comparison_reports_undefined_resamples():
     label, specimen = [1, 0, 0, 0], [0, 0, 1, 1]
     first = verdict.Predictions(label, [0.9, 0.2, 0.3, 0.1], specimen, ["+xy"] * 4)
     second = _with(first, confidence=[0.1, 0.2, 0.3, 0.1])
-    row = verdict.compare(first, second, 400, KEY)["auc"]
+    row = contrast(first, second, 400)["ranks"]["auc"]
     # Three resamples in four hold a positive; in each the first ranks it above, the second below.
     assert row["undefined"] == pytest.approx(0.25, abs=0.09)
-    assert row["first_better"] == 1.0
-    none = verdict.compare(_with(first, label=[0] * 4), _with(second, label=[0] * 4), 20, KEY)
-    assert none["auc"]["undefined"] == 1.0
-    assert all(math.isnan(none["auc"][n]) for n in ("estimate", "low", "high", "first_better"))
+    assert row["low"] > 0.0
+    none = contrast(_with(first, label=[0] * 4), _with(second, label=[0] * 4), 20)["ranks"]["auc"]
+    assert none["undefined"] == 1.0
+    assert all(math.isnan(none[name]) for name in ("estimate", "low", "high"))
 
 
 def test_comparison_refuses():
     first, second = _rivals()
-    short = verdict.Predictions(*(column[:10] for column in vars(second).values()))
-    with pytest.raises(ValueError, match=rf"predicts {len(first.label)} atoms, the second 10"):
-        verdict.compare(first, short, 10, KEY)
-    flipped = second.label.copy()
-    flipped[17] = 1 - flipped[17]
-    with pytest.raises(ValueError, match=f"label of atom 17 is {1 - flipped[17]} for the first"):
-        verdict.compare(first, _with(second, label=flipped), 10, KEY)
-    renamed = np.where(second.specimen == 7, 70, second.specimen)
-    with pytest.raises(ValueError, match=r"specimen of atom .* is 7 for the first, 70 for"):
-        verdict.compare(first, _with(second, specimen=renamed), 10, KEY)
-    renamed = np.where(second.direction == "-yz", "+yz", second.direction)
-    with pytest.raises(ValueError, match=r"direction of atom .* is -yz for the first, \+yz for"):
-        verdict.compare(first, _with(second, direction=renamed), 10, KEY)
-    alone = _one([0, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match="at least two, got 1"):
-        verdict.compare(alone, alone, 10, KEY)
     with pytest.raises(ValueError, match="num_samples >= 1, got 0"):
-        verdict.compare(first, second, 0, KEY)
+        contrast(first, second, 0)
     with pytest.raises(ValueError, match=r"level < 1, got 1\.5"):
-        verdict.compare(first, second, 10, KEY, 1.5)
-    with pytest.raises(ValueError, match="threshold must be one number, got nan"):
-        verdict.compare(first, second, 10, KEY, thresholds=(0.5, math.nan))
+        contrast(first, second, 10, 1.5)
+    renamed = np.where(second.specimen == 7, 70, second.specimen)
+    with pytest.raises(ValueError, match=r"specimens \[3, 4, 7, 9\], the second on .*70"):
+        contrast(first, _with(second, specimen=renamed), 10)
 
 
 # Judgement
@@ -419,11 +397,11 @@ def test_hit_intervals_are_the_resampling_by_hand(parts, judged):
         sample = verdict.Predictions(
             test.label[atoms], test.confidence[atoms], number, test.direction[atoms]
         )
-        for share, row in verdict.hit_rates(sample).items():
+        for share, row in hit_rates(sample).items():
             rates[share].append(row["rate"])
     for share, row in judged["pooled"]["hits"].items():
         interval = row.pop("interval")
-        assert row == verdict.hit_rates(test)[share]
+        assert row == hit_rates(test)[share]
         assert interval["estimate"] == row["rate"]
         low, high = np.quantile(rates[share], [0.025, 0.975])
         assert interval["low"] == pytest.approx(low, abs=TOLERANCE)
