@@ -558,7 +558,7 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(suites: Sequence[str], sizes: Sequence[int], plan: Plan) -> None:
     """Print the table of each suite and write its file."""
-    versions, where = archives.provenance(), machine()
+    versions, where = {**archives.provenance()}, machine()
     if plan.peer:
         versions["lammps"] = lammps_peer.version(plan.peer)
     if plan.torch:

@@ -1,20 +1,19 @@
-"""Files of our own: `.npz` archives and JSON, whole or not at all, and sealed.
+"""Files of stzjax: `.npz` archives and JSON, written whole or not at all, with digests.
 
-Every file is written atomically: to a temporary neighbour, synced, then renamed, so that a
-reader sees the old file or the new one and never half of it. What results depend on carries a
-digest of its content, so that a reader notices a damaged file and never takes it for a result.
+Every file is written atomically: to a temporary file beside it, synced, then renamed, so that a
+reader sees the old file or the new file and never half of it. Files on which results depend carry
+a digest of their content, so that a reader notices a damaged file and never takes it for a result.
 Nothing is ever unpickled.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import tempfile
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,31 +23,31 @@ import jax.numpy as jnp
 import numpy as np
 
 SCHEMA = 2
-"""Version of the archive layout; a reader refuses a newer one. Archives of 1 have no digest."""
+"""Version of the archive layout; a reader refuses newer versions. Version 1 has no digest."""
 
 _META, _DIGEST = "meta", "sha256"
 
 
 class Damaged(ValueError):
-    """A file that is not complete, not as it was written, or not one of ours.
+    """A file that is not complete, not as it was written, or not of stzjax.
 
     Attributes:
-      path: of the file.
-      reason: what is wrong with it.
+      path: path of the file.
+      reason: the fault, as the rest of a sentence that begins with the path.
     """
 
     def __init__(self, path: str | os.PathLike, reason: str):
-        """Name the file, what is wrong, and the remedy."""
+        """Name the file, the fault and the remedy."""
         super().__init__(f"{path} {reason}; delete it and run again")
         self.path, self.reason = Path(path), reason
 
 
 class Saved(NamedTuple):
-    """Something that was interrupted, ready for `save_archive`.
+    """State of an interrupted computation, ready for `save_archive`.
 
     Attributes:
-      arrays: name to array.
-      settings: plain values that go with them.
+      arrays: arrays by name.
+      settings: plain values that belong to them.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -56,10 +55,10 @@ class Saved(NamedTuple):
 
 
 class Clock:
-    """When to save: at intervals of real time, and no more of it than a fiftieth."""
+    """Clock of saves: at intervals of real time, and so that saving takes a fiftieth at most."""
 
     def __init__(self, interval: float):
-        """Start the first interval [s]; 0 saves at every opportunity, whatever it costs."""
+        """Start the first interval [s]; 0 saves at every opportunity, at any cost."""
         self._interval = self._wait = interval
         self._last = time.monotonic()
 
@@ -68,7 +67,7 @@ class Clock:
         return time.monotonic() - self._last >= self._wait
 
     def saving(self, save: Callable[[], None]) -> None:
-        """Save, and begin the next interval: longer if that took long."""
+        """Save, and begin the next interval, which is longer if the save took long."""
         began = time.monotonic()
         save()
         self._last = time.monotonic()
@@ -97,15 +96,13 @@ def set_aside(path: str | os.PathLike) -> Path:
     """Rename a file so that another can be made in its place; nothing is written over.
 
     Returns:
-      Where it is now: `name.damaged`, or with a number if there is such a file already.
+      The new path: `name.damaged`, or with a number if there is such a file already.
     """
-    path, number = Path(path), 0
-    while True:
-        number += 1
-        place = path.with_name(f"{path.name}.damaged{'' if number == 1 else number}")
-        if not place.exists():
-            os.rename(path, place)
-            return place
+    path = Path(path)
+    names = (f"{path.name}.damaged{number}" for number in ("", *range(2, 10**6)))
+    place = next(place for name in names if not (place := path.with_name(name)).exists())
+    os.rename(path, place)
+    return place
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -141,7 +138,7 @@ def write_record(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
-    """A JSON object written by `write_record`; one without a digest is taken as it is.
+    """A JSON object written by `write_record`; an object without a digest is taken as it is.
 
     Raises:
       Damaged: not JSON, not an object, or not what was written.
@@ -157,7 +154,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value as strict JSON holds it: lists for arrays, None for what is not finite."""
+    """The value as strict JSON holds it: lists for arrays, None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -176,8 +173,8 @@ def save_archive(
 
     Args:
       path: ends in `.npz`.
-      arrays: name to array; strings become unicode arrays, nothing is pickled.
-      settings: plain JSON values; `load_archive` gives them back.
+      arrays: arrays by name; strings become unicode arrays, nothing is pickled.
+      settings: plain JSON values, which `load_archive` returns.
     """
     content = {name: np.asarray(value) for name, value in arrays.items()}
     objects = [name for name, value in content.items() if value.dtype == object]
@@ -186,7 +183,7 @@ def save_archive(
     settings = json.loads(json.dumps(plain(settings), allow_nan=False))
     meta = {
         "schema": SCHEMA,
-        "stzjax": version(),
+        "stzjax": provenance().get("stzjax", "unknown"),
         "settings": settings,
         "settings_sha256": _digest_of(settings),
         _DIGEST: _digest(content),
@@ -210,7 +207,7 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
         digests = {k: meta[k] for k in ("settings_sha256", _DIGEST)} if schema == SCHEMA else {}
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
-    except _UNREADABLE as error:
+    except Exception as error:  # NumPy, zipfile and json meet nearly any of them in a damaged file.
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise Damaged(path, f"is not a complete stzjax archive ({reason})") from error
     if schema > SCHEMA:
@@ -221,33 +218,14 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
     return arrays, settings
 
 
-_UNREADABLE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy, zipfile and json run into in a damaged file."""
-
-
 def _digest_of(value: Any) -> str:
-    """Of plain JSON values."""
+    """Digest of plain JSON values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Of names, types, shapes and values."""
+    """Digest of names, types, shapes and values."""
     found = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -256,16 +234,9 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def version() -> str:
-    """Version of the installed package, or "unknown" for a bare source tree."""
-    try:
-        return importlib.metadata.version("stzjax")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def provenance() -> dict[str, str]:
-    """Versions of what computes, for the record beside a result."""
+@functools.cache
+def provenance() -> Mapping[str, str]:
+    """Versions of the packages that compute, for the record beside a result."""
     names = ("stzjax", "jax", "jaxlib", "jax-md", "flax", "optax", "jraph", "numpy", "scipy")
     found = {}
     for name in names:
@@ -284,7 +255,7 @@ def fill(tree: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
     """A tree like another, with the leaves that `named` gave.
 
     Raises:
-      ValueError: they are not those of such a tree.
+      ValueError: the leaves do not fit such a tree.
     """
     leaves = []
     for name, leaf in named(tree, prefix).items():

@@ -1,4 +1,4 @@
-"""From features to confidences: graphs, splits, networks, losses, training, baselines.
+"""The way from features to confidences: graphs, splits, networks, losses, training, baselines.
 
 `graphs` and `splits` prepare the data, `models` holds the networks, `losses` and `sampling` weigh
 the classes, `train_config`, `train_step` and `training` train, `calibration` and `checkpoints` come

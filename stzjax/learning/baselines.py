@@ -1,7 +1,7 @@
-"""Simple predictors beside which a graph network has to stand: same graphs, same splits.
+"""Simple predictors with which a graph network is compared: same graphs, same splits.
 
-They are fitted on the training graphs alone. scikit-learn does the fitting; it comes with the
-extra `baselines`.
+They are fitted on the training graphs alone, by scikit-learn, which comes with the extra
+`baselines`.
 """
 
 import functools
@@ -21,10 +21,10 @@ from stzjax.descriptors import symmetry_functions, table
 from stzjax.learning import graphs, losses, splits
 
 FEATURE = "feature:"
-"""What stands before a column in the name of the predictor that is this column."""
+"""Beginning of the name of a predictor that is a single column."""
 
 RADIAL, ANGULAR = 16, 12
-"""Symmetry functions of softness, for each species and for each pair of species: 68 in all."""
+"""Numbers of symmetry functions of softness, by species and by pair of species: 68 in all."""
 
 TREES = {
     "max_iter": 200,
@@ -34,7 +34,7 @@ TREES = {
     "l2_regularization": 1.0,
     "early_stopping": False,
 }
-"""Boosted trees: shallow and slow, for there are a thousand positives rather than a million."""
+"""Settings of boosted trees: shallow and slow, because positives are few, about a thousand."""
 
 _NEIGHBOURS = "+neighbours"
 _TABLES = ("logistic", "trees", "logistic" + _NEIGHBOURS, "trees" + _NEIGHBOURS)
@@ -42,21 +42,22 @@ _SPECIES = table.COLUMNS[:2]
 _ALL = "all"
 _MAX_ITERATIONS = 10_000
 _TOLERANCE = 1e-7
-"""Of the gradient of the mean loss: coefficients are then good to about six digits."""
+"""Largest gradient of the mean loss: coefficients then have about six digits."""
 _LEAST_SLOPE = 1e-3
-"""Of a single feature per standard deviation, where outliers turn the fit against the ranking."""
+"""Slope of a single feature per standard deviation, if outliers turn the fit against the ranking.
+"""
 _CERTAIN = 15.0
-"""Decision value beyond which confidences would run together at 1."""
+"""Decision value beyond which confidences would be rounded to 1."""
 
 
 class Fitted(NamedTuple):
-    """What a predictor says, and what it learned.
+    """Confidences of a fitted predictor, and the fitted numbers.
 
     Attributes:
-      name: one of `names`.
-      confidences: for each sequence of graphs to score, (N,) float64 in [0, 1] per graph. Atoms
-        with different decision values have different confidences, however sure they are.
-      numbers: what was fitted, plain numbers for a JSON file; see `fit_predict`.
+      name: name of the predictor, one of `names`.
+      confidences: (N,) float64 in [0, 1] of each graph, for each sequence of graphs to score. Atoms
+        with different decision values have different confidences, also close to 0 and 1.
+      numbers: fitted numbers, plain values for a JSON file; see `fit_predict`.
     """
 
     name: str
@@ -75,13 +76,13 @@ class _Inputs(NamedTuple):
 
 
 class _Predictor(NamedTuple):
-    """Enough to score a graph.
+    """A fitted predictor.
 
     Attributes:
       inputs: see `_Inputs`.
-      scaler: of the inputs.
-      models: by title; each has a `decision_function` of standardised inputs.
-      number_of: from a graph to the number (N,) of the model that decides on each atom.
+      scaler: standardisation of the inputs.
+      models: fitted models by title; each has a `decision_function` of standardised inputs.
+      number_of: function from a graph to the number (N,) of the model that decides on each atom.
     """
 
     inputs: _Inputs
@@ -139,18 +140,19 @@ def fit_predict(
     class there. A confidence is the logistic function of the decision value, so 0.5 is the balance
     between the weighted classes.
 
-    `numbers` holds the training atoms and positives; of a linear predictor the offset and the
-    coefficients of standardised inputs; of a single feature its sign and its AUC in training. In
+    `numbers` holds the training atoms and positives; for a linear predictor also the offset and the
+    coefficients of standardised inputs; for a single feature its sign and its AUC in training. In
     softness each species has a plane of its own, as in the literature, if the columns tell the
-    species and each has both classes in training; else one plane, "all", serves all atoms.
+    species and each species has both classes in training; else a single plane, "all", serves all
+    atoms.
 
     Args:
-      name: one of `names(columns)`.
-      train: labelled, unpadded, raw features.
-      others: sequences of graphs to score, such as validation and test; labels are not looked at.
+      name: name of the predictor, one of `names(columns)`.
+      train: labelled, unpadded graphs with raw features.
+      others: sequences of graphs to score, such as validation and test; labels are not used.
       columns: names of the features.
-      seed: of the atoms whose values place the bins of boosted trees, if there are more than
-        200,000; nothing else is random.
+      seed: seed that draws the atoms whose values place the bins of boosted trees, if there are
+        more than 200,000; nothing else is random.
 
     Raises:
       ValueError: unknown name, graphs that cannot be learned from or have other columns, a fit
@@ -181,26 +183,19 @@ def _check(train, others, columns: Sequence[str]) -> None:
     if len(set(columns)) != len(columns):
         raise ValueError(f"columns hold a name twice: {', '.join(columns)}")
     for number, graph in enumerate(train):
-        _check_graph(f"training graph {number}", graph, columns)
-        if (graph.nodes.label == graphs.UNLABELLED).any():
-            raise ValueError(f"training graph {number} has no labels: build it with labels")
+        _check_graph(f"training graph {number}", graph, columns, labelled=True)
     for place, part in enumerate(others):
         for number, graph in enumerate(part):
             _check_graph(f"graph {number} of others[{place}]", graph, columns)
 
 
-def _check_graph(title: str, graph: jraph.GraphsTuple, columns: Sequence[str]) -> None:
-    features = graph.nodes.features
-    if features.shape[1] != len(columns):
+def _check_graph(title: str, graph, columns: Sequence[str], labelled: bool = False) -> None:
+    if graph.nodes.features.shape[1] != len(columns):
         raise ValueError(
-            f"{title} has {features.shape[1]} feature columns, but {len(columns)} are named: "
-            "describe all graphs with the same table"
+            f"{title} has {graph.nodes.features.shape[1]} feature columns, but {len(columns)} are "
+            "named: describe all graphs with the same table"
         )
-    if not np.isfinite(features).all():
-        column = columns[int(np.argmin(np.isfinite(features).all(axis=0)))]
-        raise ValueError(f"{title} has a value of {column} that is not finite")
-    if not graph.nodes.mask.all():
-        raise ValueError(f"{title} is padded: give it as `graphs.build` made it")
+    graphs.check(title, graph, labelled, columns)
 
 
 def _train(name: str, train, columns: Sequence[str], labels, weights, seed: int) -> _Predictor:
@@ -237,7 +232,7 @@ def _species_learnable(train, columns: Sequence[str], labels: np.ndarray) -> boo
 
 
 def _inputs(name: str, columns: Sequence[str]) -> _Inputs:
-    """What a predictor looks at."""
+    """The inputs of a predictor."""
     if name.startswith(FEATURE):
         column = columns.index(name.removeprefix(FEATURE))
         return _Inputs([columns[column]], lambda graph: _features(graph)[:, [column]])
@@ -257,7 +252,7 @@ def _features(graph: jraph.GraphsTuple) -> np.ndarray:
 def _with_neighbours(graph: jraph.GraphsTuple) -> np.ndarray:
     """Features, and their means and deviations over the neighbours, (N, 3 F).
 
-    An atom without neighbours stands for them itself.
+    An atom without neighbours takes the place of its neighbours.
     """
     features = _features(graph)
     others = graph.senders != graph.receivers
@@ -294,7 +289,7 @@ def _structure_functions(graph: jraph.GraphsTuple) -> np.ndarray:
 
 
 def _structure_titles() -> list[str]:
-    """As `symmetry.functions` orders them; species numbered as in `Structure.elements`."""
+    """Titles in the order of `symmetry_functions.functions`, species as in `Structure.elements`."""
     basis, both = _basis(), range(len(_SPECIES))
     radial = [f"radial {r:.2f} Å" for r in basis.centre]
     angular = [f"angular ζ={z:g} λ={s:g}" for z, s in zip(basis.exponent, basis.sign, strict=True)]
@@ -313,7 +308,7 @@ def _fit(name: str, inputs, labels, weights, seed: int):
             **TREES, random_state=seed
         )
     elif name == "softness":
-        # The primal, for there are far more atoms than inputs; liblinear has it for squared hinges.
+        # The primal problem, because atoms are far more than inputs; it needs the squared hinge.
         model = _import("sklearn.svm").LinearSVC(C=cost, dual=False, max_iter=_MAX_ITERATIONS)
     else:
         model = _import("sklearn.linear_model").LogisticRegression(
@@ -339,14 +334,20 @@ def _import(module: str):
 
 
 def _one_thread():
-    # Threads wait for each other in busy loops: where cores are shared, two were found to take
-    # thirty times as long as one.
+    # Threads wait for each other in busy loops: on shared cores two threads took thirty times as
+    # long as a single thread.
     return _import("threadpoolctl").threadpool_limits(1)
 
 
 def _orient(logistic, inputs, labels, weights) -> _Oriented:
-    """The logistic map of one input (n, 1), held to the direction that its AUC asks for."""
-    auc = _auc(labels, inputs[:, 0])
+    """The logistic map of a single input (n, 1), rising or falling as its AUC requires."""
+    positive = labels == 1
+    pairs = int(positive.sum()) * int((~positive).sum())
+    # The test statistic counts the pairs in which the positive is higher, ties half.
+    ranked = scipy.stats.mannwhitneyu(
+        inputs[positive, 0], inputs[~positive, 0], method="asymptotic"
+    )
+    auc = float(ranked.statistic / pairs)
     sign = 1.0 if auc >= 0.5 else -1.0
     slope, offset = logistic.coef_.item(), logistic.intercept_.item()
     if sign * slope < _LEAST_SLOPE:
@@ -355,16 +356,8 @@ def _orient(logistic, inputs, labels, weights) -> _Oriented:
     return _Oriented(slope, float(offset), auc)
 
 
-def _auc(labels: np.ndarray, values: np.ndarray) -> float:
-    """Share of pairs of a positive and a negative in which the positive is higher, ties half."""
-    ranks = scipy.stats.rankdata(values)[labels == 1]
-    positives, negatives = len(ranks), len(labels) - len(ranks)
-    above = ranks.sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
-
-
 def _confidence(decision: np.ndarray) -> np.ndarray:
-    # Next to 1 doubles are far apart; a slower rise keeps the ranking.
+    # Near 1 doubles are far apart; a slower rise keeps the ranking.
     beyond = np.log1p(np.maximum(decision - _CERTAIN, 0.0))
     return scipy.special.expit(np.minimum(decision, _CERTAIN) + beyond)
 

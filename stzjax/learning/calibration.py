@@ -1,4 +1,4 @@
-"""Confidences that mean what they say: scaling of the logits, fitted on validation.
+"""Calibration: scaling of the logits, fitted on validation, so that confidences are probabilities.
 
 Guo et al., ICML 2017; Platt, in Advances in Large Margin Classifiers (1999). The slope is positive,
 so the ranking, AUC and AP stay as they are.
@@ -16,16 +16,18 @@ from jax import Array
 KINDS = ("none", "temperature", "platt")
 
 _LEAST_SLOPE = 1e-3
-"""Of margins in units of their spread: what a ranking worse than chance gets. Almost constant
-confidences say so; turning the ranking round would hide it."""
+"""Least slope of margins in units of their spread, given to a ranking worse than chance.
+
+Its confidences are almost constant, which shows the failure; a negative slope would hide it.
+"""
 
 
 class Calibration(NamedTuple):
     """confidence = 1 / (1 + exp(-(slope · margin + offset))) of the margin between the logits.
 
     Attributes:
-      slope: 1 where nothing was fitted; the inverse temperature otherwise.
-      offset: 0 unless Platt's.
+      slope: the inverse temperature; 1 if nothing was fitted.
+      offset: 0 for all kinds but Platt's.
     """
 
     slope: Any = 1.0
@@ -41,7 +43,7 @@ def confidence(logits, calibration: Calibration) -> Array:
 
 
 def fit(kind: str, logits, labels) -> Calibration:
-    """Fit on labelled logits by maximum likelihood, every atom with the same weight.
+    """Calibration fitted on labelled logits by maximum likelihood; atoms have equal weights.
 
     Args:
       kind: one of `KINDS`.

@@ -24,16 +24,16 @@ _DEGREE_STEP = 2
 
 
 class Nodes(NamedTuple):
-    """What an atom carries; the `nodes` field of every `jraph.GraphsTuple` here.
+    """Arrays of the atoms; the `nodes` field of every `jraph.GraphsTuple` here.
 
     Attributes:
       features: (N, F) float32 descriptors.
       label: (N,) int32; 1 where the atom belongs to the first event, 0 elsewhere, or
         `UNLABELLED`.
       mask: (N,) bool; False for padding.
-      incoming: (N, D) bool; row i is True in as many leading slots as edges end at node i. Its
-        width D, the largest number of incoming edges, is known to the compiler by the shape.
-      surroundings: `descriptors.symmetry.Surroundings` in float32, for networks that learn
+      incoming: (N, D) bool; row i is True in as many leading slots as edges end at node i. The
+        compiler knows the width D, the largest number of incoming edges, by the shape.
+      surroundings: `symmetry_functions.Surroundings` in float32, for networks that learn
         functions of it; None for all others.
     """
 
@@ -64,7 +64,8 @@ def build(
       labels: (N,) of 0 and 1, or bools; None where unknown.
       pairs: (P, 2) atoms that share a Voronoi face: both (i, j) and (j, i), each once, no
         self-pairs; None tessellates the structure.
-      surroundings: of the atoms, for networks with symmetry functions; of one shape in all graphs.
+      surroundings: surroundings of the atoms, for networks with symmetry functions; the same
+        shape in all graphs.
 
     Returns:
       One unpadded graph of NumPy arrays with `Nodes`; no edge features, no globals.
@@ -168,6 +169,28 @@ def _edges(pairs, num_atoms: int) -> tuple[np.ndarray, np.ndarray]:
     return senders.astype(np.int32), receivers.astype(np.int32)
 
 
+def check(
+    title: str, graph: jraph.GraphsTuple, labelled: bool, columns: Sequence[str] = ()
+) -> None:
+    """Raise ValueError unless a graph is unpadded and finite and, if it has to be, labelled.
+
+    Args:
+      title: name of the graph in the message.
+      graph: the graph.
+      labelled: whether every atom needs a label.
+      columns: names of the features for the message.
+    """
+    finite = np.isfinite(graph.nodes.features).all(axis=0)
+    if not finite.all():
+        column = int(np.argmin(finite))
+        name = columns[column] if columns else f"feature {column}"
+        raise ValueError(f"{title} has a value of {name} that is not finite")
+    if labelled and (graph.nodes.label == UNLABELLED).any():
+        raise ValueError(f"{title} has no labels: build it with labels")
+    if not graph.nodes.mask.all():
+        raise ValueError(f"{title} is padded: give it as `graphs.build` made it")
+
+
 def batch(graphs: Sequence[jraph.GraphsTuple]) -> jraph.GraphsTuple:
     """Several unpadded graphs as one, their `incoming` brought to one width."""
     degree = max(graph.nodes.incoming.shape[1] for graph in graphs)
@@ -186,11 +209,11 @@ def pad(
     Padding edges join padding nodes only, and receivers stay sorted.
 
     Args:
-      graph: unpadded.
-      num_nodes: total, at least one more than there are nodes.
-      num_edges: total.
-      num_graphs: total; one more than there are graphs by default.
-      degree: width of `incoming`; as it is by default.
+      graph: unpadded graph.
+      num_nodes: number of nodes with padding, which adds at least one.
+      num_edges: number of edges with padding.
+      num_graphs: number of graphs with padding; by default the padding is one graph.
+      degree: width of `incoming`; unchanged by default.
 
     Raises:
       ValueError: the graph does not fit.
@@ -212,10 +235,10 @@ def pad(
 
 
 def bucket_shape(graphs: Sequence[jraph.GraphsTuple], graphs_per_batch: int = 1) -> Bucket:
-    """One shape that holds any `graphs_per_batch` of these graphs, one of few.
+    """A shape that holds any `graphs_per_batch` of these graphs.
 
-    Sizes are rounded up to sixteen steps per factor of two: less than 1/16 is wasted, and glasses
-    of about the same size share a compiled program.
+    Sizes are rounded up to sixteen steps per factor of two: less than 1/16 is wasted, shapes are
+    few, and glasses of about the same size share a compiled program.
     """
     if not graphs or graphs_per_batch < 1:
         raise ValueError(
@@ -234,10 +257,11 @@ def bucket_shape(graphs: Sequence[jraph.GraphsTuple], graphs_per_batch: int = 1)
 
 
 def _no_power_of_two(size: int) -> int:
-    """No power of two: XLA's CPU backend aborts on a batch of graphs of 2048, 4096, … nodes.
+    """The size, or the next step if it is a power of two of 1024 or more.
 
-    jaxlib 0.10.1 makes constants of that many numbers, aligned to their size, and its loader takes
-    no alignment beyond a page.
+    XLA's CPU backend aborts on a batch of graphs of 2048, 4096, … nodes: jaxlib 0.10.1 makes
+    constants of that many numbers, aligned to their size, and its loader accepts no alignment
+    beyond a page.
     """
     return size + size // _STEPS_PER_OCTAVE if size >= 1024 and size.bit_count() == 1 else size
 
@@ -261,7 +285,7 @@ def _int32(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
 
 
 def incoming_table(graph: jraph.GraphsTuple) -> tuple[Array, Array]:
-    """The edge list as a table of senders by slot and receiver; can be jitted.
+    """The edge list as an array of senders by slot and receiver; can be jitted.
 
     Args:
       graph: padded or not, receivers sorted.

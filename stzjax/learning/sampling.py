@@ -1,4 +1,4 @@
-"""Which graphs and atoms a training step sees: under- and over-sampling, on the training set alone.
+"""Choice of the graphs and atoms of a training step: under- and over-sampling in training.
 
 Under-sampling acts inside a graph: majority atoms drop out of the loss, not out of the graph, so
 that attention still passes through them. Over-sampling acts on whole graphs.
@@ -18,7 +18,7 @@ def kept(key: Array, labels: Array, mask: Array, ratio: Array) -> Array:
     Every negative is kept with the same probability, so the number varies from step to step.
 
     Args:
-      key: of this step.
+      key: random key of this step.
       labels: (N,) 0 or 1 wherever the mask is True.
       mask: (N,) bool, the real atoms.
       ratio: negatives for each positive; 0 keeps all atoms.
@@ -39,10 +39,10 @@ def order(key: Array, positives: Sequence[int] | np.ndarray, power: float) -> np
     """Graphs of an epoch in the order in which they are shown, (G,).
 
     Args:
-      key: of the epoch.
+      key: random key of the epoch.
       positives: (G,) positive atoms of each training graph.
-      power: 0 shows every graph once; above it graphs are drawn with replacement, each with a
-        chance that goes with its number of positives to this power.
+      power: 0 shows every graph once; with a larger power graphs are drawn with replacement, each
+        with a chance proportional to its number of positives to this power.
     """
     count = len(positives)
     if power <= 0:
@@ -63,8 +63,8 @@ def counts(labels: Sequence[np.ndarray], ratio: float = 0.0, power: float = 0.0)
 
     Args:
       labels: (N_g,) of 0 and 1 for each training graph.
-      ratio: of `kept`.
-      power: of `order`.
+      ratio: see `kept`.
+      power: see `order`.
 
     Raises:
       ValueError: a label is neither 0 nor 1, or a parameter is negative or not finite.
@@ -72,10 +72,10 @@ def counts(labels: Sequence[np.ndarray], ratio: float = 0.0, power: float = 0.0)
     for name, value in (("undersample", ratio), ("oversample", power)):
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be finite and not negative, got {value}")
-    if not all(np.isin(one, (0, 1)).all() for one in labels):
+    if not all(np.isin(own, (0, 1)).all() for own in labels):
         raise ValueError("training labels must be 0 or 1: give labels to every training graph")
-    positive = np.array([np.sum(one == 1) for one in labels], float)
-    negative = np.array([np.sum(one == 0) for one in labels], float)
+    positive = np.array([np.sum(own == 1) for own in labels], float)
+    negative = np.array([np.sum(own == 0) for own in labels], float)
     if ratio > 0:
         negative = np.where(positive > 0, np.minimum(negative, ratio * positive), negative)
     times = len(labels) * _chances(positive, power) if power > 0 else np.ones(len(labels))

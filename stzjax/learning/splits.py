@@ -1,6 +1,6 @@
-"""Who is learned from and who is judged: splits by specimen, and scaling fitted on training alone.
+"""Splits by specimen into training, validation and test, and the scaling fitted on training alone.
 
-The six shear directions of a specimen share its atoms, so a specimen is never parted.
+The six shear directions of a specimen share its atoms, so a specimen is never divided.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """One round of cross-validation: specimen numbers, sorted; disjoint."""
+    """A round of cross-validation: specimen numbers, sorted; disjoint."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -30,7 +30,7 @@ def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) ->
     """Draw training, validation and test specimens.
 
     Args:
-      specimens: specimen of each run; repeats are welcome.
+      specimens: specimen of each run; numbers may repeat.
       ratio: train : validation : test, all positive; every part gets at least one specimen.
       key: random key.
 
@@ -56,12 +56,12 @@ def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) ->
 def rotations(specimens, num: int, *, key: Array) -> tuple[Split, ...]:
     """Splits in which every specimen is tested exactly once, validated on exactly once.
 
-    The specimens are dealt into `num` parts; part r is the test of split r, the next one its
-    validation, all others train.
+    The specimens are divided into `num` parts; part r is the test of split r, the next part its
+    validation, all others are training.
 
     Args:
-      specimens: specimen of each run; repeats are welcome.
-      num: at least three, at most the number of specimens.
+      specimens: specimen of each run; numbers may repeat.
+      num: number of splits, at least three, at most the number of specimens.
       key: random key.
 
     Raises:
@@ -87,8 +87,8 @@ def folds(specimens, num_folds: int, *, key: Array) -> tuple[Fold, ...]:
     """Cross-validation: every specimen is validated on exactly once, in parts of equal size ±1.
 
     Args:
-      specimens: specimen of each run; repeats are welcome.
-      num_folds: at least two, at most the number of specimens.
+      specimens: specimen of each run; numbers may repeat.
+      num_folds: number of folds, at least two, at most the number of specimens.
       key: random key.
 
     Raises:
@@ -138,10 +138,10 @@ class Scaler(NamedTuple):
 
 
 def fit_scaler(features: Sequence[Any]) -> Scaler:
-    """Fit a scaler on the features of the training graphs, and of no other.
+    """A scaler fitted on the features of the training graphs, and of no other.
 
     Args:
-      features: (N_g, F) per graph.
+      features: (N_g, F) features of each graph.
 
     Raises:
       ValueError: nothing to fit on, shapes that differ, or a value that is not finite.

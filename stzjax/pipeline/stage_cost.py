@@ -1,4 +1,4 @@
-"""What a stage took: time and memory."""
+"""Cost of a stage: time and memory."""
 
 import contextlib
 import resource
@@ -14,14 +14,14 @@ _MIB = 2.0**20
 
 @contextlib.contextmanager
 def measured() -> Iterator[dict[str, float]]:
-    """Fills a record when the block ends, however it ends.
+    """A record that is filled when the block ends, however it ends.
 
-    "seconds" of wall time; "peak_mib" of the memory of the process, of this block alone where the
-    system can tell (Linux), else since the process began; "device_peak_mib" of the fullest device
-    since the process began, where it tells.
+    It holds "seconds" of wall time; "peak_mib", the peak memory of the process, of this block alone
+    if the system can tell (Linux), else since the process began; "device_peak_mib", the peak of the
+    fullest device since the process began, if the device can tell.
     """
     found: dict[str, float] = {}
-    # 5: forget the peak so far. Not allowed everywhere.
+    # 5 makes Linux forget the peak so far. It is not allowed everywhere.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     started = time.perf_counter()
@@ -49,7 +49,7 @@ def _device_peak(device: Any) -> float:
 
 
 def add(total: dict[str, Any], found: dict[str, float]) -> dict[str, float]:
-    """Times of interrupted runs add up; of memory the largest is kept."""
+    """Sum of two costs: times add up, of memory the largest is kept."""
     peaks = {
         name: max(total.get(name, 0.0), value) for name, value in found.items() if "peak" in name
     }
@@ -57,7 +57,7 @@ def add(total: dict[str, Any], found: dict[str, float]) -> dict[str, float]:
 
 
 def text(found: dict[str, float]) -> str:
-    """In words, for a log."""
+    """Text of a cost for a log."""
     memory = f"{found['seconds']:.1f} s, peak memory {found['peak_mib']:.0f} MiB"
     device = found.get("device_peak_mib")
     return memory if device is None else f"{memory}, of a device {device:.0f} MiB"

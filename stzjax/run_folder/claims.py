@@ -1,8 +1,8 @@
-"""Who works on what: an item is held by one process at a time, and freed when its holder ends.
+"""Claims: an item is held by one process at a time, and free again when that process ends.
 
-Claims are POSIX locks on bytes of one file in the folder of the run, one byte an item. The system
+Claims are POSIX locks on bytes of one file in the run folder, a byte for each item. The system
 drops them with the process, however it ends, and network file systems pass them between hosts. So
-a host that dies leaves nothing behind but items that are free again.
+the items of a host that dies are free again.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 _FILE = ".claims"
 _PRESENT = 0
-"""The byte that every process shares while it works in the folder."""
+"""Place of the byte that every process shares while it works in the folder."""
 
 _FIRST, _PLACES = 1, 2**61
 
@@ -46,7 +46,7 @@ class Claims:
             return True
 
     def release(self, item: str) -> None:
-        """Give an item back."""
+        """Release an item."""
         place = _place(item)
         with self._mutex:
             self._held.discard(place)
