@@ -1,9 +1,9 @@
-"""How fast: dynamics, shear and neighbour lists beside LAMMPS, the rest beside other tools.
+"""Speed of dynamics, shear and neighbour lists beside LAMMPS, of the rest beside other tools.
 
     python experiments/benchmark.py --suite=md,npt,aqs,neighbors,descriptors,learning
 
 Ours and the peer take turns, so that both see the same machine; medians are reported. A ratio
-above 1 always means that ours is better. Without LAMMPS, or another peer, ours is measured alone.
+above 1 always means that ours is better. Without LAMMPS or another peer, ours is measured alone.
 """
 
 import os
@@ -15,6 +15,7 @@ if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
 
 import functools
 import importlib
+import itertools
 import platform
 import shlex
 import statistics
@@ -91,28 +92,28 @@ _EVENT = 0.1
 
 
 class Plan(NamedTuple):
-    """What the flags ask for.
+    """Settings of a benchmark, from the flags.
 
     Attributes:
       potential: an embedded-atom potential.
-      name: that tells its structures in the cache from others.
+      name: name of the potential in the cache of structures.
       table: setfl file of the potential; empty if it is built in.
-      peer: where LAMMPS is, or None.
-      precisions: of ours.
+      peer: LAMMPS, or None.
+      precisions: precisions of ours.
       repeats: timed repeats.
       steps: time steps of a repeat.
-      directions: of the shear runs.
+      directions: directions of the shear runs.
       shear: settings of the shear runs.
-      recipe: how a glass is made; its `num_atoms` is replaced.
+      recipe: settings of melt and quench; its `num_atoms` is replaced.
       glass: a structure to use instead, or None.
       cache: folder of the structures made.
-      lammps_skin: of the neighbour list in the peer's shear runs [Å].
+      lammps_skin: skin of the neighbour list in the peer's shear runs [Å].
       lammps_timestep: first time step of the peer's FIRE [ps].
-      table_points: of the table written for the peer.
-      patience: times that ARPACK may take as long as ours.
+      table_points: points of the table written for the peer.
+      patience: largest time of ARPACK as a multiple of ours.
       gradients: descriptors whose gradients are timed.
       batch: batch sizes on a GPU.
-      torch: where PyTorch Geometric is, or None.
+      torch: PyTorch Geometric, or None.
     """
 
     potential: EAM
@@ -137,13 +138,13 @@ class Plan(NamedTuple):
 
 
 def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
-    """The structure given, or one made and kept in the cache.
+    """The structure of the flag, or a structure that is made and kept in the cache.
 
     Args:
       kind: "liquid" at 2000 K; "solid", that liquid relaxed with its cell; or "glass", quenched
         from it and relaxed.
       num_atoms: N.
-      plan: what the flags ask for.
+      plan: settings of the benchmark.
     """
     if plan.glass is not None:
         return plan.glass
@@ -174,7 +175,7 @@ class Dynamics(NamedTuple):
     """A molecular dynamics run of ours, compiled and warm.
 
     Attributes:
-      state: where a timed run begins.
+      state: first state of a timed run.
       advance: (state, steps) to (state, steps taken).
       potential: prepared, in the precision of the run.
     """
@@ -221,19 +222,19 @@ def allocate(
 
 
 def lammps_dynamics(integrator: str, structure: Structure, temperature: float, plan: Plan):
-    """A function of the repeat that runs LAMMPS and returns its timed loop; None without it."""
+    """A function that runs LAMMPS and returns its timed loop; None without LAMMPS."""
     peer = plan.peer
     if peer is None:
         return None
     folder = tempfile.TemporaryDirectory()
     args = (Path(folder.name), structure, plan.potential, plan.table, plan.table_points)
     head = lammps_peer.prepare(*args)
-    steps = (_WARM_UP, plan.steps)
+    seeds = itertools.count(1)
 
-    def measure(repeat: int, every_step: bool = False) -> lammps_peer.Loop:
-        lengths = (2, 20) if every_step else steps
+    def measure(every_step: bool = False) -> lammps_peer.Loop:
+        lengths = (2, 20) if every_step else (_WARM_UP, plan.steps)
         script = lammps_peer.dynamics(
-            head, integrator, temperature, _TIMESTEP, lengths, repeat + 1, every_step
+            head, integrator, temperature, _TIMESTEP, lengths, next(seeds), every_step
         )
         return lammps_peer.loops(lammps_peer.run(peer, script, Path(folder.name)))[-1]
 
@@ -299,7 +300,7 @@ def bytes_per_atom_step(neighbors: lists.Neighbors) -> float:
 
 
 def bandwidth(size: int = 2**28) -> float:
-    """What the device's memory does, measured by reading and writing an array [bytes/s]."""
+    """Bandwidth of the device's memory, measured by reading and writing an array [bytes/s]."""
     values = jnp.zeros(size // 4, jnp.float32)
     copy = jax.jit(lambda x: x + 1.0)
     jax.block_until_ready(copy(values))
@@ -311,19 +312,16 @@ def shear(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     structure = specimen("glass", num_atoms, plan)
     rows = []
     for direction in map(loads.canonical, plan.directions):
-        # The first run compiles whatever the run needs, longer neighbour lists too.
-        run = aqs.shear(structure, plan.potential, direction, plan.shear)
-        spent = seconds(_shear_again, structure, direction, plan)
+        # The first run compiles all programs of the run, those of longer neighbour lists too.
+        args = structure, plan.potential, direction, plan.shear
+        run = aqs.shear(*args)
+        spent = seconds(lambda args=args: aqs.shear(*args).final)
         event = run.event_step(_EVENT)
         if event is None:
             raise ValueError(f"no event in {direction} ({run.outcome}); raise --final")
         peer = lammps_shear(structure, direction, event, plan)
         rows += compare(f"aqs {structure.num_atoms} atoms {direction}", run, event, spent, peer)
     return rows
-
-
-def _shear_again(structure: Structure, direction: str, plan: Plan) -> Structure:
-    return aqs.shear(structure, plan.potential, direction, plan.shear).final
 
 
 def lammps_shear(
@@ -377,7 +375,7 @@ def neighbor_lists(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     structure = specimen("solid", num_atoms, plan)
     peer = lammps_dynamics("nve", structure, _SOLID, plan)
     build = functools.partial(peer, every_step=True) if peer else None
-    share = statistics.median(_share(peer(n)) for n in range(plan.repeats)) if peer else None
+    share = statistics.median(_share(peer()) for _ in range(plan.repeats)) if peer else None
     allocate(structure, plan.potential)
     spent = [seconds(allocate, structure, plan.potential) for _ in range(plan.repeats)]
     size = f"{structure.num_atoms} atoms"
@@ -448,7 +446,7 @@ def descriptors(num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     glass = specimen("glass", num_atoms, plan)
     settings = plan.repeats, plan.peer, plan.table_points, plan.patience
     found = descriptor_suite.rows(glass, plan.potential, *settings)
-    print(table(found), flush=True)  # Half an hour's work: not to be lost with what comes next.
+    print(table(found), flush=True)  # Half an hour's work, which an error below must not lose.
     return found + descriptor_suite.gradients(glass, plan.potential, plan.repeats, plan.gradients)
 
 
@@ -468,7 +466,7 @@ SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {
 
 
 def recipe_from_flags() -> quench.QuenchConfig:
-    """How the structures are made: one snapshot of a short melt, and its quench."""
+    """Settings of a short melt with a single snapshot, and of its quench."""
     return quench.QuenchConfig(
         elements=tuple(_ELEMENTS.value),
         fractions=tuple(map(float, _FRACTIONS.value)),
@@ -483,7 +481,7 @@ def recipe_from_flags() -> quench.QuenchConfig:
 
 
 def plan_from_flags() -> Plan:
-    """What the flags ask for.
+    """The settings of the flags.
 
     Raises:
       ValueError: a flag makes no sense, or a file cannot be read.

@@ -15,6 +15,7 @@ in `stiffness`, and nothing is left to convert. Glasses have residual stress: we
 in, the difference to ours would be about the ratio of stress to stiffness, some per cent.
 """
 
+import functools
 import itertools
 import re
 import tempfile
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from timings import Timed
 
 from stzjax.core.structure import Structure
 from stzjax.potentials.eam import EAM
@@ -32,8 +34,8 @@ _DELTA = 1e-7
 """Strain of the central differences.
 
 LAMMPS' curves end at the cut-off with a slope, so a pair that crosses it within the strain adds a
-spike: of 10,000 atoms of Sheng's Cu-Zr one did at 1e-6, none below. At 1e-7 rounding leaves nine
-digits.
+spike: in 10,000 atoms of Sheng's Cu-Zr a single pair did so at 1e-6, none below. At 1e-7 rounding
+leaves nine digits.
 """
 
 _EVALUATIONS = 5
@@ -47,7 +49,7 @@ def script(head: str) -> str:
     """Script that prints the Born matrix in every step of a run in which no atom moves.
 
     Args:
-      head: what `lammps_peer.prepare` returned.
+      head: beginning of the script, from `lammps_peer.prepare`.
     """
     return f"""{head}\
 neighbor 1.0 bin
@@ -71,7 +73,7 @@ def matrix(elements: Sequence[float]) -> np.ndarray:
     return full
 
 
-def read(log: str) -> tuple[float, np.ndarray]:
+def read(log: str) -> Timed:
     """Time of one Born matrix [s], and the last one, (6, 6) [eV], from the log of `script`.
 
     The time is that of the run's output, during which LAMMPS evaluates the matrix: the force
@@ -87,31 +89,30 @@ def read(log: str) -> tuple[float, np.ndarray]:
     spent = re.search(r"^Output\s*\|[^|]*\|\s*(\S+)", run, re.MULTILINE)
     if spent is None or len(steps) < 2:
         raise ValueError("the log of LAMMPS has no Born matrix")
-    # The first is printed in the set-up, before the clock runs.
+    # The first matrix is printed in the set-up, before the clock runs.
     return float(spent.group(1)) / (len(steps) - 1), matrix([float(x) for x in steps[-1][1:]])
 
 
 def born(
     peer: lammps_peer.Peer | None, structure: Structure, potential: EAM, table_points: int
-) -> Callable[[int], tuple[float, np.ndarray]] | None:
-    """A function of the repeat that runs LAMMPS and returns what `read` does; None without it.
+) -> Callable[[], Timed] | None:
+    """A function that runs LAMMPS and gives the result of `read`; None without LAMMPS.
 
     Args:
-      peer: where LAMMPS is, or None.
+      peer: LAMMPS, or None.
       structure: N atoms.
       potential: written as a table, never the user's file: LAMMPS joins the points of a table
         with other curves than ours, whose curvature differs on a coarse grid.
-      table_points: points of the table's distance grid. What differs most is probably the last
-        interval before the cut-off: 2000 atoms of Sheng's Cu-Zr, whose φ'' does not vanish there,
-        are off by 1.7e-4 of the largest modulus with 10,000 points and by 1e-7 with 600,000.
+      table_points: points of the table's distance grid. The largest difference is probably in the
+        last interval before the cut-off: for 2000 atoms of Sheng's Cu-Zr, whose φ'' does not vanish
+        there, it is 1.7e-4 of the largest modulus with 10,000 points and 1e-7 with 600,000.
     """
     if peer is None:
         return None
     folder = tempfile.TemporaryDirectory()
     head = lammps_peer.prepare(Path(folder.name), structure, potential, "", table_points)
+    return functools.partial(_measure, peer, script(head), folder)
 
-    def measure(repeat: int) -> tuple[float, np.ndarray]:
-        del repeat
-        return read(lammps_peer.run(peer, script(head), Path(folder.name)))
 
-    return measure
+def _measure(peer: lammps_peer.Peer, text: str, folder: tempfile.TemporaryDirectory) -> Timed:
+    return read(lammps_peer.run(peer, text, Path(folder.name)))

@@ -3,7 +3,6 @@
 import functools
 import importlib
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import ovito_peer
 import scipy.sparse.linalg
 from jax import Array
-from timings import alternate, row, seconds
+from timings import Timed, alternate, median, row, seconds, timed
 
 from stzjax.core import loads, units
 from stzjax.core.structure import Structure
@@ -36,14 +35,13 @@ from stzjax.shear import nonaffine
 import lammps_peer
 
 _STIFF = 0.1
-"""Where the translations go [eV/Å²/amu]."""
+"""Eigenvalue given to the translations [eV/Å²/amu]."""
 
 _DENSE_UP_TO = 1500
-"""Atoms up to which all modes are diagonalised, to compare with."""
-
+"""Largest number of atoms for which all modes are diagonalised, to compare with."""
 
 _CUTOFF = 3.8
-"""Bonds of D²min [Å]."""
+"""Cut-off of the bonds of D²min [Å]."""
 
 GRADIENTS = ("volume", "soft icosahedron", "stress", "stiffness", "response", "participation")
 """Descriptors whose gradients are timed."""
@@ -65,10 +63,10 @@ def rows(
     Args:
       glass: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
-      repeats: timed repeats of what takes a second or so; the modes are timed once.
-      peer: where LAMMPS is, or None.
-      table_points: of the table written for LAMMPS.
-      patience: times that ARPACK may take as long as ours.
+      repeats: timed repeats of short computations; the modes are timed once.
+      peer: LAMMPS, or None.
+      table_points: points of the table written for LAMMPS.
+      patience: largest time of ARPACK as a multiple of ours.
     """
     neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
     size = f"{glass.num_atoms} atoms"
@@ -96,15 +94,15 @@ def rows(
 def gradients(
     glass: Structure, potential: EAM, repeats: int, names: Sequence[str] = GRADIENTS
 ) -> list[dict[str, Any]]:
-    """Compiled gradients by all positions of one number made of a descriptor of all atoms.
+    """Compiled gradients by all positions of a weighted sum of a descriptor over the atoms.
 
-    The second column is the time of the number alone. Shapes and compiling are not timed.
+    The second column is the time of the sum alone. Shapes and compiling are not timed.
 
     Args:
       glass: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
       repeats: timed repeats; the response and the participation are timed once.
-      names: some of `GRADIENTS`.
+      names: descriptors from `GRADIENTS`.
 
     Raises:
       ValueError: a gradient is not finite.
@@ -140,25 +138,13 @@ def gradients(
             compiled = jax.jit(function).lower(glass.fractional).compile()
             go = functools.partial(compiled, glass.fractional)
             times = 1 if name in ("response", "participation") else repeats
-            measured = [_timed(go) for _ in range(times)]
+            measured = [timed(go) for _ in range(times)]
             if not np.isfinite(measured[0][1]).all():
                 raise ValueError(f"{name} of {glass.num_atoms} atoms or its gradient is not finite")
-            spent.append(_median(measured))
+            spent.append(median(measured))
         label = f"gradient of {name} {glass.num_atoms} atoms, beside its value"
         found.append(row(label, spent[0], spent[1], "s"))
     return found
-
-
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall time of a call, to the end of the computation it started [s], and its result."""
-    start = time.perf_counter()
-    result = jax.block_until_ready(function())
-    return time.perf_counter() - start, result
-
-
-def _median(measured: list[tuple[float, Any]]) -> float:
-    """Median of the times of what `_timed` and the peers return [s]."""
-    return statistics.median(spent for spent, _ in measured)
 
 
 def born(
@@ -167,7 +153,7 @@ def born(
     neighbors: lists.Neighbors,
     size: str,
     repeats: int,
-    lammps: Callable[[int], tuple[float, np.ndarray]] | None,
+    lammps: Callable[[], Timed] | None,
 ) -> list[dict[str, Any]]:
     """Born stiffness of every atom, beside LAMMPS' of all atoms together (`born_peer.born`)."""
     volume = jnp.asarray(voronoi.tessellate(glass).volume)
@@ -176,9 +162,9 @@ def born(
         return stiffness.atomic_stiffness(glass, potential, volume, neighbors)
 
     jax.block_until_ready(ours())
-    mine, other = alternate(lambda: _timed(ours), lammps, repeats)
-    theirs = _median(other) if other else None
-    found = [row(f"stiffness {size}", _median(mine), theirs, "s", "less")]
+    mine, other = alternate(lambda: timed(ours), lammps, repeats)
+    theirs = median(other) if other else None
+    found = [row(f"stiffness {size}", median(mine), theirs, "s", "less")]
     if other:
         total = jnp.einsum("n,nabcd->abcd", volume, mine[0][1])
         curvature = np.asarray(stiffness.to_voigt(total))
@@ -212,10 +198,10 @@ def beside_ovito(glass: Structure, size: str, repeats: int) -> list[dict[str, An
         ("d2min", lambda: field(before, after), ovito_peer.d2min(ovito, before, after, _CUTOFF)),
     ):
         jax.block_until_ready(ours())
-        mine, other = alternate(functools.partial(_timed, ours), theirs, repeats)
+        mine, other = alternate(functools.partial(timed, ours), theirs, repeats)
         error = _off(np.asarray(mine[0][1]), other[0][1])
         found += [
-            row(f"{name} {size}, against OVITO", _median(mine), _median(other), "s", "less"),
+            row(f"{name} {size}, against OVITO", median(mine), median(other), "s", "less"),
             row(f"{name} {size}, off OVITO's", error, None, "1"),
         ]
     return found
@@ -230,25 +216,21 @@ def sheared(glass: Structure) -> Structure:
 
 def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
     """Voronoi cells on the host and compiled, against Voro++ where pyvoro2 is installed."""
-
-    def ours() -> tuple[float, voronoi.Tessellation]:
-        return _timed(lambda: voronoi.tessellate(glass))
-
-    mine, other = alternate(ours, _voro(glass), repeats)
-    theirs = _median(other) if other else None
-    found = [row(f"voronoi {size}", _median(mine), theirs, "s", "less")]
+    mine, other = alternate(lambda: timed(voronoi.tessellate, glass), _voro(glass), repeats)
+    theirs = median(other) if other else None
+    found = [row(f"voronoi {size}", median(mine), theirs, "s", "less")]
     if other:
         error = np.abs(mine[0][1].volume / other[0][1] - 1.0).max()
         found.append(row(f"voronoi {size}, largest difference of a volume", error, None, "1"))
     shape = voronoi_cells.allocate(glass)
     jax.block_until_ready(voronoi_cells.tessellate(shape, glass))
-    spent = [seconds(voronoi_cells.tessellate, shape, glass) for _ in range(repeats)]
-    found.append(row(f"voronoi {size}, compiled", statistics.median(spent), theirs, "s", "less"))
+    spent = median([timed(voronoi_cells.tessellate, shape, glass) for _ in range(repeats)])
+    found.append(row(f"voronoi {size}, compiled", spent, theirs, "s", "less"))
     return found
 
 
-def _voro(glass: Structure):
-    """A function of the repeat: time of Voro++ and the volumes; None where it is missing."""
+def _voro(glass: Structure) -> Callable[[], Timed] | None:
+    """A function that gives the time of Voro++ and the volumes; None where it is missing."""
     try:
         pyvoro = importlib.import_module("pyvoro2")
     except ImportError:
@@ -257,11 +239,8 @@ def _voro(glass: Structure):
     positions = np.asarray(glass.positions())
     domain = pyvoro.PeriodicCell(tuple(map(tuple, np.asarray(glass.cell).T)))
 
-    def measure(repeat: int) -> tuple[float, np.ndarray]:
-        del repeat
-        start = time.perf_counter()
-        cells = pyvoro.compute(positions, domain=domain, output="cells")
-        spent = time.perf_counter() - start
+    def measure() -> Timed:
+        spent, cells = timed(lambda: pyvoro.compute(positions, domain=domain, output="cells"))
         volume = np.zeros(glass.num_atoms)
         volume[[cell["id"] for cell in cells]] = [cell["volume"] for cell in cells]
         return spent, volume
@@ -281,9 +260,7 @@ def modes(
         return soft_modes.modes(glass, potential, method="chebyshev", neighbors=neighbors)
 
     ours()
-    start = time.perf_counter()
-    soft = ours()
-    own = time.perf_counter() - start
+    own, soft = timed(ours)
     theirs, values = _arpack(glass, potential, neighbors, soft, patience * own)
     name = f"soft modes {size}, against ARPACK" + (", stopped unfinished" * (values is None))
     found = [
@@ -294,9 +271,9 @@ def modes(
         off = _off(soft.eigenvalues, values)
         found.append(row(f"soft modes {size}, off ARPACK's", off, None, "1"))
     if glass.num_atoms <= _DENSE_UP_TO:
-        start = time.perf_counter()
-        exact = soft_modes.modes(glass, potential, method="dense", neighbors=neighbors)
-        spent = time.perf_counter() - start
+        spent, exact = timed(
+            lambda: soft_modes.modes(glass, potential, method="dense", neighbors=neighbors)
+        )
         share = [soft_modes.participation_fraction(m.vectors) for m in (soft, exact)]
         worst = float(np.abs(share[0] - share[1]).max())
         found += [
@@ -318,7 +295,7 @@ class _TooLongError(Exception):
 def _arpack(glass: Structure, potential: EAM, neighbors, soft: soft_modes.Modes, longest: float):
     """Time of SciPy's eigsh to the largest residual of ours, and its eigenvalues.
 
-    None instead of those where it took longer than the longest time [s] and was stopped.
+    The eigenvalues are None if it took longer than the longest time [s] and was stopped.
     """
     hessian = hessians.assemble(glass, potential, neighbors, hessians.tiling(glass, neighbors))
     root = np.sqrt(units.masses(glass.elements)[np.asarray(glass.species)])[:, None, None]

@@ -46,15 +46,15 @@ class Peer(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """What the log says about one `run` or `minimize`.
+    """The log of a `run` or `minimize`.
 
     Attributes:
       seconds: loop time [s].
       steps: time steps, or iterations of the minimiser.
       neighbor_seconds: spent on building neighbour lists, mean over the ranks [s].
       neighbor_builds: neighbour lists built.
-      force_evaluations: of a minimisation; zero for a run.
-      criterion: why a minimisation ended; empty for a run.
+      force_evaluations: force evaluations of a minimisation; zero for a run.
+      criterion: reason for the end of a minimisation; empty for a run.
     """
 
     seconds: float
@@ -152,10 +152,10 @@ def pair_style(table: Path) -> str:
 
 
 def prepare(folder: Path, structure: Structure, potential: EAM, table: str, num_r: int) -> str:
-    """Put the atoms and the potential into a folder; the start of a script that reads them.
+    """Write the atoms and the potential to a folder; the beginning of a script that reads them.
 
     Args:
-      folder: where LAMMPS will run.
+      folder: folder in which LAMMPS will run.
       structure: N atoms.
       potential: written as an eam/fs table unless there is a file of it.
       table: setfl file to read as it is; empty to write one.
@@ -192,12 +192,12 @@ def dynamics(
     """Script of a molecular dynamics run: a warm-up, then the run that is timed.
 
     Args:
-      head: what `prepare` returned.
+      head: beginning of the script, from `prepare`.
       integrator: arguments of the fix, such as "nve".
-      temperature: of the first velocities [K].
-      timestep: [ps].
-      steps: of the warm-up and of the timed run.
-      seed: of the velocities.
+      temperature: temperature of the first velocities [K].
+      timestep: time step [ps].
+      steps: numbers of steps of the warm-up and of the timed run.
+      seed: seed of the velocities.
       every_step: build the neighbour list in every step, which times the build itself.
     """
     check = "no" if every_step else "yes"
@@ -216,9 +216,10 @@ class Fire(NamedTuple):
     """Settings of LAMMPS' minimiser.
 
     Attributes:
-      skin: of the neighbour list [Å].
-      timestep: first time step; the largest is ten times that [ps].
-      max_iterations: of a strain step; on a coarse table it may never reach the tolerance.
+      skin: skin of the neighbour list [Å].
+      timestep: first time step; the largest is ten times as long [ps].
+      max_iterations: iterations of a strain step; on a coarse table the tolerance may be out of
+        reach.
     """
 
     skin: float = 0.4
@@ -232,9 +233,9 @@ def quasistatic(
     """Script of a quasi-static shear run that writes the relaxed atoms of each step.
 
     Args:
-      head: what `prepare` returned.
-      cell: (3, 3) of the unsheared structure, vectors as columns [Å].
-      direction: one of `loading.DIRECTIONS`.
+      head: beginning of the script, from `prepare`.
+      cell: (3, 3) cell of the unsheared structure, vectors as columns [Å].
+      direction: one of `loads.DIRECTIONS`.
       num_steps: strain steps.
       config: step and force tolerance.
       fire: settings of the minimiser.
@@ -265,7 +266,7 @@ class Sheared(NamedTuple):
     Attributes:
       max_d2min: (S,) largest D²min of the step [Å²].
       seconds: (S,) loop time of the minimisation [s].
-      force_evaluations: (S,) of the minimisation.
+      force_evaluations: (S,) force evaluations of the minimisation.
       event_step: the first step above the threshold; None if no step is.
       labels: (N,) atoms above the threshold in the event; None without one.
       stalled: steps whose minimisation ended before the force tolerance.
@@ -285,9 +286,9 @@ def shear(
     """Run a script of `quasistatic`; D²min and the event come from our own `nonaffine`.
 
     Args:
-      peer: where LAMMPS is.
-      script: to run.
-      folder: where `prepare` put the atoms.
+      peer: LAMMPS.
+      script: text of the script.
+      folder: folder to which `prepare` wrote the atoms.
       elements: chemical symbols of the types.
       config: cut-off and reduction of D²min, and the threshold of the event.
     """
@@ -309,7 +310,7 @@ def shear(
 
 
 def _d2min(frames: Iterator[Structure], config: ShearConfig) -> list[np.ndarray]:
-    """D²min of each frame against the one before, zero for the first; list of (N,) [Å²]."""
+    """D²min of each frame against the frame before, zero for the first; list of (N,) [Å²]."""
     measure = jax.jit(nonaffine.d2min, static_argnames=("cutoff", "reduction"))
     renew = jax.jit(lists.update)
     before = next(frames)

@@ -7,10 +7,10 @@ and judges another. What a whole training needs is measured in one more process.
     python experiments/learning_suite.py turns GLASS.npz LAYERS FEATURES HEADS
     python experiments/learning_suite.py trial GLASS.npz LAYERS FEATURES HEADS
 
-The peer hands large tensors back to the system after each use, and half its time may go into
-getting them again. `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_ARENA_MAX=1` in the
-environment lets glibc keep them, on both sides. With a GPU, `JAX_PLATFORMS=cpu` puts both on the
-same processor. Linux only, which tells the memory and the cores.
+The peer returns large tensors to the system after each use, and half its time may go into
+allocating them again. `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_ARENA_MAX=1`
+in the environment lets glibc keep them, on both sides. With a GPU, `JAX_PLATFORMS=cpu` puts both on
+the same processor. It runs on Linux only, for the memory and the number of cores.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ from stzjax import io
 from stzjax.core.structure import Structure
 from stzjax.learning import graphs, losses, training
 from stzjax.learning.models import gat
+from stzjax.pipeline import stage_cost
 
 MISSING = "torch_geometric is not installed: training is measured alone"
 
@@ -43,18 +44,18 @@ SHAPES = ((2, 8, 4), (4, 15, 9), (6, 25, 9))
 LOSS_TOLERANCE = 1e-5
 """Largest relative difference of two loss curves that are called equal.
 
-The mean of 10,000 float32 terms is rounded by some 1e-7. On top of that, Adam makes a whole step
-out of any gradient, also out of one that is rounding alone and points elsewhere in the peer.
+The mean of 10,000 float32 terms is rounded by about 1e-7. On top of that, Adam makes a whole step
+of any gradient, also of a gradient that is rounding alone and has another direction in the peer.
 """
 
 _FEATURES, _POSITIVES = 19, 0.01
 """Channels of the features, and share of the atoms that are labelled."""
 
 _EPOCHS = 4
-"""Of a turn, and of a trial."""
+"""Epochs of a turn, and of a trial."""
 
 _GRAPHS = 4
-"""Graphs that a trial learns from."""
+"""Training graphs of a trial."""
 
 _NO_STEP = 1e-30
 """Learning rate that leaves every parameter where it starts."""
@@ -63,11 +64,11 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Torch(NamedTuple):
-    """Where PyTorch Geometric is.
+    """An installed PyTorch Geometric.
 
     Attributes:
-      python: its interpreter.
-      versions: of torch and torch_geometric.
+      python: path of its interpreter.
+      versions: versions of torch and torch_geometric.
       mode: "eager", or "compile" for `torch.compile`.
     """
 
@@ -77,10 +78,10 @@ class Torch(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What some epochs gave.
+    """Losses and times of a number of epochs.
 
     Attributes:
-      losses: of the graph learned, before the step, and of the graph judged, after it.
+      losses: loss of the training graph before the step, and of the other graph after it.
       seconds: wall time of each epoch.
     """
 
@@ -89,12 +90,12 @@ class Turn(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a training used, from the structure to the last epoch.
+    """Cost of a training, from the structure to the last epoch.
 
     Attributes:
-      memory: peak of the process [GiB].
-      seconds: of the fastest epoch.
-      compilations: after the first epoch.
+      memory: peak memory of the process [GiB].
+      seconds: time of the fastest epoch [s].
+      compilations: number of compilations after the first epoch.
     """
 
     memory: float
@@ -124,12 +125,12 @@ def rows(
     peer: Torch | None = None,
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> list[dict[str, Any]]:
-    """Times of an epoch, loss curves, and memory, for networks of some shapes.
+    """Times of an epoch, loss curves, and memory, for networks of the given shapes.
 
     Args:
       glass: N atoms.
       repeats: turns of each side.
-      peer: where PyTorch Geometric is, or None.
+      peer: PyTorch Geometric, or None.
       shapes: layers, features per head, heads.
     """
     return [entry for shape in shapes for entry in beside(glass, shape, repeats, peer)]
@@ -138,14 +139,14 @@ def rows(
 def beside(
     glass: Structure, shape: tuple[int, int, int], repeats: int, peer: Torch | None
 ) -> list[dict[str, Any]]:
-    """Rows of one shape."""
+    """Rows of a shape."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         mine = stack.enter_context(started(our_command("turns", glass, shape, Path(name))))
         theirs = None
         if peer is not None:
             given = problem(glass, shape)
             theirs = stack.enter_context(started(peer_command(peer, given, Path(name))))
-        turn = (lambda _: theirs.take(_EPOCHS)) if theirs else None
+        turn = (lambda: theirs.take(_EPOCHS)) if theirs else None
         first, other_first = mine.take(1), [theirs.take(1)] if theirs else []  # Compiles.
         turns, other = alternate(lambda: mine.take(_EPOCHS), turn, repeats)
         memory = theirs.memory() if theirs else None
@@ -187,12 +188,12 @@ def labelled(glass: Structure, seed: int = 0) -> Any:
 
 
 def settings(shape: tuple[int, int, int], epochs: int) -> training.TrainConfig:
-    """Of all trainings here."""
+    """Settings of all trainings here."""
     return training.TrainConfig(gat.Config(*shape), epochs=epochs, select_by="loss")
 
 
 def problem(glass: Structure, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """What `pyg_peer` is given: our graphs, scaled, and the parameters that ours begins with."""
+    """Input of `pyg_peer`: our graphs, scaled, and the first parameters of our network."""
     learned, judged = labelled(glass), labelled(glass, seed=1)
     config = settings(shape, 1)
     still = dataclasses.replace(config, learning_rate=_NO_STEP)
@@ -235,7 +236,7 @@ class Side(NamedTuple):
 
     def memory(self) -> float:
         """Its peak so far [GiB]."""
-        return peak_memory(str(self.process.pid))
+        return stage_cost.peak(str(self.process.pid)) / 2**30
 
 
 @contextlib.contextmanager
@@ -266,16 +267,8 @@ def peer_command(peer: Torch, given: Mapping[str, Any], folder: Path) -> list[st
     return [peer.python, str(script), str(path), str(len(os.sched_getaffinity(0))), peer.mode]
 
 
-def peak_memory(process: str = "self") -> float:
-    """Largest resident set of a process so far [GiB]."""
-    status = Path("/proc") / process / "status"
-    lines = status.read_text().splitlines()
-    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
-    return int(peak) / 2**20
-
-
 def trial(command: Sequence[str]) -> Trial:
-    """What a process that runs `train_once` tells.
+    """Result of a process that runs `train_once`.
 
     Raises:
       ValueError: it failed.
@@ -287,7 +280,7 @@ def trial(command: Sequence[str]) -> Trial:
 
 
 def train_in_turns(glass: Structure, shape: tuple[int, int, int]) -> None:
-    """Train on one graph; each line read is a number of epochs, each written what they gave."""
+    """Train on a graph; each line read is a number of epochs, each line written their result."""
     turn, asked = Turn([], []), int(input())
     start = time.perf_counter()
 
@@ -308,7 +301,7 @@ def train_in_turns(glass: Structure, shape: tuple[int, int, int]) -> None:
 
 
 def train_once(glass: Structure, shape: tuple[int, int, int]) -> None:
-    """Some epochs on graphs of slightly different sizes; print what they used."""
+    """Train on graphs of slightly different sizes and print the cost."""
     compiled = 0
 
     def count(event: str, duration_secs: float, **_: Any) -> None:
@@ -325,7 +318,7 @@ def train_once(glass: Structure, shape: tuple[int, int, int]) -> None:
         counts.append(compiled)
 
     training.train(learned, [judged], settings(shape, _EPOCHS), on_epoch=note)
-    used = Trial(peak_memory(), float(np.diff(ends).min()), counts[-1] - counts[0])
+    used = Trial(stage_cost.peak() / 2**30, float(np.diff(ends).min()), counts[-1] - counts[0])
     print(json.dumps(used._asdict()))
 
 

@@ -21,6 +21,8 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
+from stzjax import report
+from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.pipeline import runner
 from stzjax.pipeline.work_queue import Workers
@@ -224,6 +226,12 @@ def main(work: Callable[[Folder], None], make: bool = False) -> None:
             sys.exit(f"error: {line}")
 
     app.run(do)
+
+
+def show(folder: Folder, title: str, table: ResultTable) -> None:
+    """Print a table of results and where it lies; write the report anew."""
+    print(table.markdown())
+    print(f"tables: {folder.path / title}, report: {report.write(folder.path)}")
 
 
 def run(names: Sequence[str] = runner.ORDER) -> None:

@@ -4,12 +4,13 @@ OVITO comes as a wheel, `pip install ovito`. What is timed is a modifier applied
 in OVITO already; each call looks for the neighbours anew, on as many threads as there are cores.
 """
 
+import functools
 import importlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from timings import Timed, seconds
 
 from stzjax.core.structure import Structure
 
@@ -49,39 +50,31 @@ def collection(ovito: Ovito, structure: Structure) -> Any:
     return atoms
 
 
-def d2min(
-    ovito: Ovito, before: Structure, after: Structure, cutoff: float
-) -> Callable[[int], tuple[float, np.ndarray]]:
-    """A function of the repeat: time [s], and D²min summed over the bonds (N,) [Å²].
+def d2min(ovito: Ovito, before: Structure, after: Structure, cutoff: float) -> Callable[[], Timed]:
+    """A function that gives the time [s], and D²min summed over the bonds (N,) [Å²].
 
     Args:
-      ovito: its modules.
+      ovito: modules of OVITO.
       before: reference configuration; bonds shorter than the cut-off in it count.
       after: the same atoms later, in a cell that may differ.
-      cutoff: [Å].
+      cutoff: cut-off of the bonds [Å].
     """
     modifier = ovito.modifiers.AtomicStrainModifier(
         cutoff=cutoff, output_nonaffine_squared_displacements=True
     )
     modifier.reference = ovito.pipeline.StaticSource(data=collection(ovito, before))
-    return _measure(collection(ovito, after), modifier, "Nonaffine Squared Displacement")
+    name = "Nonaffine Squared Displacement"
+    return functools.partial(_measure, collection(ovito, after), modifier, name)
 
 
-def volumes(ovito: Ovito, structure: Structure) -> Callable[[int], tuple[float, np.ndarray]]:
-    """A function of the repeat: time [s], and volumes of the plain Voronoi cells (N,) [Å³]."""
+def volumes(ovito: Ovito, structure: Structure) -> Callable[[], Timed]:
+    """A function that gives the time [s], and volumes of the plain Voronoi cells (N,) [Å³]."""
     modifier = ovito.modifiers.VoronoiAnalysisModifier()
-    return _measure(collection(ovito, structure), modifier, "Atomic Volume")
+    return functools.partial(_measure, collection(ovito, structure), modifier, "Atomic Volume")
 
 
-def _measure(atoms: Any, modifier: Any, name: str) -> Callable[[int], tuple[float, np.ndarray]]:
-    """A function of the repeat that applies a modifier: time [s], and one property."""
-
-    def measure(repeat: int) -> tuple[float, np.ndarray]:
-        del repeat
-        fresh = atoms.clone()
-        start = time.perf_counter()
-        fresh.apply(modifier)
-        spent = time.perf_counter() - start
-        return spent, np.array(fresh.particles[name])
-
-    return measure
+def _measure(atoms: Any, modifier: Any, name: str) -> Timed:
+    """Time of a modifier [s], and a property of the atoms."""
+    fresh = atoms.clone()
+    spent = seconds(fresh.apply, modifier)
+    return spent, np.array(fresh.particles[name])

@@ -4,8 +4,8 @@
 
 MODE is "eager", or "compile" for `torch.compile`, which needs a C++ compiler. The script runs where
 torch and torch_geometric are, so it imports nothing of ours. Each line read is a number of epochs;
-each line written is what they gave, in JSON. An epoch is a training step on one graph and the loss
-of another. PROBLEM.npz holds `features` and `label` of the two, their `edges` (senders, then
+each line written is their result in JSON. An epoch is a training step on one graph and the loss of
+another graph. PROBLEM.npz holds `features` and `label` of the two, their `edges` (senders, then
 receivers), `class_weights`, `learning_rate`, `shape` (layers, features per head, heads), and under
 "network/..." the parameters of `stzjax.learning.models.gat`.
 """
@@ -31,7 +31,7 @@ class Network(nn.Module):
         """Take over the parameters.
 
         Args:
-          problem: what the file holds.
+          problem: content of the file.
         """
         super().__init__()
         layers, features, heads = map(int, problem["shape"])

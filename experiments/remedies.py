@@ -8,29 +8,15 @@ validation. The difference from the paper's weighted cross-entropy is paired: th
 drawn again together.
 """
 
-import options  # Before jax loads.
+import study  # Before jax loads.
 
 # isort: split
 from absl import flags
 
-from stzjax import report
 from stzjax.pipeline import studies
-from stzjax.run_folder.folder import Folder
 
 _REMEDIES = flags.DEFINE_list("remedies", list(studies.REMEDIES), "Which to train.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Networks of each remedy and split.", lower_bound=1)
-_ROTATIONS = flags.DEFINE_integer(
-    "rotations", 0, "Splits in which every specimen is tested once; 0: the run's own.", 0
-)
-
-
-def _remedies(folder: Folder) -> None:
-    table = studies.remedies(
-        folder, _REMEDIES.value, range(_SEEDS.value), _ROTATIONS.value, options.workers().threads
-    )
-    print(table.markdown())
-    print(f"tables: {folder.path / 'remedies'}, report: {report.write(folder.path)}")
-
+flags.adopt_module_key_flags(study)
 
 if __name__ == "__main__":
-    options.main(_remedies)
+    study.main("remedies", studies.remedies, lambda: _REMEDIES.value)

@@ -1,4 +1,4 @@
-"""How the shear queue of a run scales: devices, workers, processes, and XLA's own threads.
+"""Scaling of the shear queue of a run with devices, workers, processes, and XLA's own threads.
 
     python experiments/scaling.py --glasses=runs/quickstart --repeats=3
 
@@ -35,16 +35,16 @@ _OUT = flags.DEFINE_string("json", "", "JSON file of the figures; empty: none.")
 
 
 class Arrangement(NamedTuple):
-    """How the work is spread.
+    """A way to share out the work.
 
     Attributes:
-      name: in the table.
+      name: name in the table.
       devices: CPU devices of a process.
       workers: threads of a process.
-      processes: at the same time.
-      cores: that all may use; 0: every one there is.
-      apart: each process has a core and a copy of the whole queue of its own; its time counts by
-        their number. What the machine gives.
+      processes: number of processes at the same time.
+      cores: number of cores for all processes; 0 for all cores.
+      apart: whether each process has a core and a copy of the whole queue of its own; its time is
+        divided by their number. This measures the machine.
     """
 
     name: str
@@ -65,19 +65,19 @@ ARRANGEMENTS = (
 )
 
 
-class Found(NamedTuple):
-    """What was measured of an arrangement.
+class Speed(NamedTuple):
+    """Measured speed of an arrangement.
 
     Attributes:
-      seconds: of the shear stage for one queue, of the process that came last.
-      rate: runs in a second once under way.
+      seconds: time of the shear stage for one queue, of the slowest process [s].
+      rate: shear runs in a second between start and end.
     """
 
     seconds: float
     rate: float
 
 
-def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Found:
+def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Speed:
     """Shear a queue once."""
     queues = [folder / f"run{number}" for number in range(2 if arrangement.apart else 1)]
     for out in queues:
@@ -107,7 +107,7 @@ def measure(arrangement: Arrangement, glasses: Path, folder: Path) -> Found:
         if process.wait():
             raise ValueError(f"{arrangement.name}: {log.read_text()[-300:]}")
     spent = [archives.read_record(out / "usage.json")["shear"]["seconds"] for out in queues]
-    return Found(max(spent) / len(queues), sum(map(_rate, queues)))
+    return Speed(max(spent) / len(queues), sum(map(_rate, queues)))
 
 
 def _rate(out: Path) -> float:
@@ -126,37 +126,41 @@ def main(argv: Sequence[str]) -> None:
     if not (glasses / "specimens").is_dir():
         sys.exit(f"error: {glasses} holds no specimens; run experiments/quench.py on it first")
     try:
-        chosen = [one for one in ARRANGEMENTS if re.search(_ONLY.value, one.name)]
+        chosen = [each for each in ARRANGEMENTS if re.search(_ONLY.value, each.name)]
     except re.error as error:
         sys.exit(f"error: --only={_ONLY.value} is no regular expression: {error}")
     if not chosen:
         sys.exit(f"error: --only={_ONLY.value} matches no arrangement")
-    found: dict[str, list[Found]] = {one.name: [] for one in chosen}
+    found: dict[str, list[Speed]] = {each.name: [] for each in chosen}
     with tempfile.TemporaryDirectory() as folder:
         try:
             for repeat in range(_REPEATS.value + 1):
-                for one in chosen:
-                    now = measure(one, glasses, Path(folder))
+                for each in chosen:
+                    now = measure(each, glasses, Path(folder))
                     print(
-                        f"{one.name}: {now.seconds:.1f} s, {60 * now.rate:.1f} runs a minute",
+                        f"{each.name}: {now.seconds:.1f} s, {60 * now.rate:.1f} runs a minute",
                         file=sys.stderr,
                         flush=True,
                     )
                     if repeat:  # The first time fills the compilation cache.
-                        found[one.name].append(now)
+                        found[each.name].append(now)
         except ValueError as error:
             sys.exit(f"error: {error}")
     print(f"shear queue: medians of {_REPEATS.value}; the peer is the first row")
     rows = []
     for what, unit, better in (("seconds", "s", "less"), ("rate", "runs/s", "more")):
-        medians = {n: statistics.median(getattr(one, what) for one in f) for n, f in found.items()}
+        medians = {
+            n: statistics.median(getattr(speed, what) for speed in f) for n, f in found.items()
+        }
         base = medians[chosen[0].name]
         rows += [
             row(f"{name}, {what}", value, base, unit, better) for name, value in medians.items()
         ]
     print(table(rows))
     if _OUT.value:
-        archives.write_json(_OUT.value, {n: [one._asdict() for one in f] for n, f in found.items()})
+        archives.write_json(
+            _OUT.value, {n: [speed._asdict() for speed in f] for n, f in found.items()}
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Grid search with cross-validation by specimen: one winner a metric, Table 1 of the paper.
+"""Grid search with cross-validation by specimen: a winner for each metric, Table 1 of the paper.
 
     python experiments/search.py --out=runs/mine --grid=small
 
@@ -13,7 +13,6 @@ import options  # Before jax loads.
 import jax
 from absl import flags
 
-from stzjax import report
 from stzjax.pipeline import grid_search
 from stzjax.run_folder.folder import Folder
 
@@ -59,8 +58,7 @@ def _search(folder: Folder) -> None:
         together=together,
         collect=_COLLECT.value,
     )
-    print(table.markdown())
-    print(f"tables: {folder.path / 'search'}, report: {report.write(folder.path)}")
+    options.show(folder, "search", table)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""What every benchmark needs: timing, taking turns with a peer, and a table of the results."""
+"""Tools of the benchmarks: timing, turns of ours and a peer, and a table of the results."""
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,14 +9,14 @@ import jax
 
 
 def row(name: str, ours: float, peer: float | None, unit: str, better: str = "") -> dict[str, Any]:
-    """One line of the result.
+    """A line of the results.
 
     Args:
-      name: what was measured.
+      name: name of the quantity.
       ours: our number.
-      peer: the peer's, or None.
-      unit: of both.
-      better: "less" or "more", whichever is better; empty where neither is and no ratio is due.
+      peer: number of the peer, or None.
+      unit: unit of both numbers.
+      better: "less" or "more", whichever is better; empty for no ratio.
     """
     ratio = None
     if better and peer is not None:
@@ -40,18 +41,32 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+Timed = tuple[float, Any]
+"""Wall time of a call [s] and its result."""
+
+
+def timed(function: Callable[..., Any], *args: Any) -> Timed:
+    """Wall time of a call, to the end of the computation it started [s], and its result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(function(*args))
+    return time.perf_counter() - start, result
+
+
 def seconds(function: Callable[..., Any], *args: Any) -> float:
     """Wall time of a call, to the end of the computation it started [s]."""
-    start = time.perf_counter()
-    jax.block_until_ready(function(*args))
-    return time.perf_counter() - start
+    return timed(function, *args)[0]
 
 
-def alternate(ours: Callable[[], Any], peer: Callable[[int], Any] | None, repeats: int):
-    """Results of ours and of the peer, which take turns; the peer is told the repeat."""
-    results: list[tuple[Any, Any]] = []
-    for repeat in range(repeats):
-        mine = ours()
-        results.append((mine, peer(repeat) if peer else None))
-    mine, other = zip(*results, strict=True)
-    return list(mine), list(other) if peer else []
+def median(measured: Sequence[Timed]) -> float:
+    """Median of the wall times [s]."""
+    return statistics.median(spent for spent, _ in measured)
+
+
+def alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, repeats: int):
+    """Results of ours and of the peer, which take turns."""
+    mine, other = [], []
+    for _ in range(repeats):
+        mine.append(ours())
+        if peer:
+            other.append(peer())
+    return mine, other

@@ -29,16 +29,16 @@ def measured() -> Iterator[dict[str, float]]:
         yield found
     finally:
         found["seconds"] = time.perf_counter() - started
-        found["peak_mib"] = _peak() / _MIB
+        found["peak_mib"] = peak() / _MIB
         peaks = [_device_peak(device) for device in jax.local_devices()]
         if any(peaks):
             found["device_peak_mib"] = max(peaks) / _MIB
 
 
-def _peak() -> float:
-    """Largest resident memory of the process [bytes]."""
+def peak(process: str = "self") -> float:
+    """Largest resident memory of a process so far, by its number or "self" [bytes]."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024.0 * float(line.split()[1])
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
