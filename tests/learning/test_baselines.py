@@ -441,5 +441,5 @@ def test_without_scikit_learn(monkeypatch, module):
 
 
 def test_importing_does_not_need_scikit_learn():
-    code = "import sys; sys.modules['sklearn'] = None; import stzjax.baselines"
+    code = "import sys; sys.modules['sklearn'] = None; import stzjax.learning.baselines"
     subprocess.run([sys.executable, "-c", code], check=True)
