@@ -6,7 +6,6 @@ Intervals resample whole specimens, the same specimens for all trials that were 
 seed is no new specimen.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -160,7 +159,7 @@ def _measure(trial: Trial) -> _Measure:
         else metrics.by_group(test.label, test.confidence, test.specimen, threshold)[0]
         for name, threshold in points.items()
     }
-    hits = functools.partial(_hit_rates, verdict.hits(test), np.array(_tested(trial)))
+    hits, numbers = verdict.hits(test), np.array(_tested(trial))
 
     def measure(times: np.ndarray) -> dict[Name, float]:
         found: dict[Name, float] = {}
@@ -171,15 +170,7 @@ def _measure(trial: Trial) -> _Measure:
             if point == "at_half":
                 assert values is not None
                 found |= {(RANKS, name): float(values[name]) for name in metrics.RANKS}
-        return found | hits(times)
+        rates = zip(hits.shares, hits.drawn(times, numbers), strict=True)
+        return found | {(HITS, str(share)): float(rate) for share, rate in rates}
 
     return measure
-
-
-def _hit_rates(found: verdict.Hits, numbers: np.ndarray, times: np.ndarray) -> dict[Name, float]:
-    weight = times[np.searchsorted(numbers, found.specimen)]
-    events = weight.sum()
-    return {
-        (HITS, str(share)): float(weight @ found.hit[:, i] / events) if events else math.nan
-        for i, share in enumerate(found.shares)
-    }

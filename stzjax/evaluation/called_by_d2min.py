@@ -73,21 +73,17 @@ def by_d2min(
     flat, size = member[inside] * num + place[inside], len(names) * num
     every = np.bincount(flat, minlength=size).reshape(-1, num)
     yes = np.bincount(flat[np.asarray(called)[inside]], minlength=size).reshape(-1, num)
-    count, value = every.sum(0), _ratio(yes.sum(0), every.sum(0))
+    count, value = every.sum(0), metrics.ratio(yes.sum(0), every.sum(0))
     low, high = _wilson(value, count, level)
     if len(names) > 1 and count.any():
         times = metrics.redraws(key, num_samples, len(names))
-        samples = _ratio(times @ yes, times @ every)
+        samples = metrics.ratio(times @ yes, times @ every)
         filled = count > 0
         tails = [(1 - level) / 2, (1 + level) / 2]
         ends = np.nanquantile(samples[:, filled], tails, axis=0)
         low[filled] = np.fmin(low[filled], ends[0])
         high[filled] = np.fmax(high[filled], ends[1])
     return Share(np.asarray(edges), count, value, low, high, len(names))
-
-
-def _ratio(numerator, denominator) -> np.ndarray:
-    return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
 
 
 def _wilson(value, count, level: float) -> tuple[np.ndarray, np.ndarray]:

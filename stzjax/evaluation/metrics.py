@@ -1,4 +1,4 @@
-"""How well a confidence per atom finds the rare atoms that move first.
+"""Metrics of confidences per atom as predictions of the rare atoms that move first.
 
 Host code on NumPy arrays. A value that is undefined (0/0) is NaN and never a silent zero:
 
@@ -42,10 +42,9 @@ def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
       ValueError: empty, shapes differ, a label is not 0 or 1, a confidence is not finite.
     """
     truth, score = checked(labels, confidence)
-    confusion = _confusion(truth, score >= _check_threshold(threshold))
-    single = np.zeros(len(truth), np.intp)
-    positives, at, above = _levels(truth, score, single, 1)[..., 0]
-    tp, fp, fn, tn = confusion
+    cells = _cells(truth, score >= _check_threshold(threshold))
+    confusion = tp, fp, fn, tn = tuple(int(np.count_nonzero(cell)) for cell in cells)
+    positives, at, above = _levels(truth, score, np.zeros(len(truth), np.intp), 1)[..., 0]
     values = scores(tp, fp, fn, tn) | _ranks(positives, at, above, fp + tn, tp + fn)
     return {
         **{name: float(values[name]) for name in SCORES + RANKS},
@@ -93,10 +92,10 @@ def scores(tp, fp, fn, tn) -> dict[str, np.ndarray]:
     # Square roots first: the plain product of four counts loses exactness near 1e6 atoms.
     spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
     return {
-        "recall": _ratio(tp, tp + fn),
-        "precision": _ratio(tp, tp + fp),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "mcc": _ratio(tp * tn - fp * fn, spread),
+        "recall": ratio(tp, tp + fn),
+        "precision": ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "mcc": ratio(tp * tn - fp * fn, spread),
     }
 
 
@@ -107,7 +106,7 @@ def roc_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     thresholds, tp, fp = _cumulative(*checked(labels, confidence))
     tp, fp = np.append(0, tp), np.append(0, fp)
-    return _ratio(fp, fp[-1]), _ratio(tp, tp[-1]), np.append(np.inf, thresholds)
+    return ratio(fp, fp[-1]), ratio(tp, tp[-1]), np.append(np.inf, thresholds)
 
 
 def precision_recall_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +116,7 @@ def precision_recall_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, 
     without a threshold closes the curve. Recall is NaN if no label is positive.
     """
     thresholds, tp, fp = (values[::-1] for values in _cumulative(*checked(labels, confidence)))
-    recall = _ratio(tp, tp[0])
+    recall = ratio(tp, tp[0])
     return (
         np.append(tp / (tp + fp), 1.0),
         np.append(recall, 0.0 if tp[0] else np.nan),
@@ -192,7 +191,7 @@ def bootstrap(
 
 
 def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[..., dict], int]:
-    """All metrics as a function of how often each group was drawn.
+    """All metrics as a function of the times that each group was drawn.
 
     Args:
       labels: array of 0 and 1, any shape.
@@ -212,9 +211,8 @@ def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[...
         raise ValueError(f"groups have shape {np.shape(groups)}, labels {np.shape(labels)}")
     names, member = np.unique(np.ravel(groups), return_inverse=True)
     levels = _levels(truth, score, member, len(names))
-    predicted = score >= _check_threshold(threshold)
-    cells = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
-    confusion = np.stack([np.bincount(member[c], minlength=len(names)) for c in cells])
+    cells = _cells(truth, score >= _check_threshold(threshold))
+    confusion = np.stack([np.bincount(member[cell], minlength=len(names)) for cell in cells])
 
     def measure(times: np.ndarray) -> dict[str, np.ndarray]:
         tp, fp, fn, tn = confusion @ times
@@ -225,7 +223,7 @@ def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[...
 
 
 def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
-    """How often each specimen is drawn when as many as there are come with replacement.
+    """Times that each specimen is drawn when the bootstrap draws as many with replacement.
 
     Returns:
       (num_samples, num_groups) integers; the rows sum to num_groups.
@@ -245,9 +243,9 @@ def interval(estimate, samples: np.ndarray, level: float) -> dict[str, float]:
     """Percentile interval of a resampled value, as `bootstrap` gives it for each metric.
 
     Args:
-      estimate: of the data itself.
-      samples: (num_samples,); NaN where undefined.
-      level: coverage.
+      estimate: value of the data itself.
+      samples: (num_samples,) values of the resamples; NaN where undefined.
+      level: coverage of the interval.
 
     Raises:
       ValueError: the level is out of range.
@@ -299,13 +297,13 @@ def _ranks(positives, at, above, num_negative, num_positive) -> dict[str, np.nda
     beaten = num_negative - (at + above) / 2
     # Before the first drawn positive both counts may be zero; such levels have no weight.
     precision = positives / np.maximum(positives + at, 1.0)
-    ap = _ratio(entering @ precision, num_positive)
-    prevalence = _ratio(num_positive, num_positive + num_negative)
+    ap = ratio(entering @ precision, num_positive)
+    prevalence = ratio(num_positive, num_positive + num_negative)
     return {
-        "auc": _ratio(entering @ beaten, float(num_positive) * float(num_negative)),
+        "auc": ratio(entering @ beaten, float(num_positive) * float(num_negative)),
         "ap": ap,
         "prevalence": prevalence,
-        "ap_over_prevalence": _ratio(ap, prevalence),
+        "ap_over_prevalence": ratio(ap, prevalence),
     }
 
 
@@ -318,14 +316,12 @@ def _cumulative(truth, score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score[last], tp, last + 1 - tp
 
 
-def _confusion(truth, predicted) -> tuple[int, int, int, int]:
-    tp = int(np.count_nonzero(truth & predicted))
-    fp = int(np.count_nonzero(predicted)) - tp
-    fn = int(np.count_nonzero(truth)) - tp
-    return tp, fp, fn, len(truth) - tp - fp - fn
+def _cells(truth, predicted) -> tuple[np.ndarray, ...]:
+    """Masks of true positives, false positives, false negatives and true negatives."""
+    return truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted
 
 
-def _ratio(numerator, denominator) -> np.ndarray:
+def ratio(numerator, denominator) -> np.ndarray:
     """Quotient that is NaN where the denominator is zero."""
     numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
     safe = np.where(denominator == 0, 1.0, denominator)

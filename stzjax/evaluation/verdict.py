@@ -103,6 +103,14 @@ class Hits(NamedTuple):
     hit: np.ndarray
     chance: np.ndarray
 
+    def drawn(self, times: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Hit rates (..., S) if specimen `numbers[i]` is drawn `times[..., i]` times.
+
+        NaN without a drawn event.
+        """
+        weight = times[..., np.searchsorted(numbers, self.specimen)]
+        return metrics.ratio(weight @ self.hit, weight.sum(axis=-1, keepdims=True))
+
     def rates(self) -> dict[str, dict[str, Any]]:
         """Means over the events: for each share, as text such as "0.01", a dict.
 
@@ -239,17 +247,13 @@ def _hits_with_intervals(
     found = hits(test)
     rates = found.rates()
     numbers = np.unique(test.specimen)
-    member = np.searchsorted(numbers, found.specimen)
-    if len(np.unique(member)) < 2:
-        # One specimen repeated would give an interval without width: certainty out of nothing.
+    if len(np.unique(found.specimen)) < 2:
+        # A single specimen repeated would give an interval without width.
         what = "specimens" if len(numbers) < 2 else "specimens with an event"
         return {s: row | {"interval": None} for s, row in rates.items()}, f"fewer than two {what}"
-    times = metrics.redraws(key, num_samples, len(numbers))
-    events = times[:, member].sum(axis=1)
-    for i, row in enumerate(rates.values()):
-        struck = times[:, member] @ found.hit[:, i]
-        samples = np.where(events > 0, struck / np.maximum(events, 1), np.nan)
-        row["interval"] = metrics.interval(row["rate"], samples, 0.95)
+    samples = found.drawn(metrics.redraws(key, num_samples, len(numbers)), numbers)
+    for row, values in zip(rates.values(), samples.T, strict=True):
+        row["interval"] = metrics.interval(row["rate"], values, 0.95)
     return rates, ""
 
 

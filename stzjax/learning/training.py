@@ -18,9 +18,9 @@ import optax
 
 from stzjax.io import archives
 from stzjax.io.archives import Clock, Saved
-from stzjax.learning import calibration, sampling, splits, train_step
+from stzjax.learning import calibration, graphs, sampling, splits, train_step
 from stzjax.learning.calibration import Calibration
-from stzjax.learning.graphs import UNLABELLED, Bucket, batch, bucket_shape, pad
+from stzjax.learning.graphs import Bucket
 from stzjax.learning.train_config import TrainConfig
 
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -33,12 +33,12 @@ Record = dict[str, float]
 
 
 class Params(NamedTuple):
-    """All that was fitted: enough, with the config, to predict from raw features.
+    """All fitted parameters: with the config they are enough to predict from raw features.
 
     Attributes:
       network: parameters of the flax module, float32.
       scaler: standardisation fitted on the training graphs.
-      calibration: from logits to confidences.
+      calibration: calibration of the logits.
     """
 
     network: Any
@@ -47,15 +47,15 @@ class Params(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """A trained network and how it came about.
+    """A trained network and the course of its training.
 
     Attributes:
-      params: of the chosen epoch.
-      config: as given.
-      history: one record per epoch, from epoch 1.
+      params: parameters of the chosen epoch.
+      config: settings of the training.
+      history: record of each epoch, from epoch 1.
       best_epoch: the chosen epoch.
-      selected_by: what chose it: `config.select_by`, or "loss" where the validation labels hold
-        one class alone, so that no metric can rank epochs.
+      selected_by: quantity that chose it: `config.select_by`, or "loss" if the validation labels
+        hold a single class, so that no metric can rank epochs.
     """
 
     params: Params
@@ -66,11 +66,11 @@ class TrainResult(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One training among several.
+    """Graphs and seed of a training.
 
     Attributes:
       train: labelled, unpadded graphs with raw features; the scaler is fitted on these alone.
-      validation: labelled, of other specimens.
+      validation: labelled graphs of other specimens.
       seed: takes the place of `TrainConfig.seed`.
     """
 
@@ -86,29 +86,15 @@ def train(
     *,
     score: Score | None = None,
     on_epoch: Callable[[int, Record], None] | None = None,
-    saved: Saved | None = None,
-    save: Callable[[Saved], None] | None = None,
-    save_every: float = 60.0,
 ) -> TrainResult:
-    """Train on some graphs and keep the epoch that does best on others.
+    """A network trained on graphs, at the epoch that is best on the validation graphs.
 
-    Args:
-      train_graphs: labelled, unpadded, raw features; the scaler is fitted on these alone.
-      validation_graphs: labelled, of other specimens.
-      config: see `TrainConfig`.
-      score: what `config.select_by` names, on all validation atoms pooled; None for "loss".
-      on_epoch: called after each epoch with its number, from 1, and its record.
-      saved: where to go on; the result has the same bits as if nothing had happened.
-      save: called after an epoch now and then with all that it takes to go on.
-      save_every: time between saves [s].
-
-    Raises:
-      ValueError: graphs that cannot be learned from, a missing score, or a loss that diverged.
+    `on_epoch` is called with the number of the epoch, from 1, and its record. The other arguments,
+    and the errors, are those of `train_many` for a single `Task`.
     """
     task = Task(train_graphs, validation_graphs, config.seed)
     told = None if on_epoch is None else lambda _, epoch, record: on_epoch(epoch, record)
-    pausing: Any = {"saved": saved, "save": save, "save_every": save_every}
-    return train_many([task], config, score=score, on_epoch=told, **pausing)[0]
+    return train_many([task], config, score=score, on_epoch=told)[0]
 
 
 def train_many(
@@ -121,27 +107,30 @@ def train_many(
     save: Callable[[Saved], None] | None = None,
     save_every: float = 60.0,
 ) -> list[TrainResult]:
-    """Train networks of one shape side by side: folds, seeds, or both.
+    """Networks of one shape trained side by side: folds, seeds, or both.
 
     All graphs are padded to one bucket and a step of every lane is one call of one compiled
     function, which suits a GPU. A lane that has stopped early waits for the others.
 
     Args:
-      tasks: graphs and seed of each.
-      config: of all.
-      score: as for `train`.
-      on_epoch: called with the place of the task, its epoch, and the record.
-      saved: as for `train`, of the same tasks.
-      save: as for `train`.
+      tasks: graphs and seed of each training.
+      config: settings of all trainings.
+      score: the metric that `config.select_by` names, of all validation atoms pooled; None for
+        "loss".
+      on_epoch: called after each epoch with the place of the task, its epoch, and its record.
+      saved: state of the same trainings to go on from; the results have the same bits as without
+        the interruption.
+      save: called after an epoch now and then with the state.
       save_every: time between saves [s].
 
     Raises:
-      ValueError: as for `train`; or what was saved is of another training.
+      ValueError: graphs that cannot be learned from, a missing score, a loss that diverged, or a
+        state of other trainings.
     """
     for task in tasks:
-        _check(task.train, task.validation, config, score)
+        _check(task, config, score)
     lanes = [_Lane(task, config, score) for task in tasks]
-    bucket = bucket_shape(
+    bucket = graphs.bucket_shape(
         [graph for lane in lanes for graph in (*lane.learned, *lane.judged)],
         config.graphs_per_batch,
     )
@@ -164,43 +153,43 @@ def train_many(
             if on_epoch is not None:
                 on_epoch(place, epoch, record)
         if save is not None and clock.struck():
-            clock.saving(functools.partial(_save, save, state, lanes))
+            clock.saving(functools.partial(save, _suspend(state, lanes)))
     return [lane.result() for lane in lanes]
 
 
 def predict(
-    params: Params, config: TrainConfig, graphs: Sequence[jraph.GraphsTuple]
+    params: Params, config: TrainConfig, members: Sequence[jraph.GraphsTuple]
 ) -> list[np.ndarray]:
     """Confidence that each atom belongs to the first event: probability of class 1.
 
     Args:
-      params: as trained; raw features are scaled here.
-      config: of the training.
-      graphs: unpadded; labels are not looked at.
+      params: parameters of the training; raw features are scaled here.
+      config: settings of the training.
+      members: unpadded graphs; labels are not used.
 
     Returns:
-      (N,) float32 in [0, 1] per graph.
+      (N,) float32 in [0, 1] for each graph.
     """
-    if not graphs:
+    if not members:
         return []
-    scaled = [_scale(graph, params.scaler) for graph in graphs]
-    bucket = bucket_shape(scaled, config.graphs_per_batch)
+    scaled = [_scale(graph, params.scaler) for graph in members]
+    bucket = graphs.bucket_shape(scaled, config.graphs_per_batch)
     found: list[np.ndarray] = []
     for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
         logits = np.asarray(train_step.forward(params.network, graph, model=config.model))
         found += _parted(logits, scaled, number, config.graphs_per_batch)
-    return [np.asarray(calibration.confidence(one, params.calibration)) for one in found]
+    return [np.asarray(calibration.confidence(own, params.calibration)) for own in found]
 
 
 class _Lane:
-    """One training on the host: its graphs, and what its epochs have brought."""
+    """A training on the host: its graphs, its history, and its best epoch."""
 
     def __init__(self, task: Task, config: TrainConfig, score: Score | None):
         self.config = dataclasses.replace(config, seed=task.seed)
         labels = [np.asarray(graph.nodes.label) for graph in task.train]
         counts = sampling.counts(labels, config.undersample, config.oversample)
         self.terms = config.loss_terms(counts)
-        self.positives = [int(one.sum()) for one in labels]
+        self.positives = [int(own.sum()) for own in labels]
         self.truth = np.concatenate([graph.nodes.label for graph in task.validation])
         self.selected_by = config.select_by if np.ptp(self.truth) else "loss"
         self.score = None if self.selected_by == "loss" else score
@@ -213,12 +202,12 @@ class _Lane:
         self.done = False
 
     def start(self, bucket: Bucket) -> train_step.State:
-        graph = pad(self.learned[0], *bucket)
+        graph = graphs.pad(self.learned[0], *bucket)
         network = train_step.start(self.init_key, graph, model=self.config.model)
         return train_step.State(network, optax.adam(self.config.learning_rate).init(network))
 
     def steps(self, bucket: Bucket, epoch: int) -> Iterator[train_step.Step]:
-        """The steps of an epoch, and after them as many that do not count as anyone asks for."""
+        """The steps of an epoch, followed by steps without end that do not count."""
         key = jax.random.fold_in(self.key, epoch)
         order_key, step_key = jax.random.split(key)
         order = sampling.order(order_key, self.positives, self.config.oversample)
@@ -244,7 +233,8 @@ class _Lane:
             )
         value = -validation
         if self.score is not None:
-            value = float(self.score(self.truth, _plain_confidence(logits)))
+            confidence = calibration.confidence(logits, Calibration())
+            value = float(self.score(self.truth, np.asarray(confidence)))
         if value > self.best[1]:
             self.best = (epoch, value, network, logits)
         patience = self.config.patience
@@ -265,12 +255,8 @@ class _Lane:
         return TrainResult(params, self.config, tuple(self.history), epoch, self.selected_by)
 
 
-def _save(save: Callable[[Saved], None], state: train_step.State, lanes: Sequence[_Lane]) -> None:
-    save(_suspend(state, lanes))
-
-
 def _suspend(state: train_step.State, lanes: Sequence[_Lane]) -> Saved:
-    """All that it takes to go on after this epoch."""
+    """The whole state after an epoch, from which the trainings can go on."""
     arrays = archives.named(state, "state")
     for place, lane in enumerate(lanes):
         epoch, value, network, logits = lane.best
@@ -284,7 +270,7 @@ def _suspend(state: train_step.State, lanes: Sequence[_Lane]) -> Saved:
 
 
 def _resume(state: train_step.State, lanes: Sequence[_Lane], saved: Saved) -> train_step.State:
-    """The state that was saved; the lanes get back what their epochs had brought."""
+    """The saved state of the networks; history and best epoch go back into the lanes."""
     for place, lane in enumerate(lanes):
         epoch, value, done = saved.arrays[f"{place}.best"].tolist()
         rows = saved.arrays[f"{place}.history"].tolist()
@@ -297,19 +283,12 @@ def _resume(state: train_step.State, lanes: Sequence[_Lane], saved: Saved) -> tr
     return archives.fill(state, saved.arrays, "state")
 
 
-def _check(train_graphs, validation_graphs, config: TrainConfig, score: Score | None) -> None:
-    for name, given in (("training", train_graphs), ("validation", validation_graphs)):
+def _check(task: Task, config: TrainConfig, score: Score | None) -> None:
+    for name, given in (("training", task.train), ("validation", task.validation)):
         if not given:
             raise ValueError(f"no {name} graphs: give at least one")
         for number, graph in enumerate(given):
-            if (graph.nodes.label == UNLABELLED).any():
-                raise ValueError(f"{name} graph {number} has no labels: build it with labels")
-            if not np.isfinite(graph.nodes.features).all():
-                raise ValueError(f"{name} graph {number} has a feature that is not finite")
-            if not graph.nodes.mask.all():
-                raise ValueError(
-                    f"{name} graph {number} is padded: give it as `graphs.build` made it"
-                )
+            graphs.check(f"{name} graph {number}", graph, labelled=True)
     if score is None and config.select_by != "loss":
         raise ValueError(
             f"select_by={config.select_by!r} needs score=, a function of labels and confidences; "
@@ -324,11 +303,11 @@ def _scale(graph: jraph.GraphsTuple, scaler: splits.Scaler) -> jraph.GraphsTuple
 
 def _batches(ordered, bucket: Bucket, size: int) -> Iterator[jraph.GraphsTuple]:
     for start in range(0, len(ordered), size):
-        yield pad(batch(ordered[start : start + size]), *bucket)
+        yield graphs.pad(graphs.batch(ordered[start : start + size]), *bucket)
 
 
 def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, epoch: int):
-    """One pass of every lane over its training graphs, and the mean loss of its steps, (lanes,)."""
+    """A pass of every lane over its training graphs: the state, and the mean loss of each lane."""
     plans = [lane.steps(bucket, epoch) for lane in lanes]
     rate, ratio = np.float32(config.learning_rate), np.float32(config.undersample)
     found = []
@@ -338,8 +317,8 @@ def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, ep
             state, step, terms, rate, ratio, model=config.model, many=len(lanes) > 1
         )
         found.append(loss)
-    table = np.reshape(jax.device_get(found), (len(found), len(lanes)))
-    return state, [float(table[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]
+    values = np.reshape(jax.device_get(found), (len(found), len(lanes)))
+    return state, [float(values[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]
 
 
 def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> list[np.ndarray]:
@@ -355,14 +334,10 @@ def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> l
             if number < len(padded[place]):
                 mine = train_step.pick(logits, place, len(lanes))
                 found[place] += _parted(mine, lane.judged, number, size)
-    return [np.concatenate(one) for one in found]
+    return [np.concatenate(own) for own in found]
 
 
-def _parted(logits: np.ndarray, graphs, number: int, size: int) -> list[np.ndarray]:
+def _parted(logits: np.ndarray, members, number: int, size: int) -> list[np.ndarray]:
     """Logits (N, 2) of each graph of a batch, without its padding."""
-    here = [int(graph.n_node.sum()) for graph in graphs[number * size :][:size]]
+    here = [int(graph.n_node.sum()) for graph in members[number * size :][:size]]
     return np.split(logits[: sum(here)], np.cumsum(here)[:-1])
-
-
-def _plain_confidence(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(calibration.confidence(logits, Calibration()))

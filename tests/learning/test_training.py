@@ -282,10 +282,11 @@ def test_an_interrupted_training_goes_on(tmp_path, lanes):
 
 def test_what_was_saved_of_another_network_is_refused():
     members, states = ring_graphs(13, 3), []
-    training.train(members[:2], members[2:], SMALL, save=states.append, save_every=0.0)
+    task = training.Task(members[:2], members[2:])
+    training.train_many([task], SMALL, save=states.append, save_every=0.0)
     wide = dataclasses.replace(SMALL, model=gat.Config(1, 7, 2, dense=(8,)))
     with pytest.raises(ValueError, match="does not fit this run"):
-        training.train(members[:2], members[2:], wide, saved=states[0])
+        training.train_many([task], wide, saved=states[0])
 
 
 def test_what_cannot_be_learned_from_is_refused():
