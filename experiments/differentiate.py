@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from stzjax.figures import stages
+from stzjax.figures import picture
 from stzjax.io import archives
 from stzjax.pipeline import differentiate
 from stzjax.pipeline.differentiate import Answer
@@ -55,7 +55,7 @@ def _answer(folder: Folder) -> None:
     for name in _PARTS.value:
         answer = PARTS[name](folder)
         archives.write_json(folder.path / "differentiate" / f"{name}.json", answer.numbers)
-        stages.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
+        picture.save(answer.figure, folder.path / "differentiate" / f"{name}.png")
         print(f"{name}: {folder.path / 'differentiate' / name}.json, .png")
 
 

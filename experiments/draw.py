@@ -14,7 +14,7 @@ import options  # Before jax loads.
 from absl import flags
 
 from stzjax import io, report
-from stzjax.figures import stages
+from stzjax.figures import picture
 from stzjax.io import archives
 from stzjax.pipeline import draw
 from stzjax.pipeline.draw import Judged
@@ -44,12 +44,12 @@ def _write_figures(folder: Folder, runs: list[Judged]) -> None:
     drawn = draw.figures(folder, runs, shown, _SECTION.value, _THICKNESS.value)
     for name, (figure, numbers) in drawn.items():
         path = folder.path / "figures" / name
-        stages.save(figure, path.with_suffix(".png"))
-        stages.save(figure, path.with_suffix(".pdf"))
+        picture.save(figure, path.with_suffix(".png"))
+        picture.save(figure, path.with_suffix(".pdf"))
         archives.write_json(path.with_suffix(".json"), numbers)
         print(f"{name}: {path}.png, .pdf, .json")
     if "figure4" not in drawn:
-        print(f"figure4: not drawn, {draw.thresholds_path(folder)} is missing")
+        print(f"figure4: not drawn, {folder.thresholds} is missing")
 
 
 def _write_tables(folder: Folder, runs: list[Judged]) -> None:

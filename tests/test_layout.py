@@ -26,8 +26,9 @@ FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in 
 ALLOWED = {
     "jax_md": {"potentials", "mechanics", "dynamics"},
     "jraph": {"learning"},
-    "matplotlib": {"figures", "report"},
-    "plotly": {"figures", "report"},
+    "jinja2": {"report"},
+    "matplotlib": {"figures"},
+    "plotly": {"figures"},
     "tqdm": {"pipeline"},
     "sklearn": {"learning"},
     "absl": set(),

@@ -1,13 +1,25 @@
-"""Figures of derivatives: arrays in, a matplotlib `Figure` out, in the style of `figures`."""
+"""Figures of derivatives."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from stzjax.figures import stages
-from stzjax.figures.stages import BLUE, GREY, INK, ORANGE
+from stzjax.figures import atoms, picture
+from stzjax.figures.chart import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    Axis,
+    Chart,
+    Curve,
+    Panel,
+    Rule,
+    Series,
+    log_axis,
+    named_axis,
+)
 
 _STRONGEST = 40
 
@@ -23,34 +35,41 @@ def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
       cell: (3, 3) cell vectors as columns [Å].
       atom: its number.
     """
-    figure, (axes, right) = stages.panels(10.0, 4.4, 2)
-    right.remove()
-    strength = np.linalg.norm(np.asarray(slopes), axis=1)
+    strength, distances = np.linalg.norm(np.asarray(slopes), axis=1), np.asarray(distances)
     others = (np.arange(len(strength)) != atom) & (strength > 0)
-    far = others & ~np.asarray(bonded)
-    near = others & np.asarray(bonded)
-    axes.semilogy(distances[far], strength[far], ".", c=BLUE, ms=5, label="all others")
-    axes.semilogy(distances[near], strength[near], "o", c=ORANGE, ms=6, mec="white", label="faces")
+    series: list[Series] = []
+    for chosen, colour, name in (
+        (~np.asarray(bonded), BLUE, "all others"), (np.asarray(bonded), ORANGE, "faces")
+    ):  # fmt: skip
+        mine = others & chosen
+        series.append(Curve(distances[mine], strength[mine], colour, "", "o", name=name))
+    ends = [0.0, float(distances.max())]
     if strength[atom] > 0:
-        axes.axhline(strength[atom], c=GREY, lw=1, ls="--", label="its own position")
-    stages.name_axes(
-        axes, "distance from the atom [Å]", "|∂ confidence / ∂ position| [1/Å]",
-        f"What moves the confidence of atom {atom}",
-    )  # fmt: skip
-    stages.add_legend(axes, loc="upper right")
-    space: Any = figure.add_subplot(1, 2, 2, projection="3d", proj_type="ortho")
-    for start, end in stages.box_edges(cell):
-        space.plot(*np.stack([start, end], 1), c=GREY, lw=0.8)
+        own = [strength[atom]] * 2
+        series.append(Curve(ends, own, GREY, "dash", name="its own position"))
+    y, positive = Axis("|∂ confidence / ∂ position| [1/Å]"), strength[strength > 0]
+    if positive.size:
+        y = log_axis(y.label, positive.min() / 2, positive.max() * 2)
+    title = f"What moves the confidence of atom {atom}"
+    figure = picture.blank(10.0, 4.4)
+    axes = figure.add_subplot(1, 2, 1)
+    picture.add_panel(axes, Panel(series, Axis("distance from the atom [Å]"), y, title))
+    picture.add_legend(axes, "upper right")
+    _strongest(figure, strength, np.asarray(slopes), np.asarray(positions), cell, atom)
+    return figure
+
+
+def _strongest(figure: Figure, strength, slopes, positions, cell, atom: int) -> None:
+    """The atom in space, and those on which its confidence depends most."""
+    space = atoms.space(figure, (1, 2, 2), cell)
     strongest = np.argsort(strength)[::-1][:_STRONGEST]
-    positions = np.asarray(positions)
     share = strength[strongest] / strength.max()
     space.scatter(*positions[strongest].T, s=12 + 120 * share, c=BLUE, alpha=0.6, linewidths=0)
     space.scatter(*positions[atom], s=60, c=ORANGE, marker="*", depthshade=False)
     space.quiver(*positions[strongest].T, *_arrows(slopes[strongest]).T, color=INK, lw=0.8)
-    space.set_axis_off()
     space.set_aspect("equal")
-    space.set_title(f"The {len(strongest)} strongest; arrows raise it", fontsize=10.5, color=INK)
-    return figure
+    title = f"The {len(strongest)} strongest; arrows raise it"
+    space.set_title(title, fontsize=picture.TITLE, color=INK)
 
 
 def _arrows(slopes, longest: float = 3.0) -> np.ndarray:
@@ -59,8 +78,8 @@ def _arrows(slopes, longest: float = 3.0) -> np.ndarray:
     return np.asarray(slopes) * (longest / largest if largest > 0 else 0.0)
 
 
-def agreement(names: Sequence[str], exact, differences, unit: str) -> Figure:
-    """Implicit derivatives against finite differences, one bar pair for each parameter.
+def agreement(names: Sequence[str], exact, differences, unit: str) -> Chart:
+    """Implicit derivatives against finite differences, a line for each parameter.
 
     Args:
       names: (P,) of the parameters.
@@ -68,21 +87,27 @@ def agreement(names: Sequence[str], exact, differences, unit: str) -> Figure:
       differences: (P,) by differences between relaxed states.
       unit: of both.
     """
-    figure, (left, right) = stages.panels(10.0, max(2.4, 0.9 + 0.28 * len(names)), 2)
     exact, differences, place = np.asarray(exact), np.asarray(differences), np.arange(len(names))
-    left.barh(place - 0.2, exact, 0.4, color=BLUE, label="implicit")
-    left.barh(place + 0.2, differences, 0.4, color=ORANGE, label="relaxed again, ±")
-    for axes in (left, right):
-        axes.set_yticks(place, names if axes is left else [], fontsize=8)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-    stages.name_axes(left, unit, "coefficients", "Derivative by the logarithm of coefficients")
-    stages.add_legend(left)
-    right.semilogx(np.abs(exact - differences), place, "o", c=INK, ms=5)
-    stages.name_axes(right, f"|difference| [{unit}]", "coefficients", "Disagreement")
-    return figure
+    apart = np.abs(exact - differences)
+    seen = apart[apart > 0]
+    pair = [
+        Curve(exact, place, BLUE, "", "o", size=6, name="implicit"),
+        Curve(differences, place, ORANGE, "", "D", name="relaxed again, ±"),
+        Rule(0.0, "x", GREY),
+    ]
+    x = Axis(f"|difference| [{unit}]")
+    if seen.size:
+        x = log_axis(x.label, seen.min() / 2, seen.max() * 2)
+    first, second = (named_axis("coefficients", names, bare, down=True) for bare in (False, True))
+    title = "Derivative by the logarithm of coefficients"
+    panels = [
+        Panel(pair, Axis(unit), first, title),
+        Panel([Curve(apart, place, INK, "", "o")], x, second, "Disagreement"),
+    ]
+    return Chart(panels, 2, (10.0, max(2.6, 1.1 + 0.28 * len(names))), legend="below")
 
 
-def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -> Figure:
+def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -> Chart:
     """One column of points for each variant, its mean, and lines that join equal trials.
 
     Args:
@@ -90,18 +115,18 @@ def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -
       quantity: what they are.
       chance: what guessing gives.
     """
-    figure, (axes,) = stages.panels(1.6 + 1.7 * len(found), 4.0, 1)
     values = np.array([list(column) for column in found.values()], float)
-    place = np.arange(len(found))
-    axes.plot(place, values, c=GREY, lw=0.6, alpha=0.6)
-    axes.plot(place, values, "o", c=BLUE, ms=4.5, mec="white")
-    axes.errorbar(
-        place + 0.14, values.mean(axis=1), values.std(axis=1, ddof=1) if values.shape[1] > 1 else 0,
-        fmt="s", c=ORANGE, capsize=4, label="mean, standard deviation",
-    )  # fmt: skip
-    axes.axhline(chance, c=INK, lw=1, ls=":", label="chance")
-    axes.set_xticks(place, list(found))
-    axes.set_xlim(-0.5, len(found) - 0.5)
-    stages.name_axes(axes, "variant", quantity, "Held-out specimens, one point a trial")
-    stages.add_legend(axes)
-    return figure
+    place, num = np.arange(len(found)), values.shape[1]
+    mean, error = values.mean(axis=1), values.std(axis=1, ddof=1) if num > 1 else 0.0
+    series: list[Series] = [Curve(place, trial, GREY, width=0.6, opacity=0.6) for trial in values.T]
+    series += [
+        Curve(np.tile(place, num), values.T.ravel(), BLUE, "", "o"),
+        Curve(
+            place + 0.14, mean, ORANGE, "", "s", size=6, low=mean - error, high=mean + error,
+            name="mean, standard deviation",
+        ),
+        Curve([-0.5, len(found) - 0.5], [chance] * 2, INK, "dash", width=1, name="chance"),
+    ]  # fmt: skip
+    title = "Held-out specimens, one point a trial"
+    panel = Panel(series, named_axis("variant", list(found)), Axis(quantity), title)
+    return Chart([panel], 1, (1.6 + 1.7 * len(found), 4.2), legend="below")

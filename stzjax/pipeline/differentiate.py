@@ -11,7 +11,7 @@ from stzjax.core import geometry, units
 from stzjax.core.structure import Structure
 from stzjax.descriptors import table
 from stzjax.evaluation import metrics
-from stzjax.figures import gradients
+from stzjax.figures import gradients, picture
 from stzjax.learning import checkpoints, sensitivity, training
 from stzjax.mechanics import hessians
 from stzjax.mechanics.relax import RelaxConfig
@@ -148,7 +148,7 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
             for n, e, f in zip(names, exact, found, strict=True)
         ],
     }
-    return Answer(numbers, gradients.agreement(names, exact, found, "GPa"))
+    return Answer(numbers, picture.draw(gradients.agreement(names, exact, found, "GPa")))
 
 
 def descriptor(
@@ -192,7 +192,7 @@ def descriptor(
         for variant in VARIANTS
     }
     numbers = {"rows": rows, "summary": _summary(rows)}
-    return Answer(numbers, gradients.spread(columns, "AP / prevalence", 1.0))
+    return Answer(numbers, picture.draw(gradients.spread(columns, "AP / prevalence", 1.0)))
 
 
 def _by_specimen(folder: Folder) -> dict[int, list]:

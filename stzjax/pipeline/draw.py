@@ -1,6 +1,5 @@
 """Figures 2, 3 and 4 of the paper from a finished run, and its test atoms as tables for OVITO."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,10 +7,10 @@ import numpy as np
 
 from stzjax.core.structure import Structure
 from stzjax.evaluation import called_by_d2min, metrics
-from stzjax.evaluation.verdict import Predictions
-from stzjax.figures import paper
+from stzjax.figures import chart, d2min, paper, picture
 from stzjax.io import archives
 from stzjax.pipeline import stages
+from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder
 from stzjax.shear import events
 
@@ -58,10 +57,7 @@ def judged(folder: Folder) -> list[Judged]:
     path = folder.predictions("test")
     if not folder.done(path, "evaluate"):
         raise ValueError(f"{path} is missing; run experiments/evaluate.py on this folder first")
-    arrays, _ = archives.load_archive(path)
-    names = ("label", "confidence", "specimen", "direction")
-    pooled = Predictions(**{name: arrays[name] for name in names})
-    found = []
+    pooled, found = contents.predictions(path), []
     for specimen, direction, span in pooled.runs():
         label, confidence = pooled.label[span], pooled.confidence[span]
         d2min = _event_field(folder, specimen, direction)
@@ -131,9 +127,11 @@ def figures(
         ),
         "figure3": _correlation(folder, runs, scene, section, thickness),
     }
-    rows = thresholds(folder)
+    rows = contents.thresholds(folder)
     if rows is not None:
-        drawn["figure4"] = Drawn(paper.thresholds(rows), {"rows": rows})
+        panels = d2min.thresholds(rows)
+        figure = picture.draw(panels._replace(panels=chart.lettered(panels.panels)))
+        drawn["figure4"] = Drawn(figure, {"rows": rows})
     return drawn
 
 
@@ -157,50 +155,23 @@ def _correlation(
     thickness: float,
 ) -> Drawn:
     threshold = folder.settings.threshold
-    d2min = np.concatenate([run.d2min for run in runs])
+    values = np.concatenate([run.d2min for run in runs])
     called = np.concatenate([run.confidence for run in runs]) >= OPERATING
     specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
-    edges = called_by_d2min.bins(d2min, threshold)
+    edges = called_by_d2min.bins(values, threshold)
     key = jax.random.key(folder.settings.seed)
-    found = called_by_d2min.by_d2min(d2min, called, specimen, edges, key=key)
+    found = called_by_d2min.by_d2min(values, called, specimen, edges, key=key)
     figure = paper.correlation(
         found,
-        d2min,
+        values,
         scene,
         threshold,
         operating=OPERATING,
         section=section,
         thickness=thickness,
     )
-    outside = int(np.sum(np.isfinite(d2min)) - found.atoms.sum())
+    outside = int(np.sum(np.isfinite(values)) - found.atoms.sum())
     return Drawn(figure, {"run": scene.name, "atoms_outside": outside, **found._asdict()})
-
-
-def thresholds(folder: Folder) -> list[dict[str, Any]] | None:
-    """Rows of the table of thresholds; None if they have not been tried.
-
-    Raises:
-      ValueError: the table is damaged.
-    """
-    path = thresholds_path(folder)
-    if not path.exists():
-        return None
-    content = archives.read_json(path)
-    rows = content.get("rows") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
-        raise ValueError(
-            f"{path} holds no rows, each with a threshold and its metrics; delete it and run again"
-        )
-    return rows
-
-
-def thresholds_path(folder: Folder) -> Path:
-    """Where the table of thresholds lies."""
-    return folder.path / "thresholds" / "thresholds.json"
-
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("threshold"), int | float)
 
 
 def table(folder: Folder, run: Judged) -> tuple[Structure, dict[str, np.ndarray]]:

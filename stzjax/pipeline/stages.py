@@ -22,6 +22,8 @@ from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
 from stzjax.pipeline.work_queue import Bar, Queue, Workers
 from stzjax.potentials.eam import EAM
+from stzjax.run_folder import contents
+from stzjax.run_folder.contents import GOOD
 from stzjax.run_folder.folder import Folder, Purpose
 from stzjax.shear import aqs, sanity
 
@@ -167,10 +169,6 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
         _LOG.warning("specimen %d: %s; it is left out from here on", number, outcome)
 
 
-GOOD = relax.OUTCOMES[relax.CONVERGED]
-"""Outcome of a specimen that can be sheared."""
-
-
 def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:
     settings = folder.settings
     config = relax.RelaxConfig(settings.force_tolerance, settings.max_iterations)
@@ -178,18 +176,17 @@ def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed
     return relaxation(glass, potential, config)
 
 
-def _specimen(folder: Folder, number: int) -> tuple[Structure, str]:
-    """A specimen of a run folder and its outcome."""
+def _specimen(folder: Folder, number: int) -> contents.Specimen:
+    """A specimen of a run folder."""
     path = folder.specimen(number)
     if not folder.done(path, "quench"):
         raise ValueError(f"{path} is missing; run experiments/quench.py on this folder first")
-    arrays, settings = archives.load_archive(path)
-    return io.structure_from(arrays, path), settings.get("outcome", GOOD)
+    return contents.specimen(path)
 
 
 def glass(folder: Folder, number: int) -> Structure:
     """The relaxed, unsheared specimen of a run folder."""
-    return _specimen(folder, number)[0]
+    return _specimen(folder, number).structure
 
 
 def specimens(folder: Folder) -> list[int]:
@@ -199,7 +196,7 @@ def specimens(folder: Folder) -> list[int]:
       ValueError: a specimen is missing, or there are too few to train and judge on.
     """
     numbers = range(folder.settings.num_specimens)
-    good = [number for number in numbers if _specimen(folder, number)[1] == GOOD]
+    good = [number for number in numbers if _specimen(folder, number).outcome == GOOD]
     if len(good) < 3:
         raise ValueError(
             f"only {len(good)} of {len(numbers)} specimens could be quenched and relaxed: see "
@@ -246,14 +243,9 @@ def shear_stage(folder: Folder, workers: Workers) -> None:
     )
 
 
-_RUN_ARRAYS = (
-    "strain energy stress max_d2min iterations residual history_step history_d2min pairs"
-).split()
-
-
 def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
     """Store a shear run; the last configuration goes with it."""
-    arrays = {name: getattr(run, name) for name in _RUN_ARRAYS}
+    arrays = {name: getattr(run, name) for name in contents.RUN_ARRAYS}
     arrays |= {f"final_{k}": v for k, v in io.structure_arrays(run.final).items()}
     path, found = folder.shear(*run_id), sanity.of(run)
     folder.save(
@@ -276,15 +268,7 @@ def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
     path = folder.shear(*run_id)
     if not folder.done(path, "shear"):
         raise ValueError(f"{path} is missing; run experiments/shear.py on this folder first")
-    arrays, settings = archives.load_archive(path)
-    final = {k.removeprefix("final_"): v for k, v in arrays.items() if k.startswith("final_")}
-    return aqs.Run(
-        direction=settings["direction"],
-        **{name: arrays[name] for name in _RUN_ARRAYS},
-        final=io.structure_from(final, path),
-        outcome=settings["outcome"],
-        config=aqs.ShearConfig(**settings["config"]),
-    )
+    return contents.run(path)[0]
 
 
 def describe_stage(folder: Folder, workers: Workers) -> None:

@@ -50,6 +50,11 @@ class Folder:
         return jax.random.fold_in(jax.random.key(self.settings.seed), int(purpose))
 
     @property
+    def config(self) -> Path:
+        """The settings of the run."""
+        return self.path / "config.json"
+
+    @property
     def melt(self) -> Path:
         """Snapshots of the liquid that are to be quenched."""
         return self.path / "melt.npz"
@@ -93,6 +98,11 @@ class Folder:
     def usage(self) -> Path:
         """Time and memory of each stage."""
         return self.path / "usage.json"
+
+    @property
+    def thresholds(self) -> Path:
+        """The table of other thresholds of D²min."""
+        return self.path / "thresholds" / "thresholds.json"
 
     def stage_settings(self, stage: str) -> dict[str, Any]:
         """The settings on which the output of a stage depends."""

@@ -9,8 +9,7 @@ from sklearn import metrics as sklearn
 from stzjax.evaluation import by_event_size
 from stzjax.evaluation.verdict import Predictions
 from stzjax.report import comparison_section
-from stzjax.report.markup import UNDEFINED
-from stzjax.report.studies import Contest
+from stzjax.report.words import UNDEFINED
 
 
 def pooled(runs, num_atoms=200, seed=0):
@@ -84,12 +83,12 @@ def test_classes_must_ascend(first):
 
 def test_report_tells_the_sizes_and_does_without():
     rows = by_event_size.by_size([pooled(RUNS), pooled([(4, "+xy", 60)])])
-    splits = [{"test": [0, 1, 2, 4]}]
-    page = comparison_section._sizes(
-        Contest("a", splits, [{"name": "a", "sizes": rows}, {"name": "old"}])
-    )
-    assert "1 to 3 atoms, 3 events: AUC" in page and "201 or more atoms, 0 events: AUC" in page
-    assert f"{rows[0]['auc']:.3g}<small>± {rows[0]['auc_error']:.3g}</small>" in page
+    table = comparison_section._sizes([{"name": "a", "sizes": rows}, {"name": "old"}])
+    assert "1 to 3 atoms, 3 events: AUC" in table.head
+    assert "201 or more atoms, 0 events: AUC" in table.head
+    auc = table.rows[0][1]
+    assert auc.shown == f"{rows[0]['auc']:.3g}" and auc.small == [f"± {rows[0]['auc_error']:.3g}"]
     # The empty class of the one, and all of the other, are undefined and not zero.
-    assert page.count(UNDEFINED) == 3 + 15
-    assert comparison_section._sizes(Contest("old", splits, [{"name": "old"}])) == ""
+    shown = [cell.shown for row in table.rows for cell in row]
+    assert shown.count(UNDEFINED) == 3 + 15
+    assert comparison_section._sizes([{"name": "old"}]) is None

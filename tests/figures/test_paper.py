@@ -12,7 +12,8 @@ from matplotlib.collections import EllipseCollection
 from scipy.stats import binomtest
 
 from stzjax.evaluation import called_by_d2min, metrics
-from stzjax.figures import paper, stages
+from stzjax.figures import d2min, paper, picture
+from stzjax.figures.chart import Band, Curve, Rule, lettered
 
 CELL = np.array([[20.0, 2.5, -1.5], [0.0, 19.0, 3.0], [0.0, 0.0, 21.0]])
 METRICS = ("recall", "precision", "f1", "mcc", "auc", "ap", "prevalence", "ap_over_prevalence")
@@ -52,13 +53,13 @@ def _row(threshold, **changed):
 
 
 def _examples():
-    d2min, confidence, specimen = _atoms()
-    scene, labels = _scene(), d2min > 0.1
-    found = _share(d2min, confidence, specimen)
+    values, confidence, specimen = _atoms()
+    scene, labels = _scene(), values > 0.1
+    found = _share(values, confidence, specimen)
     return {
         "figure2": lambda: paper.prediction(labels, confidence, scene),
-        "figure3": lambda: paper.correlation(found, d2min, scene, 0.1),
-        "figure4": lambda: paper.thresholds([_row(t) for t in (0.05, 0.1, 0.5)]),
+        "figure3": lambda: paper.correlation(found, values, scene, 0.1),
+        "figure4": lambda: picture.draw(d2min.thresholds([_row(t) for t in (0.05, 0.1, 0.5)])),
     }
 
 
@@ -67,7 +68,7 @@ def test_same_input_gives_the_same_bytes(name, draw, tmp_path):
     for ending in ("png", "pdf"):
         paths = [tmp_path / f"{name}{k}.{ending}" for k in (0, 1)]
         for path in paths:
-            stages.save(draw(), path)
+            picture.save(draw(), path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].read_bytes().startswith(b"%PDF") and b"Date" not in paths[0].read_bytes()
     image = matplotlib.image.imread(tmp_path / f"{name}0.png")
@@ -90,7 +91,7 @@ def test_nothing_is_clipped(name, draw):
 
 def test_save_refuses_other_endings(tmp_path):
     with pytest.raises(ValueError, match=r"\.png or \.pdf"):
-        stages.save(stages.blank(2, 2), tmp_path / "a.svg")
+        picture.save(picture.blank(2, 2), tmp_path / "a.svg")
     assert not list(tmp_path.iterdir())
 
 
@@ -177,38 +178,45 @@ def test_undefined_roc_is_said():
     found = _share(scene.d2min, scene.confidence, np.zeros(300))
     figure = paper.correlation(found, scene.d2min, scene, 0.1)
     for axes in figure.axes[:2]:
-        assert "no D²min" in axes.texts[0].get_text()
+        assert any("no D²min" in text.get_text() for text in axes.texts)
     figure.draw_without_rendering()
 
 
+def _of(panel, kind):
+    return [one for one in panel.series if isinstance(one, kind)]
+
+
 def test_share_curve_and_histogram_hold_their_numbers():
-    d2min, confidence, specimen = _atoms()
-    d2min[(d2min > 1e-4) & (d2min < 1e-3)] = 2e-3
-    found = _share(d2min, confidence, specimen)
-    left, right = paper.correlation(found, d2min, _scene(), 0.1).axes[:2]
-    line, many, *_ = left.lines
-    np.testing.assert_array_equal(line.get_ydata(), found.share)
-    np.testing.assert_allclose(line.get_xdata() ** 2, found.edges[1:] * found.edges[:-1])
-    assert np.isnan(line.get_ydata()).sum() == np.sum(found.atoms == 0) >= 3
-    assert len(many.get_xdata()) == np.sum(found.atoms >= paper.FEW)
-    ends = np.array([s for s in left.collections[1].get_segments() if len(s)])
-    np.testing.assert_allclose(ends[:, 0, 1], found.low[found.atoms > 0])
-    np.testing.assert_allclose(ends[:, 1, 1], found.high[found.atoms > 0])
-    assert any(0.1 in np.asarray(mark.get_xdata()) for mark in left.lines), "threshold"
-    density, edges, _ = right.patches[0].get_data()
-    expected, _ = np.histogram(d2min, edges, density=True)
+    values, confidence, specimen = _atoms()
+    values[(values > 1e-4) & (values < 1e-3)] = 2e-3
+    found = _share(values, confidence, specimen)
+    left, right = d2min.shares(found, values, 0.1).panels
+    _, line, points = _of(left, Curve)
+    np.testing.assert_array_equal(line.y, found.share)
+    np.testing.assert_allclose(line.x**2, found.edges[1:] * found.edges[:-1])
+    assert np.isnan(line.y).sum() == np.sum(found.atoms == 0) >= 3
+    assert len(points.x) == np.sum(found.atoms > 0)
+    np.testing.assert_array_equal(points.low, found.low[found.atoms > 0])
+    np.testing.assert_array_equal(points.high, found.high[found.atoms > 0])
+    (band,) = _of(left, Band)
+    np.testing.assert_array_equal([band.low, band.high], [found.low, found.high])
+    assert [rule.value for rule in _of(left, Rule) + _of(right, Rule)] == [0.1, 0.1]
+    (stairs,) = _of(right, Curve)
+    edges, density = np.append(stairs.x[::2], stairs.x[-1]), stairs.y[::2]
+    np.testing.assert_array_equal(stairs.y[1::2], density)
+    expected, _ = np.histogram(values, edges, density=True)
     np.testing.assert_allclose(np.nan_to_num(density), expected)
     assert np.nansum(density * np.diff(edges)) == pytest.approx(1.0)
     assert np.isnan(density).any(), "empty bins are gaps, not zeros"
 
 
 def test_few_atoms_are_hollow():
-    d2min = np.repeat([0.02, 0.2], [40, 7])
-    found = _share(d2min, np.ones(47), np.zeros(47))
-    axes = paper.correlation(found, d2min, _scene(), 0.1).axes[0]
-    hollow = next(line for line in axes.lines if line.get_label() == "fewer than 20 atoms")
-    assert hollow.get_markerfacecolor() == "white"
-    assert len(hollow.get_xdata()) == 1 and hollow.get_xdata()[0] == pytest.approx(0.2, rel=0.5)
+    values = np.repeat([0.02, 0.2], [40, 7])
+    panel, _ = d2min.shares(_share(values, np.ones(47), np.zeros(47)), values, 0.1).panels
+    points, legend = _of(panel, Curve)[-2:]
+    np.testing.assert_array_equal(points.hollow, [False, True])
+    assert points.x[1] == pytest.approx(0.2, rel=0.5)
+    assert legend.name == "hollow: fewer than 20 atoms"
 
 
 def _sections(scene, **options):
@@ -288,13 +296,15 @@ def test_impossible_cross_sections_are_refused(options, said):
         _sections(_scene(), **options)
 
 
-def _lines(figure):
+METRIC_LABELS = dict(zip(
+    ("recall", "precision", "AUC", "AP", "F1", "MCC", "AP / prevalence"),
+    ("recall", "precision", "auc", "ap", "f1", "mcc", "ap_over_prevalence"), strict=True,
+))  # fmt: skip
+
+
+def _lines(chart):
     """The line of each panel, by the name on its y axis."""
-    grid = {axes.get_ylabel(): axes for axes in figure.axes}
-    return {
-        name: next(line for line in axes.lines if line.get_label() == "test specimens")
-        for name, axes in grid.items()
-    }
+    return {panel.y.label: _of(panel, Curve)[-1] for panel in chart.panels}
 
 
 def test_thresholds_are_drawn_with_gaps():
@@ -303,53 +313,46 @@ def test_thresholds_are_drawn_with_gaps():
     rows[1]["test"]["auc"] = float("nan")
     rows[3]["test"] = None
     before = copy.deepcopy(rows)
-    figure = paper.thresholds(rows)
+    chart = d2min.thresholds(rows)
     assert rows == before
-    lines, order = _lines(figure), [1, 3, 0, 2]
-    names = dict(zip(
-        ("recall", "precision", "AUC", "AP", "F1", "MCC", "AP / prevalence"),
-        ("recall", "precision", "auc", "ap", "f1", "mcc", "ap_over_prevalence"), strict=True,
-    ))  # fmt: skip
-    for label, name in names.items():
+    lines, order = _lines(chart), [1, 3, 0, 2]
+    for label, name in METRIC_LABELS.items():
         expected = [(rows[k]["test"] or {}).get(name) for k in order]
         expected = [np.nan if value is None else value for value in expected]
-        np.testing.assert_array_equal(lines[label].get_ydata(), expected)
-        np.testing.assert_array_equal(lines[label].get_xdata(), [0.1, 0.2, 0.5, 1.0])
-    np.testing.assert_array_equal(
-        lines["class ratio"].get_ydata(), [rows[k]["class_ratio"] for k in order]
-    )
-    assert figure.axes[0].get_yscale() == "log"
-    assert np.isnan(lines["MCC"].get_ydata()).sum() == 2
-    titles = [axes.get_title("left")[0] for axes in figure.axes]
-    assert titles == list("ABCDEFGH")
+        np.testing.assert_array_equal(lines[label].y, expected)
+        np.testing.assert_array_equal(lines[label].x, [0.1, 0.2, 0.5, 1.0])
+    np.testing.assert_array_equal(lines["class ratio"].y, [rows[k]["class_ratio"] for k in order])
+    assert chart.panels[0].y.log and chart.panels[0].x.log
+    assert np.isnan(lines["MCC"].y).sum() == 2
+    assert [panel.title[0] for panel in lettered(chart.panels)] == list("ABCDEFGH")
 
 
 def test_intervals_are_drawn_where_they_are_given():
     rows = [_row(0.1), _row(0.2, interval=None), _row(0.5)]
     rows[2]["test"]["precision"] = None
-    figure = paper.thresholds(rows)
+    panels = d2min.thresholds(rows).panels
     for panel, name, filled in ((1, "recall", (0, 2)), (2, "precision", (0,))):
-        axes = figure.axes[panel]
-        drawn = [s for s in axes.collections[1].get_segments() if len(s)]
-        assert len(drawn) == len(filled)
-        for segment, k in zip(drawn, filled, strict=True):
-            ends = rows[k]["interval"][name]
-            np.testing.assert_allclose(segment[:, 1], [ends["low"], ends["high"]])
-    assert not figure.axes[0].collections, "the class ratio has no interval"
+        (band,), line = _of(panels[panel], Band), _of(panels[panel], Curve)[-1]
+        for k in range(3):
+            ends = rows[k]["interval"][name].values() if k in filled else [np.nan, np.nan]
+            for one in (band, line):
+                np.testing.assert_array_equal([one.low[k], one.high[k]], list(ends))
+    assert not _of(panels[0], Band), "the class ratio has no interval"
 
 
 def test_chance_is_drawn_beside_ap():
     rows = [_row(0.1), _row(1.0)]
-    axes = {a.get_ylabel(): a for a in paper.thresholds(rows).axes}
+    panels = {panel.y.label: panel for panel in d2min.thresholds(rows).panels}
     expected = {"AP": [r["test"]["prevalence"] for r in rows], "AUC": [0.5] * 2, "MCC": [0.0] * 2}
     for name, values in expected.items():
-        line = next(line for line in axes[name].lines if line.get_label() == "chance")
-        np.testing.assert_array_equal(line.get_ydata(), values)
-    assert all(line.get_label() != "chance" for line in axes["recall"].lines)
+        chance, _ = _of(panels[name], Curve)
+        assert chance.line == "dash"
+        np.testing.assert_array_equal(chance.y, values)
+    assert len(_of(panels["recall"], Curve)) == 1
 
 
 def test_undefined_at_every_threshold_is_said():
-    figure = paper.thresholds([_row(0.1, test=None, interval=None)])
-    assert all("undefined" in axes.texts[0].get_text() for axes in figure.axes[1:])
-    assert not figure.axes[0].texts
-    figure.draw_without_rendering()
+    chart = d2min.thresholds([_row(0.1, test=None, interval=None)])
+    assert all("undefined" in panel.empty for panel in chart.panels[1:])
+    assert not chart.panels[0].empty
+    picture.draw(chart).draw_without_rendering()

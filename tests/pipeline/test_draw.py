@@ -17,6 +17,7 @@ from stzjax.descriptors import table
 from stzjax.evaluation import metrics
 from stzjax.io import archives
 from stzjax.pipeline import draw, stages
+from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder, prepare
 from stzjax.run_folder.settings import PRESETS
 from stzjax.shear import aqs
@@ -73,7 +74,7 @@ def run_of(glass, direction, field):
 
 
 def thresholds(folder, rows):
-    archives.write_json(draw.thresholds_path(folder), {"rows": rows})
+    archives.write_json(folder.thresholds, {"rows": rows})
 
 
 ROW = {
@@ -132,14 +133,14 @@ def test_default_run_is_the_first_with_an_event(finished):
 def test_thresholds_are_drawn_if_they_are_there(tmp_path):
     folder, _, _ = write_run(tmp_path)
     runs = draw.judged(folder)
-    assert draw.thresholds(folder) is None
+    assert contents.thresholds(folder) is None
     thresholds(folder, [ROW, {**ROW, "threshold": 0.2}])
     drawn = draw.figures(folder, runs, runs[0])
     assert drawn["figure4"].numbers["rows"][0] == ROW
     for damaged in ([], [{"test": None}], "rows"):
         thresholds(folder, damaged)
         with pytest.raises(ValueError, match=r"thresholds.json holds no rows"):
-            draw.thresholds(folder)
+            draw.figures(folder, runs, runs[0])
 
 
 def test_no_event_in_the_test_set(tmp_path):

@@ -13,8 +13,11 @@ from stzjax import io, report
 from stzjax.core import geometry, loads
 from stzjax.core.structure import Structure
 from stzjax.evaluation import metrics
+from stzjax.evaluation.verdict import Predictions
+from stzjax.figures import atoms
 from stzjax.io import archives
-from stzjax.report import results, space
+from stzjax.run_folder import contents
+from stzjax.shear import aqs
 
 NUM = 300
 CELL = np.array([[20.0, 2.5, -1.5], [0.0, 19.0, 3.0], [0.0, 0.0, 21.0]])
@@ -33,7 +36,7 @@ def write_run(out, specimens=3, events=True, test=(1, 2), num=NUM):
         glass = _specimen(out, number, num, rng)
         for direction in loads.DIRECTIONS:
             label = _moved(glass, rng) if events else np.zeros(num, bool)
-            event = _shear(out, number, direction, label, rng)
+            event = _shear(out, number, direction, label, rng, glass)
             if event is not None:
                 strains.append(event)
                 sizes.append(int(label.sum()))
@@ -103,7 +106,7 @@ def _moved(glass, rng):
     return np.linalg.norm(np.asarray(away) @ CELL.T, axis=1) < rng.uniform(3, 6)
 
 
-def _shear(out, number, direction, label, rng):
+def _shear(out, number, direction, label, rng, glass):
     """Elastic up to a drop at a random step; the event strain, or None."""
     flow, gradient, sign = loads.axes(direction)
     event = int(rng.integers(20, 90)) if label.any() else 100
@@ -123,11 +126,15 @@ def _shear(out, number, direction, label, rng):
         "stress": stress,
         "max_d2min": largest,
         "iterations": np.full(len(strain), 50),
+        "residual": np.zeros(len(strain)),
+        "pairs": np.zeros((0, 2), int),
         "history_step": np.array([event]) if label.any() else np.zeros(0, int),
         "history_d2min": history if label.any() else np.zeros((0, len(label))),
     }
+    arrays |= {f"final_{name}": values for name, values in io.structure_arrays(glass).items()}
     outcome = "event" if label.any() else "no event"
-    settings = {"direction": direction, "outcome": outcome}
+    config = aqs.ShearConfig()._asdict()
+    settings = {"direction": direction, "outcome": outcome, "config": config}
     archives.save_archive(out / "shears" / f"{number:04d}_{direction}.npz", arrays, settings)
     return float(strain[event]) if label.any() else None
 
@@ -225,7 +232,7 @@ def test_text_from_outside_is_escaped(page, run):
 
 def test_every_plot_has_its_place_and_valid_json(page, run):
     text = (run / "report.html").read_text(encoding="utf-8")
-    plots = {"quench-plot", "stress-plot", "events-plot", "curves-plot", "training-plot"}
+    plots = {"quench-plot", "stress_strain-plot", "events-plot", "curves-plot", "training-plot"}
     assert plots <= set(page.blocks)
     for name in plots:
         figure = json.loads(page.blocks[name])
@@ -264,7 +271,7 @@ def test_view_holds_the_mobility(page, run):
         code = np.frombuffer(base64.b64decode(stored), "<u2")
         d2min = 10.0 ** (view["d2min_low"] + view["d2min_step"] * (code - 1.0))
         np.testing.assert_allclose(d2min, arrays["history_d2min"][-1], rtol=4e-4)
-    code = space.codes([0.0, 1e-17, 1e-16, 1.0, 1e30])
+    code = atoms.codes([0.0, 1e-17, 1e-16, 1.0, 1e30])
     assert code[0] == code[1] == 0 and code[2] == 1 and code[4] == 2**16 - 1
     assert code[3] == pytest.approx(1 + 16 / 3e-4, abs=1)
 
@@ -272,7 +279,7 @@ def test_view_holds_the_mobility(page, run):
 def test_pngs_are_pictures(run, page):
     names = {path.stem for path in (run / "figures").glob("*.png")}
     expected = {"atoms", "curves", "d2min", "events", "quench", "stress_strain", "training"}
-    assert names == expected
+    assert names == expected | {"correlation"}, "every plot of the page, and two more"
     for name in names:
         image = matplotlib.image.imread(run / "figures" / f"{name}.png")
         assert min(image.shape[:2]) > 300 and image[..., :3].std() > 0.01, name
@@ -314,8 +321,9 @@ def test_one_test_specimen_says_so(tmp_path):
 def test_specimens_lost(tmp_path):
     write_run(tmp_path)
     (tmp_path / "specimens" / "0001.npz").unlink()
-    view = space.view(results.read(tmp_path))
-    assert view["omitted"] == 6 and len(view["runs"]) == 6
+    page = Page(report.write(tmp_path))
+    assert "6 test runs are left out" in page.words
+    assert len(json.loads(page.blocks["view-data"])["runs"]) == 6
 
 
 def test_damage_is_named(tmp_path):
@@ -330,7 +338,7 @@ def test_damage_is_named(tmp_path):
 
 
 def test_stress_is_positive_along_the_load(run):
-    for shear in results.read(run).shears:
+    for shear in contents.read(run).shears:
         slope = np.polyfit(shear.strain[:-1], shear.stress[:-1], 1)[0]
         assert slope == pytest.approx(25 / 160.2 * 160.2176634, rel=1e-6)
         if shear.event is not None:
@@ -339,7 +347,7 @@ def test_stress_is_positive_along_the_load(run):
 
 
 def test_runs_of_pooled_predictions():
-    pooled = results.Predictions(
+    pooled = Predictions(
         np.zeros(7),
         np.zeros(7),
         np.array([0, 0, 0, 0, 1, 1, 1]),
@@ -351,11 +359,6 @@ def test_runs_of_pooled_predictions():
         (1, "-xy", slice(4, 6)),
         (1, "+xz", slice(6, 7)),
     ]
-
-
-def test_script_json_cannot_close_its_element():
-    text = space.script_json({"a": "</script><b>&"})
-    assert "<" not in text and json.loads(text) == {"a": "</script><b>&"}
 
 
 def test_faults_have_a_row_each(tmp_path):

@@ -1,7 +1,7 @@
 """What the report says of the verdict, of the studies and of D²min, beside the files it read."""
 
-import base64
 import dataclasses
+import html
 import itertools
 import json
 import math
@@ -18,7 +18,8 @@ from stzjax.io import archives
 from stzjax.learning.splits import Fold, Split
 from stzjax.pipeline import comparisons, grid_search, trials
 from stzjax.pipeline.trials import Trial
-from stzjax.report import results, studies, verdict_section
+from stzjax.report import verdict_section
+from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder
 from stzjax.run_folder.settings import PRESETS
 
@@ -223,6 +224,8 @@ def test_verdict_without_events_is_undefined_and_not_zero(tmp_path):
     figure = json.loads(page.blocks["verdict-plot"])
     shown = [x for trace in figure["data"] if trace["mode"] == "markers" for x in trace["x"]]
     assert not any(x is not None for x in shown)
+    notes = [note["text"] for note in figure["layout"]["annotations"]]
+    assert notes.count(" undefined") == 10
     assert "nan" not in page.words.lower().split()
 
 
@@ -262,19 +265,22 @@ def test_contest_says_the_numbers_of_the_file(page, run):
 def test_forest_shows_estimates_intervals_and_the_reference(page, run):
     content = archives.read_json(run / "remedies" / "remedies.json")
     figure = json.loads(page.blocks["remedies-plot"])
-    shown = {}
+    names, shown = figure["layout"]["yaxis"]["ticktext"], {}
     for trace in figure["data"]:
-        for name, value in zip(trace["y"], trace["x"], strict=True):
-            shown[trace["xaxis"], name] = value, trace["marker"]["line"]["color"], trace["error_x"]
+        for place, row in enumerate(trace["y"]):
+            name = html.unescape(names[int(row)])
+            ends = [trace["error_x"][end][place] for end in ("arrayminus", "array")]
+            shown[trace["xaxis"], name] = trace["x"][place], ends, trace["error_x"]["color"]
     for row in content["rows"]:
         for axis, value in (("x", row["average"]), ("x2", row["minus_reference"])):
             if value is None:
                 assert (axis, row["name"]) not in shown
                 continue
-            assert shown[axis, row["name"]][0] == value["ranks"]["ap_over_prevalence"]["estimate"]
-    assert shown["x", "weighted"][1] != shown["x", "guess"][1] == shown["x", ODD][1]
-    span = content["rows"][0]["average"]["ranks"]["ap_over_prevalence"]
-    assert shown["x", "weighted"][2]["array"] == [pytest.approx(span["high"] - span["estimate"])]
+            span = value["ranks"]["ap_over_prevalence"]
+            estimate, ends, _ = shown[axis, row["name"]]
+            assert estimate == span["estimate"]
+            assert ends == pytest.approx([estimate - span["low"], span["high"] - estimate])
+    assert shown["x", "weighted"][2] != shown["x", "guess"][2] == shown["x", ODD][2]
     assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [1.0, 0.0]
 
 
@@ -291,8 +297,8 @@ def test_undefined_contest_is_undefined_and_not_zero(tmp_path):
     figure = json.loads(page.blocks["baselines-plot"])
     drawn = [trace for trace in figure["data"] if trace["mode"] == "markers"]
     assert not any(trace["x"] for trace in drawn)
-    words = [text for trace in figure["data"] for text in trace.get("text") or []]
-    assert words.count("<i>undefined</i>") == 5
+    words = [note["text"] for note in figure["layout"]["annotations"]]
+    assert words.count(" undefined") == 5
     assert "have no intervals" in page.words
 
 
@@ -316,10 +322,11 @@ def test_table_1_has_the_papers_rows_and_intervals(page, run):
 
 
 def test_grid_is_drawn_at_its_longest_and_listed_whole(page, run):
-    grid = studies.read(run).search.grid
+    grid = contents.read(run).search.grid
     assert len(grid) == 5 and math.isnan(grid[-1]["ap_over_prevalence"])
-    (panel,) = json.loads(page.blocks["grid-plot"])["data"]
-    assert panel["x"] == ["4", "8"] and panel["y"] == ["2", "4"]
+    figure = json.loads(page.blocks["grid-plot"])
+    (panel,), layout = figure["data"], figure["layout"]
+    assert layout["xaxis"]["ticktext"] == ["4", "8"] and layout["yaxis"]["ticktext"] == ["2", "4"]
     expected = [[grid[1]["ap_over_prevalence"], grid[2]["ap_over_prevalence"]],
                 [grid[3]["ap_over_prevalence"], None]]  # fmt: skip
     assert panel["z"] == expected
@@ -332,7 +339,7 @@ def test_grid_is_drawn_at_its_longest_and_listed_whole(page, run):
 
 def test_thresholds_have_gaps_where_they_are_undefined(page, run):
     figure = json.loads(page.blocks["thresholds-plot"])
-    lines = [trace for trace in figure["data"] if "markers" in trace["mode"]]
+    lines = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
     assert len(lines) == 8
     content = archives.read_json(run / "thresholds" / "thresholds.json")["rows"]
     for trace, name in zip(lines[1:], ("recall", "precision", "auc", "ap"), strict=False):
@@ -355,26 +362,17 @@ def test_correlation_is_the_share_of_each_bin(page, run):
         if len(stored["history_d2min"]):
             d2min[place * NUM : (place + 1) * NUM] = stored["history_d2min"][-1]
     figure = json.loads(page.blocks["correlation-plot"])
-    line = next(t for t in figure["data"] if t.get("name") == "in a bin of D²min")
-    y = values(line["y"])
-    about = values(line["customdata"])
-    assert len(y) > 10
-    for share, (low, high, atoms, *_) in zip(y, about, strict=True):
-        inside = (d2min >= low) & (d2min < high)
-        assert inside.sum() == atoms
-        assert share == pytest.approx(np.mean(arrays["confidence"][inside] >= 0.5))
+    line = next(t for t in figure["data"] if t["mode"] == "markers" and "error_y" in t)
+    assert len(line["y"]) > 10
     edges = called_by_d2min.bins(d2min, 0.1)
     assert any(edge == pytest.approx(0.1, rel=1e-12) for edge in edges)
+    for x, share, told in zip(line["x"], line["y"], line["text"], strict=True):
+        place = np.searchsorted(edges, x)
+        inside = (d2min >= edges[place - 1]) & (d2min < edges[place])
+        assert f": {inside.sum()} atoms<br>" in told
+        assert share == pytest.approx(np.mean(arrays["confidence"][inside] >= 0.5))
     assert f"Of the {np.isfinite(d2min).sum():,} atoms in" in page.words
     assert page.links == ["figures/figure3.png"]
-
-
-def values(array):
-    """Numbers of a plotly figure, which come plain or in base64."""
-    if not isinstance(array, dict):
-        return np.array(array, float)
-    shape = [int(n) for n in str(array.get("shape", "-1")).split(",")]
-    return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).reshape(shape)
 
 
 def test_labels_of_another_threshold_are_left_out(tmp_path):
@@ -398,7 +396,7 @@ def test_event_is_the_first_with_enough_bonded_atoms(tmp_path):
         "max_d2min": np.array([0.0, 0.0, 0.4, 0.0, 0.4]),
         "pairs": np.array([[7, 8], [8, 7], [5, 6]]),
     }
-    for name in ("strain", "stress", "energy", "iterations"):
+    for name in ("strain", "stress", "energy", "iterations", "residual"):
         arrays[name] = np.resize(arrays[name], (5, *arrays[name].shape[1:]))
     archives.save_archive(path, arrays, settings)
     config = archives.read_json(tmp_path / "config.json")
@@ -407,7 +405,7 @@ def test_event_is_the_first_with_enough_bonded_atoms(tmp_path):
             if other != path:
                 other.unlink()
         archives.write_json(tmp_path / "config.json", config | {"min_cluster": size})
-        (shear,) = results.read(tmp_path).shears
+        (shear,) = contents.read(tmp_path).shears
         assert shear.event == event
         if event:
             np.testing.assert_array_equal(shear.event_d2min, fields[event // 2 - 1])

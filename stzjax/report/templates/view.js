@@ -1,4 +1,3 @@
-<script>
 "use strict";
 (() => {
   const source = document.getElementById("view-data");
@@ -277,4 +276,3 @@
   });
   addEventListener("afterprint", () => Plotly.relayout("view", { width: null, autosize: true }));
 })();
-</script>

@@ -1,0 +1,250 @@
+"""Charts of the stages of a run: quench, shear, events, training, and the curves of the test."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stzjax.core import loads
+from stzjax.evaluation import metrics
+from stzjax.figures.chart import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Axis,
+    Bars,
+    Chart,
+    Curve,
+    Panel,
+    Rule,
+    Series,
+    Words,
+    counted,
+    direction_style,
+    finite,
+    log_axis,
+    log_bins,
+    named_axis,
+    thin,
+)
+
+
+def stress_strain(
+    specimens: Sequence[int],
+    directions: Sequence[str],
+    strains: Sequence[np.ndarray],
+    stresses: Sequence[np.ndarray],
+    events: Sequence[int | None],
+) -> Chart:
+    """Shear stress against strain of every run, the stress drop of the first event marked.
+
+    Args:
+      specimens: number of the specimen of each run.
+      directions: such as "+xy", one for each run.
+      strains: (S,) for each run.
+      stresses: (S,) for each run [GPa].
+      events: state after the first event, or None.
+    """
+    series: list[Series] = []
+    opacity = float(np.clip(40 / max(len(directions), 1), 0.3, 0.9))
+    runs = list(zip(specimens, directions, strains, stresses, events, strict=True))
+    for direction in loads.DIRECTIONS:
+        colour, line = direction_style(direction)
+        mine = [run for run in runs if run[1] == direction]
+        series += [
+            Curve(
+                100 * np.asarray(strain), stress, colour, line, width=1.2, opacity=opacity,
+                group=direction, name=direction if place == 0 else "",
+                hover=f"specimen {number}, {direction}\n"
+                "strain %{x:.3f} %\nstress %{y:.3f} GPa",
+            )
+            for place, (number, _, strain, stress, _) in enumerate(mine)
+        ]  # fmt: skip
+        marked = [(run, run[4]) for run in mine if run[4] is not None]
+        if marked:
+            series.append(
+                Curve(
+                    [100 * strain[event] for (_, _, strain, _, _), event in marked],
+                    [stress[event] for (_, _, _, stress, _), event in marked],
+                    colour, "", "o", group=direction, text=[f"{run[0]}" for run, _ in marked],
+                    hover=f"first event of specimen %{{text}}, {direction}\nstrain %{{x:.3f}} %",
+                )
+            )  # fmt: skip
+    series.append(Curve([np.nan], [np.nan], GREY, "", "o", name="first event"))
+    axes = Axis("shear strain (%)"), Axis("shear stress along the load (GPa)")
+    return Chart([Panel(series, *axes)], 1, (7.2, 4.2), 440, "right")
+
+
+def quench_trace(
+    specimens: Sequence[int],
+    temperatures: Sequence[np.ndarray],
+    energies: Sequence[np.ndarray],
+    densities: Sequence[np.ndarray],
+) -> Chart:
+    """Energy and density against temperature, one line for each specimen.
+
+    Args:
+      specimens: their numbers.
+      temperatures: (T,) for each specimen [K].
+      energies: (T,) for each specimen [eV/atom].
+      densities: (T,) for each specimen [g/cm³].
+    """
+    opacity = float(np.clip(12 / max(len(specimens), 1), 0.25, 0.9))
+
+    def panel(columns: Sequence[np.ndarray], colour: str, label: str, title: str) -> Panel:
+        series = []
+        for number, temperature, column in zip(specimens, temperatures, columns, strict=True):
+            keep = thin(np.arange(len(column)), np.zeros(len(column)), 1000)
+            hover = f"specimen {number}\n%{{x:.0f}} K\n%{{y:.4f}}"
+            place, values = np.asarray(temperature)[keep], np.asarray(column)[keep]
+            series.append(Curve(place, values, colour, width=1.1, opacity=opacity, hover=hover))
+        return Panel(series, Axis("temperature (K)"), Axis(label), title)
+
+    return Chart(
+        [
+            panel(energies, BLUE, "potential energy (eV/atom)", "Energy along the quench"),
+            panel(densities, GREEN, "density (g/cm³)", "Density along the quench"),
+        ]
+    )
+
+
+def events(
+    strains: Sequence[float], sizes: Sequence[float], prevalence: float | None = None
+) -> Chart:
+    """Histograms of the strain and size of the first events, and the class ratio.
+
+    Args:
+      strains: (E,) strain of each event.
+      sizes: (E,) atoms above the threshold in each event.
+      prevalence: fraction of atoms labelled 1; left out if None.
+    """
+    num = int(np.clip(np.sqrt(max(len(strains), 1)) * 2, 5, 30))
+    when = counted(100 * np.asarray(strains, float), num, BLUE, "runs")
+    edges = log_bins(sizes, num)
+    how_large = counted(sizes, edges, GREEN, "runs")
+    panels = [
+        Panel([when], Axis("strain of the first event (%)"), Axis("runs"), "When"),
+        Panel(
+            [how_large], log_axis("atoms in the first event", edges[0], edges[-1]), Axis("runs"),
+            "How large",
+        ),
+    ]  # fmt: skip
+    if prevalence is not None:
+        panels.append(_class_ratio(prevalence))
+    return Chart(panels, len(panels), (3.2 * len(panels), 3.2), 340, gap=0.09)
+
+
+def _class_ratio(prevalence: float) -> Panel:
+    parts = ((0, 1 - prevalence, GREY), (1, prevalence, ORANGE))
+    bars = [
+        Bars([x - 0.31], [x + 0.31], [value], colour, [f"{100 * value:.3g} %"])
+        for x, value, colour in parts
+    ]
+    names = named_axis("test atoms", ["others", "first movers"])
+    return Panel(bars, names, Axis("fraction of atoms", (0, 1.15)), "Class ratio")
+
+
+def training(history: Mapping[str, Sequence[float | None]]) -> Chart:
+    """Losses and the validation score against the epoch.
+
+    Args:
+      history: lists under epoch, train_loss, validation_loss and validation_score; any of the
+        last three may be absent.
+    """
+    epoch = finite(history["epoch"])
+    lines = (
+        ("train_loss", "training", ORANGE, "dash"), ("validation_loss", "validation", BLUE, "solid")
+    )  # fmt: skip
+    losses = [
+        Curve(epoch, finite(history[key]), colour, line, name=name, hover="epoch %{x}\n%{y:.4g}")
+        for key, name, colour, line in lines
+        if history.get(key)
+    ]
+    scores: list[Series] = []
+    if history.get("validation_score"):
+        score = finite(history["validation_score"])
+        scores.append(Curve(epoch, score, GREEN, hover="epoch %{x}\n%{y:.4g}"))
+        if np.isfinite(score).any():
+            best = int(np.nanargmax(score))
+            scores += [
+                Curve([epoch[best]], [score[best]], GREEN, "", "o", size=7),
+                Words(epoch[best], score[best], f"best {score[best]:.3g} ", GREEN, "upper right"),
+            ]  # fmt: skip
+    return Chart(
+        [
+            Panel(losses, Axis("epoch"), Axis("weighted cross-entropy"), "Loss"),
+            Panel(scores, Axis("epoch"), Axis("score"), "Score on the validation specimens"),
+        ],
+        legend="upper right" if losses else "",
+    )
+
+
+def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) -> Chart:
+    """ROC curve, and precision against recall with the prevalence, which chance would give.
+
+    Args:
+      labels: (A,) 0 or 1.
+      confidence: (A,).
+      thresholds: operating points to mark, name to threshold.
+    """
+    left, right = roc(labels, confidence), _precision_recall(labels, confidence)
+    marks: tuple[list[Series], list[Series]] = ([], [])
+    for (name, value), mark in zip((thresholds or {}).items(), "osD^", strict=False):
+        point = metrics.evaluate(labels, confidence, value)
+        counts = point["confusion"]
+        rate = counts["fp"] / max(counts["fp"] + counts["tn"], 1)
+        # A precision of zero has no place on a logarithmic axis.
+        places = (rate, point["recall"]), (point["recall"], point["precision"] or np.nan)
+        for panel, (x, y), named in zip(marks, places, (name, ""), strict=True):
+            style: dict[str, Any] = {"line": "", "mark": mark, "size": 7, "group": name}
+            hover = f"{name}\n%{{x:.4f}}, %{{y:.4f}}"
+            panel.append(Curve([x], [y], ORANGE, name=named, hover=hover, **style))
+    panels = [
+        one._replace(series=[*one.series, *added])
+        for one, added in zip((left, right), marks, strict=True)
+    ]
+    return Chart(panels, 2, (8.6, 4.0), 440, "lower right" if thresholds else "")
+
+
+def roc(labels, confidence) -> Panel:
+    """The ROC curve beside that of chance, and its area.
+
+    Args:
+      labels: (A,) 0 or 1.
+      confidence: (A,).
+    """
+    axes = Axis("false positive rate", (-0.02, 1.02)), Axis("recall", (-0.02, 1.02))
+    if not 0 < np.mean(labels) < 1:
+        positive = f"{int(np.sum(labels)):,} of {np.size(labels):,}"
+        words = f"ROC undefined:\n{positive} test atoms are positive"
+        return Panel([], *axes, "ROC", words, square=True)
+    fpr, tpr, cut = metrics.roc_curve(labels, confidence)
+    area = metrics.evaluate(labels, confidence)["auc"]
+    chance = Curve([0, 1], [0, 1], GREY, "dash", width=1)
+    note = Words(0.62, 0.57, "chance", GREY, "upper left")
+    series = [chance, _by_threshold(fpr, tpr, cut), note]
+    return Panel(series, *axes, f"ROC, AUC {area:.3f}", square=True)
+
+
+def _precision_recall(labels, confidence) -> Panel:
+    precision, recall, cut = metrics.precision_recall_curve(labels, confidence)
+    prevalence = float(np.mean(labels))
+    score = metrics.evaluate(labels, confidence)["ap"]
+    lowest = max(prevalence, 1e-6)
+    series = [
+        Rule(prevalence, "y", GREY, "dash"),
+        _by_threshold(recall, precision, np.append(cut, np.inf)),
+        Words(1.0, lowest, f"chance = prevalence {prevalence:.4g}", GREY, "upper right"),
+    ]
+    y = log_axis("precision, log scale", lowest / 2, 1.2)
+    title = f"Precision–recall, AP {score:.3g}"
+    return Panel(series, Axis("recall", (-0.02, 1.02)), y, title)
+
+
+def _by_threshold(x, y, cut) -> Curve:
+    """A long curve, thinned; the page says the threshold of each point."""
+    keep = thin(x, y)
+    words = [f"{value:.4f}" if np.isfinite(value) else "above all" for value in cut[keep]]
+    hover = "%{x:.4f}, %{y:.4f}\nthreshold %{text}"
+    return Curve(x[keep], y[keep], width=1.8, text=words, hover=hover)

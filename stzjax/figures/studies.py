@@ -1,0 +1,188 @@
+"""Charts of judgements and studies: verdict, comparison with a reference, grid search."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stzjax.figures.chart import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    Axis,
+    Chart,
+    Curve,
+    Map,
+    Panel,
+    Rule,
+    Series,
+    Words,
+    finite,
+    named_axis,
+)
+
+
+class Bar(NamedTuple):
+    """One line of a forest plot; NaN or None where undefined.
+
+    Attributes:
+      name: of the line.
+      estimate: the dot.
+      low: end of the interval.
+      high: its other end.
+      marked: whether it stands out.
+    """
+
+    name: str
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+    marked: bool = False
+
+
+def bar(name: str, span: Mapping[str, Any] | None, marked: bool = False) -> Bar:
+    """A line from estimate, low and high."""
+    span = span or {}
+    return Bar(name, span.get("estimate"), span.get("low"), span.get("high"), marked)
+
+
+def forest(
+    bars: Sequence[Bar],
+    label: str,
+    none: float | None,
+    chance: Sequence[float | None] = (),
+    bare: bool = False,
+    ends: tuple[float, float] | None = None,
+) -> Panel:
+    """Estimates with their intervals, one below the other, beside a line of no effect.
+
+    A dot is hollow where there is no interval.
+
+    Args:
+      bars: the lines, from the top.
+      label: name of the quantity.
+      none: 1 for a ratio, 0 for a difference, None for no line.
+      chance: a diamond on each line, what a random ranking reaches.
+      bare: whether the names of the lines are left out.
+      ends: first and last value shown; from the intervals if None.
+    """
+    columns: Any = list(zip(*bars, strict=True))[1:4] if bars else [[]] * 3
+    estimate, low, high = (finite(ends) for ends in columns)
+    series: list[Series] = []
+    for colour, marked in ((BLUE, False), (ORANGE, True)):
+        rows = [n for n, one in enumerate(bars) if one.marked is marked]
+        rows = [n for n in rows if np.isfinite(estimate[n])]
+        series.append(
+            Curve(
+                estimate[rows], rows, colour, "", "o", size=6, along="x", low=low[rows],
+                high=high[rows], hollow=np.isnan(low[rows]), hover="%{text}",
+                text=[_told(bars[n].name, estimate[n], low[n], high[n]) for n in rows],
+            )
+        )  # fmt: skip
+    if len(chance):
+        hover = "random ranking: %{x:.3g}"
+        series.append(Curve(finite(chance), range(len(bars)), GREY, "", "D", size=7, hover=hover))
+    lost = np.flatnonzero(np.isnan(estimate))
+    series += [Words(none or 0.0, float(n), " undefined", GREY, "lower left") for n in lost]
+    if none is not None:
+        series.append(Rule(none, "x", INK, "dash"))
+    names = named_axis("", [one.name for one in bars], bare, down=True)
+    return Panel(series, Axis(label, ends or _around(none, estimate, low, high)), names)
+
+
+def _around(none: float | None, *values: np.ndarray) -> tuple[float, float] | None:
+    every = np.concatenate([*values, finite([none])])
+    every = every[np.isfinite(every)]
+    if not len(every) or every.min() == every.max():
+        return None
+    margin = 0.05 * (every.max() - every.min())
+    return float(every.min() - margin), float(every.max() + margin)
+
+
+def _told(name: str, estimate: float, low: float, high: float) -> str:
+    ends = f"95 %: {low:.3g} to {high:.3g}" if np.isfinite(low) else "no interval"
+    return f"{name}\n{estimate:.3g}, {ends}"
+
+
+def comparison(ratios: Sequence[Bar], differences: Sequence[Bar], reference: str) -> Chart:
+    """AP over prevalence of each entrant, the largest first, and its difference from a reference.
+
+    Args:
+      ratios: one for each entrant.
+      differences: of the same names; NaN or None for the reference itself.
+      reference: its name.
+    """
+    order = sorted(ratios, key=lambda one: -np.nan_to_num(finite([one.estimate])[0], nan=-np.inf))
+    apart = {one.name: one for one in differences}
+    left = forest(order, "AP over prevalence", 1.0)
+    right = forest([apart[one.name] for one in order], f"minus {reference}", 0.0, bare=True)
+    own = [n for n, one in enumerate(order) if one.name == reference]
+    kept = [s for s in right.series if not (isinstance(s, Words) and s.y in own)]
+    num = max(len(order), 3)
+    panels = [left, right._replace(series=kept)]
+    return Chart(panels, 2, (9.0, 1.2 + 0.28 * num), 110 + 24 * num, gap=0.04)
+
+
+def verdict(ratios: Sequence[Bar], chances, hits: Sequence[Bar], hit_chances) -> Chart:
+    """AP over prevalence by direction, and the events hit [%], beside a random ranking.
+
+    Args:
+      ratios: all directions together first, then each.
+      chances: what a random ranking reaches, for each of `ratios`.
+      hits: one for each share of the atoms looked at.
+      hit_chances: the same of a random ranking.
+    """
+    left = forest(ratios, "AP over prevalence", 1.0, chances)
+    label = "events hit, all directions (%)"
+    right = forest(hits, label, None, hit_chances, ends=(-3, 103))
+    return Chart([left, right], 2, (9.0, 3.2), 320, gap=0.16)
+
+
+def grid(rows: Sequence[Mapping[str, float]], winners: Mapping[str, str | None]) -> Chart:
+    """Mean AP over prevalence over layers L and features M, one panel for each number of heads N.
+
+    Args:
+      rows: one for each shape: L, M, N, epochs, ap_over_prevalence and its _deviation.
+      winners: name of the best shape by metric; their cells are framed.
+    """
+    layers, features, heads = (sorted({int(row[letter]) for row in rows}) for letter in "LMN")
+    values = finite(row["ap_over_prevalence"] for row in rows)
+    known = values[np.isfinite(values)]
+    scale = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    panels = []
+    for count in heads:
+        mine = [row for row in rows if row["N"] == count]
+        axes = (
+            named_axis("M", [f"{m}" for m in features]),
+            named_axis("L", [f"{n}" for n in layers]),
+        )
+        drawn = _cells(mine, layers, features, winners, scale)
+        panels.append(Panel([drawn], *axes, f"N = {count}"))
+    columns = min(len(heads), 4)
+    deep, high = -(-len(heads) // columns), max(len(layers), 3)
+    size = (2.5 + 2.6 * columns, deep * (1.1 + 0.34 * high))
+    return Chart(panels, columns, size, deep * (130 + 34 * high), gap=0.07)
+
+
+def _cells(rows, layers: list[int], features: list[int], winners, scale) -> Map:
+    """The shapes with one N."""
+    values = np.full((len(layers), len(features)), np.nan)
+    words, framed = np.full(values.shape, "", object), []
+    for row in rows:
+        cell = layers.index(int(row["L"])), features.index(int(row["M"]))
+        values[cell] = row["ap_over_prevalence"]
+        spread, name = row["ap_over_prevalence_deviation"], shape_name(row)
+        around = f"± {spread:.2g}" if np.isfinite(spread) else "from one fold"
+        words[cell] = f"{name.replace('_', ', ')}\n{values[cell]:.3g} {around}"
+        words[cell] += f"\n{row['epochs']:g} epochs"
+        best = [metric for metric, winner in winners.items() if winner == name]
+        if best:
+            words[cell] += f"\nbest by {', '.join(best)}"
+            framed.append(cell)
+    return Map(values, scale, words, framed)
+
+
+def shape_name(row: Mapping[str, float]) -> str:
+    """Name of a shape from its L, M and N, as the files of a search have it."""
+    return "_".join(f"{letter}{int(row[letter])}" for letter in "LMN")
