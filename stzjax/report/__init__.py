@@ -1,6 +1,9 @@
 """One self-contained page about a run, which opens offline, and its figures as PNG.
 
-The page reads a finished run folder and makes nothing that a later stage would need.
+`page` fills the templates; `sections` and its neighbours find the words and numbers of each
+section, `words` writes them. The page reads a run folder, finished or not, through
+`run_folder.contents`, and takes its plots from `figures`. It makes nothing that a later stage would
+need.
 """
 
 from stzjax.report.page import write
