@@ -23,7 +23,7 @@ Name = tuple[str, str]
 """Place of a number: "ranks" and "auc", "at_best_mcc" and "recall", "hits" and "0.01"."""
 
 _Measure = Callable[[np.ndarray], dict[Name, float]]
-"""From the times that each specimen of a test set was drawn to all numbers."""
+"""Function from the times that each specimen of a test set was drawn to all numbers."""
 
 _Draws = dict[tuple[int, ...], np.ndarray]
 """Times (num_samples, n) that each specimen was drawn, by the n specimens of a test set."""
@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
 
 def average(
-    trials: Sequence[Trial], key: Array, num_samples: int = 1000, level: float = 0.95
+    trials: Sequence[Trial], key: Array, num_samples: int = 1000
 ) -> dict[str, dict[str, dict[str, float]]]:
     """All numbers of `verdict.judge` averaged over trials, each with an interval.
 
@@ -52,7 +52,6 @@ def average(
       trials: at least one.
       key: `jax.random` key.
       num_samples: number of resamples.
-      level: coverage of the intervals.
 
     Returns:
       Under "ranks" AUC, AP, prevalence and AP/prevalence; under "at_half", "at_best_mcc" and
@@ -65,15 +64,11 @@ def average(
       ValueError: as for `metrics.evaluate`; no trial.
     """
     measure, draws = _plan(trials, key, num_samples)
-    return _nested(_intervals(measure, draws, level))
+    return _nested(_intervals(measure, draws))
 
 
 def contrast(
-    first: Sequence[Trial],
-    second: Sequence[Trial],
-    key: Array,
-    num_samples: int = 1000,
-    level: float = 0.95,
+    first: Sequence[Trial], second: Sequence[Trial], key: Array, num_samples: int = 1000
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Paired difference of two kinds of training, first minus second, as `average` lays it out.
 
@@ -95,7 +90,7 @@ def contrast(
         values, others = minuend(times), subtrahend(times)
         return {name: values[name] - others[name] for name in values}
 
-    return _nested(_intervals(difference, draws, level))
+    return _nested(_intervals(difference, draws))
 
 
 def _tested(trial: Trial) -> tuple[int, ...]:
@@ -103,7 +98,7 @@ def _tested(trial: Trial) -> tuple[int, ...]:
 
 
 def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
-    """The mean over trials as a function of the draws of each test set, and those draws."""
+    """The mean over trials as a function of the draws of each test set, and the draws."""
     if not trials:
         raise ValueError("no training to average over: give at least one")
     parts = [(_tested(trial), _measure(trial)) for trial in trials]
@@ -124,13 +119,13 @@ def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
     return measure, draws
 
 
-def _intervals(measure, draws: _Draws, level: float) -> dict[Name, dict[str, float]]:
+def _intervals(measure, draws: _Draws) -> dict[Name, dict[str, float]]:
     estimate = measure({tested: np.ones(len(tested)) for tested in draws})
     samples = [
         measure(dict(zip(draws, times, strict=True))) for times in zip(*draws.values(), strict=True)
     ]
     found = {
-        name: metrics.interval(value, np.array([values[name] for values in samples]), level)
+        name: metrics.interval(value, np.array([values[name] for values in samples]))
         for name, value in estimate.items()
     }
     if any(len(tested) < 2 for tested in draws):

@@ -4,7 +4,6 @@ Pooled metrics weigh atoms, and nearly all labelled atoms may lie in a few avala
 event weighs the same.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -57,12 +56,11 @@ def each(predictions: Predictions) -> list[Found]:
     return found
 
 
-def by_size(tests: Iterable[Predictions], first: Sequence[int] = FIRST) -> list[dict[str, Any]]:
+def by_size(tests: Iterable[Predictions]) -> list[dict[str, Any]]:
     """Means over the events of each class of size.
 
     Args:
-      tests: predictions on test specimens, one for each training.
-      first: least sizes of the classes, ascending; smaller events are left out.
+      tests: predictions on test specimens of each training.
 
     Returns:
       For each class: least and most, its sizes (most is None for the last); events, counted once
@@ -71,13 +69,11 @@ def by_size(tests: Iterable[Predictions], first: Sequence[int] = FIRST) -> list[
       ap_over_prevalence, which is skewed; hit, the mean. NaN where there is no event.
 
     Raises:
-      ValueError: the classes do not ascend; as for `metrics.evaluate`.
+      ValueError: as for `metrics.evaluate`.
     """
-    if not first or min(first) < 1 or any(b <= a for a, b in itertools.pairwise(first)):
-        raise ValueError(f"classes of size must ascend from 1 or more, got {list(first)}")
     found = [event for test in tests for event in each(test)]
     rows = []
-    for least, above in zip(first, [*first[1:], None], strict=True):
+    for least, above in zip(FIRST, [*FIRST[1:], None], strict=True):
         own = [e for e in found if e.size >= least and (above is None or e.size < above)]
         auc = np.array([event.auc for event in own])
         rows.append(

@@ -47,9 +47,7 @@ def bins(d2min, threshold: float, per_decade: int = 4) -> np.ndarray:
     return threshold * 10.0 ** (np.arange(first, last + 1) / per_decade)
 
 
-def by_d2min(
-    d2min, called, specimen, edges, *, key: Array, num_samples: int = 1000, level: float = 0.95
-) -> Share:
+def by_d2min(d2min, called, specimen, edges, *, key: Array, num_samples: int = 1000) -> Share:
     """Share of atoms called positive against their D²min, with intervals.
 
     The interval of a bin is the wider of two intervals: Wilson's, J. Am. Stat. Assoc. 22, 209
@@ -64,7 +62,6 @@ def by_d2min(
       edges: (B + 1,) edges of the bins [Å²].
       key: `jax.random` key.
       num_samples: number of resamples of the bootstrap.
-      level: coverage of the intervals.
     """
     names, member = np.unique(specimen, return_inverse=True)
     place = np.digitize(d2min, edges) - 1
@@ -74,21 +71,20 @@ def by_d2min(
     every = np.bincount(flat, minlength=size).reshape(-1, num)
     yes = np.bincount(flat[np.asarray(called)[inside]], minlength=size).reshape(-1, num)
     count, value = every.sum(0), metrics.ratio(yes.sum(0), every.sum(0))
-    low, high = _wilson(value, count, level)
+    low, high = _wilson(value, count)
     if len(names) > 1 and count.any():
         times = metrics.redraws(key, num_samples, len(names))
         samples = metrics.ratio(times @ yes, times @ every)
         filled = count > 0
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        ends = np.nanquantile(samples[:, filled], tails, axis=0)
+        ends = np.nanquantile(samples[:, filled], metrics.TAILS, axis=0)
         low[filled] = np.fmin(low[filled], ends[0])
         high[filled] = np.fmax(high[filled], ends[1])
     return Share(np.asarray(edges), count, value, low, high, len(names))
 
 
-def _wilson(value, count, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _wilson(value, count) -> tuple[np.ndarray, np.ndarray]:
     """Score interval of a binomial share; NaN where nothing was counted."""
-    z = float(jax.scipy.special.ndtri((1 + level) / 2))
+    z = float(jax.scipy.special.ndtri(metrics.TAILS[1]))
     count = np.maximum(count, 1)
     middle = (value + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * np.sqrt(value * (1 - value) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)

@@ -26,6 +26,13 @@ RANKS = ("auc", "ap", "prevalence", "ap_over_prevalence")
 """Metrics of the ranking, and the prevalence; no threshold in them."""
 
 
+LEVEL = 0.95
+"""Coverage of all intervals."""
+
+TAILS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+"""Quantiles at the ends of an interval."""
+
+
 def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
     """The six metrics and the confusion matrix, pooled over all entries.
 
@@ -151,16 +158,9 @@ def best_threshold(labels, confidence, metric: str = "mcc") -> float:
 
 
 def bootstrap(
-    labels,
-    confidence,
-    groups,
-    num_samples: int = 1000,
-    *,
-    key: Array,
-    threshold: float = 0.5,
-    level: float = 0.95,
+    labels, confidence, groups, num_samples: int = 1000, *, key: Array
 ) -> dict[str, dict[str, float]]:
-    """Percentile intervals of the metrics under resampling of whole specimens.
+    """Percentile intervals of the metrics at threshold 0.5 under resampling of whole specimens.
 
     Atoms of one specimen are correlated, so specimens and not atoms are drawn with replacement
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13).
@@ -171,22 +171,19 @@ def bootstrap(
       groups: array of the same shape, the specimen of each atom.
       num_samples: number of resamples.
       key: `jax.random` key.
-      threshold: as for `evaluate`.
-      level: coverage of the interval.
 
     Returns:
       For each metric: estimate (of the data itself), low, high, standard_error, and undefined,
       the share of the resamples in which the metric was NaN and which were left out.
 
     Raises:
-      ValueError: as for `evaluate`; fewer than two specimens; num_samples or level out of range.
+      ValueError: as for `evaluate`; fewer than two specimens; no resample.
     """
-    measure, num_groups = by_group(labels, confidence, groups, threshold)
+    measure, num_groups = by_group(labels, confidence, groups, 0.5)
     samples = [measure(times) for times in redraws(key, num_samples, num_groups)]
     estimate = measure(np.ones(num_groups))
     return {
-        name: interval(estimate[name], np.array([s[name] for s in samples]), level)
-        for name in estimate
+        name: interval(estimate[name], np.array([s[name] for s in samples])) for name in estimate
     }
 
 
@@ -239,23 +236,17 @@ def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
     return np.stack([np.bincount(draw, minlength=num_groups) for draw in np.asarray(draws)])
 
 
-def interval(estimate, samples: np.ndarray, level: float) -> dict[str, float]:
+def interval(estimate, samples: np.ndarray) -> dict[str, float]:
     """Percentile interval of a resampled value, as `bootstrap` gives it for each metric.
 
     Args:
       estimate: value of the data itself.
       samples: (num_samples,) values of the resamples; NaN where undefined.
-      level: coverage of the interval.
-
-    Raises:
-      ValueError: the level is out of range.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"need 0 < level < 1, got {level}")
     defined = samples[~np.isnan(samples)]
     low = high = spread = math.nan
     if len(defined):
-        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(defined, TAILS)
     if len(defined) > 1:
         spread = np.std(defined, ddof=1)
     return {

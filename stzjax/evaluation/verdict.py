@@ -253,7 +253,7 @@ def _hits_with_intervals(
         return {s: row | {"interval": None} for s, row in rates.items()}, f"fewer than two {what}"
     samples = found.drawn(metrics.redraws(key, num_samples, len(numbers)), numbers)
     for row, values in zip(rates.values(), samples.T, strict=True):
-        row["interval"] = metrics.interval(row["rate"], values, 0.95)
+        row["interval"] = metrics.interval(row["rate"], values)
     return rates, ""
 
 

@@ -100,17 +100,6 @@ class _Predictor(NamedTuple):
         return _confidence(decision)
 
 
-class _Oriented(NamedTuple):
-    """A single input as a decision value: slope · input + offset, the slope of either sign."""
-
-    slope: float
-    offset: float
-    auc: float
-
-    def decision_function(self, inputs: np.ndarray) -> np.ndarray:
-        return self.slope * inputs[:, 0] + self.offset
-
-
 def names(columns: Sequence[str]) -> tuple[str, ...]:
     """Names of the predictors for features of these columns.
 
@@ -321,7 +310,9 @@ def _fit(name: str, inputs, labels, weights, seed: int):
             model.fit(inputs, labels, sample_weight=weights)
         except unfinished as error:
             raise ValueError(f"the fit of {name} did not converge: {error}") from error
-    return _orient(model, inputs, labels, weights) if name.startswith(FEATURE) else model
+    if name.startswith(FEATURE):
+        _orient(model, inputs, labels, weights)
+    return model
 
 
 def _import(module: str):
@@ -339,8 +330,8 @@ def _one_thread():
     return _import("threadpoolctl").threadpool_limits(1)
 
 
-def _orient(logistic, inputs, labels, weights) -> _Oriented:
-    """The logistic map of a single input (n, 1), rising or falling as its AUC requires."""
+def _orient(model, inputs, labels, weights) -> None:
+    """Let the logistic map of a single input (n, 1) rise or fall as its AUC requires."""
     positive = labels == 1
     pairs = int(positive.sum()) * int((~positive).sum())
     # The test statistic counts the pairs in which the positive is higher, ties half.
@@ -349,11 +340,10 @@ def _orient(logistic, inputs, labels, weights) -> _Oriented:
     )
     auc = float(ranked.statistic / pairs)
     sign = 1.0 if auc >= 0.5 else -1.0
-    slope, offset = logistic.coef_.item(), logistic.intercept_.item()
-    if sign * slope < _LEAST_SLOPE:
-        slope = sign * _LEAST_SLOPE
-        offset = -slope * np.average(inputs[:, 0], weights=weights)
-    return _Oriented(slope, float(offset), auc)
+    if sign * model.coef_.item() < _LEAST_SLOPE:
+        model.coef_[:] = sign * _LEAST_SLOPE
+        model.intercept_[:] = -model.coef_ @ np.average(inputs, axis=0, weights=weights)
+    model.train_auc_ = auc
 
 
 def _confidence(decision: np.ndarray) -> np.ndarray:
@@ -363,10 +353,10 @@ def _confidence(decision: np.ndarray) -> np.ndarray:
 
 
 def _numbers(model, titles: Sequence[str]) -> dict[str, Any]:
-    if isinstance(model, _Oriented):
-        line = {"offset": model.offset, "coefficients": {titles[0]: model.slope}}
-        return {"sign": 1 if model.slope > 0 else -1, "train_auc": model.auc, **line}
-    if hasattr(model, "coef_"):
-        coefficients = dict(zip(titles, map(float, model.coef_[0]), strict=True))
-        return {"offset": float(model.intercept_[0]), "coefficients": coefficients}
-    return {"rounds": int(model.n_iter_)}
+    if not hasattr(model, "coef_"):
+        return {"rounds": int(model.n_iter_)}
+    coefficients = dict(zip(titles, map(float, model.coef_[0]), strict=True))
+    line = {"offset": float(model.intercept_[0]), "coefficients": coefficients}
+    if not hasattr(model, "train_auc_"):
+        return line
+    return {"sign": 1 if model.coef_.item() > 0 else -1, "train_auc": model.train_auc_, **line}

@@ -40,9 +40,11 @@ def load_potential(folder: Folder) -> EAM:
 
 def melt_stage(folder: Folder) -> None:
     """Melt, and draw the snapshots to be quenched."""
-    missing = functools.partial(folder.missing, folder.melt, "melt")
-    if missing():
-        work_queue.once(folder.claims, "melt", lambda: not missing(), lambda: _melt(folder))
+
+    def done() -> bool:
+        return not folder.missing(folder.melt, "melt")
+
+    work_queue.once(folder.claims, "melt", done, lambda: _melt(folder))
 
 
 def _melt(folder: Folder) -> None:

@@ -26,8 +26,7 @@ def train_stage(folder: Folder) -> None:
     def done() -> bool:
         return bool(unless_damaged(lambda: _trained(folder)))
 
-    if not done():
-        work_queue.once(folder.claims, "model", done, lambda: _train(folder))
+    work_queue.once(folder.claims, "model", done, lambda: _train(folder))
 
 
 def _network_file(folder: Folder) -> Path:

@@ -72,9 +72,8 @@ def once(
     def done() -> bool:
         return load(path, settings) is not None
 
-    if not done():
-        name = str(path.relative_to(folder.path))
-        work_queue.once(folder.claims, name, done, lambda: make(path, settings, work))
+    name = str(path.relative_to(folder.path))
+    work_queue.once(folder.claims, name, done, lambda: make(path, settings, work))
     return _read(path, settings)
 
 

@@ -66,7 +66,7 @@ class Queue:
         items: Iterable[Any],
         name: Callable[[Any], str],
         done: Callable[[Any], bool],
-        skipped: Callable[[Any], None] = lambda item: None,
+        skipped: Callable[[Any], None],
     ):
         """A queue of missing items.
 
@@ -127,7 +127,9 @@ class Queue:
 
 def once(claims: Claims, name: str, done: Callable[[], bool], work: Callable[[], None]) -> None:
     """Do a piece of work unless it is done; if another process is at it, wait for that."""
-    queue = Queue(claims, [name], str, lambda _: done())
+    if done():
+        return
+    queue = Queue(claims, [name], str, lambda _: done(), lambda _: None)
     if queue.first() is not None:
         try:
             work()

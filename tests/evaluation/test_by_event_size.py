@@ -75,12 +75,6 @@ def test_error_is_by_specimens():
     assert math.isnan(by_event_size._clustered_error(value, np.zeros(3, int)))
 
 
-@pytest.mark.parametrize("first", [(), (0, 2), (3, 3), (5, 2)])
-def test_classes_must_ascend(first):
-    with pytest.raises(ValueError, match="must ascend"):
-        by_event_size.by_size([pooled(RUNS)], first)
-
-
 def test_report_tells_the_sizes_and_does_without():
     rows = by_event_size.by_size([pooled(RUNS), pooled([(4, "+xy", 60)])])
     table = comparison_section._sizes([{"name": "a", "sizes": rows}, {"name": "old"}])

@@ -231,7 +231,7 @@ def test_bootstrap_is_the_resampling_by_hand():
     labels, confidence = _sample(600, 0.15, seed=5, decimals=2)
     groups = np.repeat([4, 7, 11, 30, 31], 120)
     key = jax.random.key(3)
-    found = metrics.bootstrap(labels, confidence, groups, 40, key=key, level=0.9)
+    found = metrics.bootstrap(labels, confidence, groups, 40, key=key)
     draws = np.asarray(jax.random.randint(key, (40, 5), 0, 5, jax.numpy.int32))
     rows = []
     for draw in draws:
@@ -239,8 +239,8 @@ def test_bootstrap_is_the_resampling_by_hand():
         rows.append(_reference(labels[atoms], confidence[atoms], 0.5))
     for name in ("recall", "precision", "f1", "mcc", "auc", "ap"):
         values = np.array([row[name] for row in rows])
-        assert found[name]["low"] == pytest.approx(np.quantile(values, 0.05), rel=1e-9)
-        assert found[name]["high"] == pytest.approx(np.quantile(values, 0.95), rel=1e-9)
+        assert found[name]["low"] == pytest.approx(np.quantile(values, 0.025), rel=1e-9)
+        assert found[name]["high"] == pytest.approx(np.quantile(values, 0.975), rel=1e-9)
         assert found[name]["standard_error"] == pytest.approx(values.std(ddof=1), rel=1e-9)
         assert found[name]["estimate"] == metrics.evaluate(labels, confidence)[name]
         assert found[name]["undefined"] == 0
