@@ -12,7 +12,7 @@ the second derivative by the Green-Lagrange strain η, since W turns and stretch
 LAMMPS takes these stress terms off itself (`virial_addon` in compute_born_matrix.cpp, after
 Y. Zhen and C. Chu, Comput. Phys. Commun. 183, 261 (2012)), so that what it prints is ∂²E/∂η∂η as
 in `stiffness`, and nothing is left to convert. Glasses have residual stress: were the terms left
-in, the difference to ours would be about the ratio of stress to stiffness, some per cent.
+in, the difference to ours would be about the ratio of stress to stiffness, a few per cent.
 """
 
 import functools

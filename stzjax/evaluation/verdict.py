@@ -129,7 +129,7 @@ class Hits(NamedTuple):
 
 
 def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
-    """Whether one of the most confident atoms of a run is a true one, for each run with an event.
+    """Hits of each run with an event: chances that its most confident atoms hold a true atom.
 
     Of each run of N atoms the ceil(share · N) atoms of highest confidence are looked at; the run
     is hit if one of them is positive. Ties count by their exact expectation over random order.

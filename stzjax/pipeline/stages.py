@@ -301,7 +301,7 @@ def describe_stage(folder: Folder, workers: Workers) -> None:
 
 
 def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:
-    """Write the features of a specimen in some directions."""
+    """Write the features of a specimen in the given directions."""
     settings, structure = folder.settings, glass(folder, number)
     radii = np.array(settings.radii)[structure.species] if settings.radii else None
     described = table.describe(

@@ -49,7 +49,7 @@ def remedies(
       threads: trials at a time.
 
     Raises:
-      ValueError: an unknown remedy, or a split without an event in some part.
+      ValueError: an unknown remedy, or a split with a part that holds no event.
     """
     _check_known("remedy", names, REMEDIES)
     if PAPER_TRAINING not in names:
@@ -76,7 +76,7 @@ def compare_baselines(
       threads: trials at a time.
 
     Raises:
-      ValueError: an unknown baseline, or a split without an event in some part.
+      ValueError: an unknown baseline, or a split with a part that holds no event.
     """
     data = Dataset(folder)
     known = baselines.names(data.columns)
@@ -133,8 +133,8 @@ def thresholds(
       threads: trials at a time.
 
     Raises:
-      ValueError: a threshold for which the shear runs keep no labels, or without an event in some
-        part of a split.
+      ValueError: a threshold for which the shear runs keep no labels, or a part of a
+        split that holds no event.
     """
     own = {value: dataclasses.replace(folder.settings, threshold=value) for value in values}
     for settings in own.values():

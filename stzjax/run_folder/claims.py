@@ -53,7 +53,7 @@ class Claims:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
 
     def alone(self) -> bool:
-        """Whether no other process is at work in the folder; then none can come until `join`."""
+        """True if no other process is at work in the folder; then none can come until `join`."""
         return self._lock(_PRESENT, fcntl.LOCK_EX)
 
     def join(self) -> None:
