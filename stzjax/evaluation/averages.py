@@ -49,7 +49,7 @@ def average(
     """All numbers of `verdict.judge` averaged over trials, each with an interval.
 
     Args:
-      trials: at least one.
+      trials: trials of one kind, one at least.
       key: `jax.random` key.
       num_samples: number of resamples.
 
@@ -59,9 +59,6 @@ def average(
       own validation; under "hits" the rate for each share of `verdict.SHARES`. Each number has
       estimate, low, high, standard_error and undefined, as in `metrics.bootstrap`. NaN wherever
       the number is undefined for any trial.
-
-    Raises:
-      ValueError: as for `metrics.evaluate`; no trial.
     """
     measure, draws = _plan(trials, key, num_samples)
     return _nested(_intervals(measure, draws))
@@ -70,12 +67,9 @@ def average(
 def contrast(
     first: Sequence[Trial], second: Sequence[Trial], key: Array, num_samples: int = 1000
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Paired difference of two kinds of training, first minus second, as `average` lays it out.
+    """Paired difference of two kinds of training, first minus second, in the form of `average`.
 
     Both see the same specimens drawn. The number of seeds may differ, the test sets must not.
-
-    Raises:
-      ValueError: the two were tested on different specimens; otherwise as for `average`.
     """
     ours, theirs = ({_tested(trial) for trial in side} for side in (first, second))
     if ours != theirs:

@@ -39,11 +39,7 @@ class Found(NamedTuple):
 
 
 def each(predictions: Predictions) -> list[Found]:
-    """Every run with an event, in the order stored.
-
-    Raises:
-      ValueError: as for `metrics.evaluate`.
-    """
+    """Every run with an event, in the order stored."""
     hits = iter(verdict.hits(predictions, [LOOKED_AT]).hit[:, 0].tolist())
     found = []
     for number, _, span in predictions.runs():
@@ -67,9 +63,6 @@ def by_size(tests: Iterable[Predictions]) -> list[dict[str, Any]]:
       for each training that was tested on them; auc, the mean, and auc_error, its standard error,
       by specimens (events of one specimen are correlated), NaN for fewer than two; the median of
       ap_over_prevalence, which is skewed; hit, the mean. NaN where there is no event.
-
-    Raises:
-      ValueError: as for `metrics.evaluate`.
     """
     found = [event for test in tests for event in each(test)]
     rows = []

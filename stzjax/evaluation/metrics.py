@@ -1,6 +1,10 @@
 """Metrics of confidences per atom as predictions of the rare atoms that move first.
 
-Host code on NumPy arrays. A value that is undefined (0/0) is NaN and never a silent zero:
+Host code on NumPy arrays. Labels are arrays of 0 and 1 of any shape, confidences arrays of the same
+shape; a higher confidence means that 1 is more likely. All functions raise ValueError for empty
+arrays, other shapes or labels, and confidences that are not finite.
+
+A value that is undefined (0/0) is NaN and never a silent zero:
 
 - recall: no positive label;
 - precision: nothing predicted positive;
@@ -36,17 +40,11 @@ TAILS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
 def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
     """The six metrics and the confusion matrix, pooled over all entries.
 
-    Args:
-      labels: array of 0 and 1, any shape.
-      confidence: array of the same shape; higher means more likely 1.
-      threshold: an atom is predicted positive if its confidence is at least this.
+    An atom is predicted positive if its confidence is at least the threshold.
 
     Returns:
       Plain floats under recall, precision, f1, mcc, auc, ap, prevalence, ap_over_prevalence and
       threshold; plain integers tp, fp, fn, tn under confusion. NaN where undefined (see above).
-
-    Raises:
-      ValueError: empty, shapes differ, a label is not 0 or 1, a confidence is not finite.
     """
     truth, score = checked(labels, confidence)
     cells = _cells(truth, score >= _check_threshold(threshold))
@@ -70,10 +68,8 @@ def scorer(metric: str) -> Callable[[Any, Any], float] | None:
 def brier(labels, confidence) -> float:
     """Mean squared difference between confidence and label; Brier, Mon. Weather Rev. 78, 1 (1950).
 
-    A proper score: lowest for confidences that are true probabilities.
-
-    Raises:
-      ValueError: as for `evaluate`; a confidence outside [0, 1].
+    A proper score: lowest for confidences that are true probabilities. ValueError for a confidence
+    outside [0, 1].
     """
     truth, score = checked(labels, confidence)
     if score.min() < 0 or score.max() > 1:
@@ -87,13 +83,8 @@ def brier(labels, confidence) -> float:
 def scores(tp, fp, fn, tn) -> dict[str, np.ndarray]:
     """Recall, precision, F1 and MCC of one or many confusion matrices.
 
-    MCC = (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)), Matthews 1975.
-
-    Args:
-      tp: true positives, any shape that broadcasts with the other three.
-      fp: false positives.
-      fn: false negatives.
-      tn: true negatives.
+    MCC = (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)), Matthews 1975. The four counts are
+    numbers or arrays that broadcast together.
     """
     tp, fp, fn, tn = (np.asarray(count, np.float64) for count in (tp, fp, fn, tn))
     # Square roots first: the plain product of four counts loses exactness near 1e6 atoms.
@@ -135,15 +126,8 @@ def best_threshold(labels, confidence, metric: str = "mcc") -> float:
     """The observed confidence that, used as the threshold, maximises a metric.
 
     Exact over all distinct confidences; the highest threshold wins a tie. To be called on
-    validation labels, never on those of the test.
-
-    Args:
-      labels: array of 0 and 1, any shape.
-      confidence: array of the same shape.
-      metric: one of `SCORES`.
-
-    Raises:
-      ValueError: as for `evaluate`; unknown metric; the metric is undefined at every threshold.
+    validation labels, never on test labels. ValueError for a metric that is not in `SCORES`, or is
+    undefined at every threshold.
     """
     if metric not in SCORES:
         raise ValueError(f"no threshold to choose for {metric!r}; choose from {', '.join(SCORES)}")
@@ -166,18 +150,15 @@ def bootstrap(
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13).
 
     Args:
-      labels: array of 0 and 1, any shape.
-      confidence: array of the same shape.
-      groups: array of the same shape, the specimen of each atom.
+      labels: 0 or 1 of each atom.
+      confidence: confidence of each atom.
+      groups: specimen of each atom; two at least.
       num_samples: number of resamples.
       key: `jax.random` key.
 
     Returns:
       For each metric: estimate (of the data itself), low, high, standard_error, and undefined,
       the share of the resamples in which the metric was NaN and which were left out.
-
-    Raises:
-      ValueError: as for `evaluate`; fewer than two specimens; no resample.
     """
     measure, num_groups = by_group(labels, confidence, groups, 0.5)
     samples = [measure(times) for times in redraws(key, num_samples, num_groups)]
@@ -190,18 +171,9 @@ def bootstrap(
 def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[..., dict], int]:
     """All metrics as a function of the times that each group was drawn.
 
-    Args:
-      labels: array of 0 and 1, any shape.
-      confidence: array of the same shape.
-      groups: array of the same shape, the group of each atom.
-      threshold: as for `evaluate`.
-
     Returns:
       The function, from (G,) times drawn in the order of `np.unique(groups)` to the metrics by
       name, without looking at the atoms again; and the number of groups G.
-
-    Raises:
-      ValueError: as for `evaluate`; one group per atom is not given.
     """
     truth, score = checked(labels, confidence)
     if np.shape(groups) != np.shape(labels):
@@ -220,13 +192,9 @@ def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[...
 
 
 def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
-    """Times that each specimen is drawn when the bootstrap draws as many with replacement.
+    """Times that each specimen is drawn by a bootstrap, (num_samples, num_groups) integers.
 
-    Returns:
-      (num_samples, num_groups) integers; the rows sum to num_groups.
-
-    Raises:
-      ValueError: fewer than two specimens, or no sample.
+    It draws with replacement as many specimens as there are, so the rows sum to num_groups.
     """
     if num_groups < 2:
         raise ValueError(f"a bootstrap over specimens needs at least two, got {num_groups}")
@@ -237,12 +205,7 @@ def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
 
 
 def interval(estimate, samples: np.ndarray) -> dict[str, float]:
-    """Percentile interval of a resampled value, as `bootstrap` gives it for each metric.
-
-    Args:
-      estimate: value of the data itself.
-      samples: (num_samples,) values of the resamples; NaN where undefined.
-    """
+    """Percentile interval of an estimate from resamples, NaN where undefined; see `bootstrap`."""
     defined = samples[~np.isnan(samples)]
     low = high = spread = math.nan
     if len(defined):
@@ -320,11 +283,7 @@ def ratio(numerator, denominator) -> np.ndarray:
 
 
 def checked(labels, confidence) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as booleans and confidences as float64, both flat.
-
-    Raises:
-      ValueError: empty, shapes differ, a label is not 0 or 1, a confidence is not finite.
-    """
+    """Labels as booleans and confidences as float64, both flat, or ValueError."""
     labels, confidence = np.asarray(labels), np.asarray(confidence, np.float64)
     if labels.shape != confidence.shape:
         raise ValueError(

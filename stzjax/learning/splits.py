@@ -27,15 +27,12 @@ class Fold(NamedTuple):
 
 
 def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) -> Split:
-    """Draw training, validation and test specimens.
+    """Training, validation and test specimens drawn at random, at least one of each.
 
     Args:
-      specimens: specimen of each run; numbers may repeat.
-      ratio: train : validation : test, all positive; every part gets at least one specimen.
+      specimens: numbers of the specimens, which may repeat; three at least.
+      ratio: train : validation : test, all positive.
       key: random key.
-
-    Raises:
-      ValueError: fewer than three specimens, or a ratio that is not three positive numbers.
     """
     if len(ratio) != 3 or not all(np.isfinite(part) and part > 0 for part in ratio):
         raise ValueError(f"the ratio must be three positive numbers, got {tuple(ratio)}")
@@ -56,55 +53,35 @@ def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) ->
 def rotations(specimens, num: int, *, key: Array) -> tuple[Split, ...]:
     """Splits in which every specimen is tested exactly once, validated on exactly once.
 
-    The specimens are divided into `num` parts; part r is the test of split r, the next part its
-    validation, all others are training.
-
-    Args:
-      specimens: specimen of each run; numbers may repeat.
-      num: number of splits, at least three, at most the number of specimens.
-      key: random key.
-
-    Raises:
-      ValueError: the number does not suit the number of specimens.
+    The specimens are divided into `num` parts, three at least; part r is the test of split r, the
+    next part its validation, all others are training.
     """
-    shuffled = _shuffled(specimens, key)
-    if not 3 <= num <= len(shuffled):
-        raise ValueError(
-            f"cannot rotate {len(shuffled)} specimens through {num} parts: "
-            "take at least 3 and at most one per specimen"
-        )
-    parts = [np.sort(part) for part in np.array_split(shuffled, num)]
-
-    def split(place: int) -> Split:
-        test, validation = place, (place + 1) % num
-        rest = [part for i, part in enumerate(parts) if i not in (test, validation)]
-        return Split(np.sort(np.concatenate(rest)), parts[validation], parts[test])
-
-    return tuple(split(place) for place in range(num))
+    parts = _parts(specimens, num, 3, key, "rotate {0} specimens through {1} parts")
+    return tuple(
+        Split(_rest(parts, r, (r + 1) % num), parts[(r + 1) % num], parts[r]) for r in range(num)
+    )
 
 
 def folds(specimens, num_folds: int, *, key: Array) -> tuple[Fold, ...]:
-    """Cross-validation: every specimen is validated on exactly once, in parts of equal size ±1.
+    """Two or more folds; every specimen is validated on exactly once, in parts of equal size ±1."""
+    parts = _parts(specimens, num_folds, 2, key, "make {1} folds of {0} specimens")
+    return tuple(Fold(_rest(parts, i), parts[i]) for i in range(num_folds))
 
-    Args:
-      specimens: specimen of each run; numbers may repeat.
-      num_folds: number of folds, at least two, at most the number of specimens.
-      key: random key.
 
-    Raises:
-      ValueError: the number of folds does not suit the number of specimens.
-    """
+def _parts(specimens, num: int, least: int, key: Array, task: str) -> list[np.ndarray]:
+    """Specimens divided at random into parts of equal size ±1, each sorted."""
     shuffled = _shuffled(specimens, key)
-    if not 2 <= num_folds <= len(shuffled):
+    if not least <= num <= len(shuffled):
         raise ValueError(
-            f"cannot make {num_folds} folds of {len(shuffled)} specimens: "
-            "take at least 2 and at most one per specimen"
+            f"cannot {task.format(len(shuffled), num)}: "
+            f"take at least {least} and at most one per specimen"
         )
-    parts = np.array_split(shuffled, num_folds)
-    return tuple(
-        Fold(np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), np.sort(parts[i]))
-        for i in range(num_folds)
-    )
+    return [np.sort(part) for part in np.array_split(shuffled, num)]
+
+
+def _rest(parts: Sequence[np.ndarray], *left_out: int) -> np.ndarray:
+    """All specimens but those of the parts that are left out, sorted."""
+    return np.sort(np.concatenate([p for i, p in enumerate(parts) if i not in left_out]))
 
 
 def _shuffled(specimens, key: Array) -> np.ndarray:
@@ -124,11 +101,7 @@ class Scaler(NamedTuple):
     scale: Any
 
     def apply(self, features):
-        """Standardised features (N, F), in the float type they came in.
-
-        Raises:
-          ValueError: the number of columns differs from the fitted one.
-        """
+        """Standardised features (N, F), in their own float type."""
         if features.shape[-1] != len(self.mean):
             raise ValueError(
                 f"the scaler was fitted on {len(self.mean)} feature columns, "
@@ -138,14 +111,7 @@ class Scaler(NamedTuple):
 
 
 def fit_scaler(features: Sequence[Any]) -> Scaler:
-    """A scaler fitted on the features of the training graphs, and of no other.
-
-    Args:
-      features: (N_g, F) features of each graph.
-
-    Raises:
-      ValueError: nothing to fit on, shapes that differ, or a value that is not finite.
-    """
+    """A scaler fitted on the finite features (N_g, F) of the training graphs, and of no other."""
     arrays = [np.asarray(x) for x in features]
     if not sum(map(len, arrays)):
         raise ValueError("no training features to fit a scaler on: give at least one graph")

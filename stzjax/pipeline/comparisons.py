@@ -107,14 +107,9 @@ def make_trials(
     chosen: Sequence[Split],
     threads: int,
 ) -> dict[str, list[Trial]]:
-    """All trials of all candidates, by candidate; finished trials are read.
+    """All trials of all candidates on the chosen splits, by candidate, `threads` at a time.
 
-    Args:
-      folder: folder of the run; the files go to `<title>/trials/`.
-      title: title of the comparison.
-      candidates: predictors to compare.
-      chosen: splits.
-      threads: trials at a time.
+    They are written to `<title>/trials/`; finished trials are read.
     """
     ids: list[_TrialId] = [
         (candidate, place, seed)

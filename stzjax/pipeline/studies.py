@@ -1,4 +1,9 @@
-"""Three studies on a described run folder: thresholds of D²min, remedies, baselines."""
+"""Three studies on a described run folder: thresholds of D²min, remedies, baselines.
+
+Each trains a network for each of some seeds and on splits in rotation, see
+`comparisons.choose_splits`, as many trials at a time as there are threads, and writes tables. All
+raise ValueError for an unknown name and for a split with a part that holds no event.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -41,15 +46,7 @@ def remedies(
 ) -> ResultTable:
     """Train the network with each remedy under equal budgets and write `remedies/`.
 
-    Args:
-      folder: a described run folder.
-      names: keys of `REMEDIES`; that of the paper is added.
-      seeds: seeds of the networks.
-      rotations: see `comparisons.choose_splits`.
-      threads: trials at a time.
-
-    Raises:
-      ValueError: an unknown remedy, or a split with a part that holds no event.
+    The names are keys of `REMEDIES`; the remedy of the paper is added.
     """
     _check_known("remedy", names, REMEDIES)
     if PAPER_TRAINING not in names:
@@ -68,15 +65,7 @@ def compare_baselines(
 ) -> ResultTable:
     """Fit baselines beside the network and its control with shuffled labels; write `baselines/`.
 
-    Args:
-      folder: a described run folder.
-      names: names from `baselines.names`; empty for all of them.
-      seeds: seeds of the networks.
-      rotations: see `comparisons.choose_splits`.
-      threads: trials at a time.
-
-    Raises:
-      ValueError: an unknown baseline, or a split with a part that holds no event.
+    The names are from `baselines.names`; empty for all of them.
     """
     data = Dataset(folder)
     known = baselines.names(data.columns)
@@ -123,18 +112,9 @@ def _compare(
 def thresholds(
     folder: Folder, values: Sequence[float], seeds: Sequence[int], rotations: int, threads: int
 ) -> ResultTable:
-    """Label anew with each threshold, train anew, judge; write `thresholds/` for Figure 4.
+    """Label and train anew with each threshold of D²min [Å²]; write `thresholds/` for Figure 4.
 
-    Args:
-      folder: a described run folder.
-      values: thresholds of D²min [Å²].
-      seeds: seeds of the networks.
-      rotations: see `comparisons.choose_splits`.
-      threads: trials at a time.
-
-    Raises:
-      ValueError: a threshold for which the shear runs keep no labels, or a part of a
-        split that holds no event.
+    ValueError for a threshold for which the shear runs keep no labels.
     """
     own = {value: dataclasses.replace(folder.settings, threshold=value) for value in values}
     for settings in own.values():

@@ -68,14 +68,9 @@ class Queue:
         done: Callable[[Any], bool],
         skipped: Callable[[Any], None],
     ):
-        """A queue of missing items.
+        """A queue of items that were missing when this process looked; see `make_missing`.
 
-        Args:
-          claims: claims of the folder.
-          items: items that were missing when this process looked.
-          name: from an item to its name, the same in all processes.
-          done: whether another process has done an item since.
-          skipped: called with every item that another process has done.
+        `done` says whether another process has done an item since; then `skipped` is called.
         """
         self._claims, self._name, self._done, self._skipped = claims, name, done, skipped
         self._open = list(items)
@@ -150,17 +145,14 @@ def make_missing(
     """Make the missing ones among independent items while a bar counts them.
 
     Args:
-      claims: claims of the folder; several processes may share the items.
+      claims: claims of the folder, by which several processes share the items.
       label: label of the bar.
       unit: name of an item in the bar.
       items: all items.
-      name: from an item to its name, the same in all processes.
-      missing: whether an item has still to be made.
+      name: function from an item to its name, the same in all processes.
+      missing: function that says whether an item has still to be made.
       work: see `Work`.
       workers: threads and lanes.
-
-    Raises:
-      ValueError: the memory does not hold a single item.
     """
     left = [item for item in items if missing(item)]
     if not left:
