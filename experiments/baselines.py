@@ -11,12 +11,11 @@ shuffled labels. Needs scikit-learn: pip install -e '.[baselines]'.
 import study  # Before jax loads.
 
 # isort: split
-from absl import flags
-
 from stzjax.pipeline import studies
 
-_BASELINES = flags.DEFINE_list("baselines", [], "Which to fit; empty: all.")
-flags.adopt_module_key_flags(study)
+import flag_help
+
+_BASELINES = flag_help.define_list("baselines", (), "Baselines to fit; empty: all.")
 
 if __name__ == "__main__":
     study.main("baselines", studies.compare_baselines, lambda: _BASELINES.value)

@@ -13,6 +13,7 @@ import os
 if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -148,7 +149,7 @@ def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
     """
     if plan.glass is not None:
         return plan.glass
-    recipe = plan.recipe._replace(num_atoms=num_atoms)
+    recipe = dataclasses.replace(plan.recipe, num_atoms=num_atoms)
     mix = recipe.elements, recipe.fractions
     alloy = "".join(f"{e}{100 * x:g}" for e, x in zip(*mix, strict=True))
     made = f"{kind}-{alloy}-{num_atoms}-{plan.name}-{recipe.melt_time:g}ps"

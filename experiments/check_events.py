@@ -10,6 +10,8 @@ event step and the same atoms. Results go to `events.json` in the folder of the 
 import options  # Before jax loads.
 
 # isort: split
+import dataclasses
+
 import numpy as np
 from absl import flags
 
@@ -29,13 +31,14 @@ def compare(folder: Folder, threads: int) -> list[dict]:
 
     def again(run_id: RunId) -> None:
         stored = stages.read_run(folder, run_id)
-        paper = stored.config._replace(
+        paper = dataclasses.replace(
+            stored.config,
             extrapolate=False,
             minimizer="fire",
             force_tolerance=_TOLERANCE.value or stored.config.force_tolerance,
         )
         run = aqs.shear(stages.glass(folder, run_id[0]), potential, run_id[1], paper)
-        rows.append(row(run_id, stored, run, folder.settings.threshold))
+        rows.append(row(run_id, stored, run, folder.settings.labels.threshold))
         print(described(rows[-1]), flush=True)
 
     each(again, stages.run_ids(folder), threads)

@@ -21,10 +21,14 @@ from stzjax.pipeline import differentiate
 from stzjax.pipeline.differentiate import Answer
 from stzjax.run_folder.folder import Folder
 
-_PARTS = flags.DEFINE_list("parts", ["confidence", "stiffness", "descriptor"], "Which to do.")
-_ATOM = flags.DEFINE_integer("atom", None, "Of (a); the most confident one if not given.")
-_SPECIMEN = flags.DEFINE_integer("specimen", 0, "Of (b).", lower_bound=0)
-_CHANGE = flags.DEFINE_float("change", 1e-4, "Of the coefficients in (b), relative.")
+import flag_help
+
+_PARTS = flag_help.define_list(
+    "parts", ("confidence", "stiffness", "descriptor"), "Examples to work out."
+)
+_ATOM = flags.DEFINE_integer("atom", None, "Atom of (a); the most confident atom if not given.")
+_SPECIMEN = flags.DEFINE_integer("specimen", 0, "Specimen of (b).", lower_bound=0)
+_CHANGE = flags.DEFINE_float("change", 1e-4, "Relative change of the coefficients in (b).")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Networks for each held-out specimen in (c).", 1)
 _RADIAL = flags.DEFINE_integer("radial", 8, "Radial functions for each species in (c).", 0)
 _ANGULAR = flags.DEFINE_integer("angular", 4, "Angular functions for each pair in (c).", 0)
@@ -60,4 +64,4 @@ def _answer(folder: Folder) -> None:
 
 
 if __name__ == "__main__":
-    options.main(_answer)
+    options.main(_answer, options.STUDY)

@@ -10,7 +10,6 @@ and the features of each atom. Figure 4 needs `thresholds/thresholds.json`.
 import options  # Before jax loads.
 
 # isort: split
-
 from absl import flags
 
 from stzjax import io, report
@@ -20,6 +19,8 @@ from stzjax.pipeline import draw
 from stzjax.pipeline.draw import Judged
 from stzjax.run_folder.folder import Folder
 
+import flag_help
+
 _RUN = flags.DEFINE_string(
     "run", None, "Test run drawn in space, such as 0003_+xy; the first with an event if not given."
 )
@@ -28,14 +29,16 @@ _SECTION = flags.DEFINE_float(
     None,
     "Height z of the cross-sections [Å]; through the most mobile atom if not given.",
 )
-_THICKNESS = flags.DEFINE_float("thickness", 3.0, "Of the cross-sections [Å].")
-_EXPORT = flags.DEFINE_list("export", ["all"], "Test runs to export for OVITO, or all, or none.")
+_THICKNESS = flags.DEFINE_float("thickness", 3.0, "Thickness of the cross-sections [Å].")
+_EXPORT = flag_help.define_list(
+    "export", ("all",), "Test runs to export for OVITO, or all, or none."
+)
 
 
 def _exported(runs: list[Judged]) -> list[Judged]:
     """The runs that --export asks for."""
-    if _EXPORT.value in (["all"], ["none"]):
-        return runs if _EXPORT.value == ["all"] else []
+    if _EXPORT.value in (("all",), ("none",)):
+        return runs if _EXPORT.value == ("all",) else []
     return [draw.pick(runs, name) for name in _EXPORT.value]
 
 

@@ -1,6 +1,7 @@
 """Flags shared by the scripts: one for each setting, and what every script does around its work."""
 
 import dataclasses
+import functools
 import os
 
 # XLA takes tuning hints such as +prefer-no-gather for missing machine features whenever it reads
@@ -27,7 +28,9 @@ from stzjax.io import archives
 from stzjax.pipeline import runner
 from stzjax.pipeline.work_queue import Workers
 from stzjax.run_folder.folder import Folder, existing, prepare
-from stzjax.run_folder.settings import DEFAULTS, PRESETS, Settings
+from stzjax.run_folder.settings import PRESETS, Settings, composition, setting_flags, upgraded
+
+import flag_help
 
 OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 PRESET = flags.DEFINE_enum(
@@ -69,56 +72,61 @@ CACHE = flags.DEFINE_string(
 )
 
 
+CU_FRACTION = flags.DEFINE_float(
+    "cu_fraction", None, "Share of Cu in Cu-Zr, in place of --elements and --fractions."
+)
+SETTINGS = setting_flags()
+
+
 def _define() -> None:
-    """One flag a setting; unset ones keep the value of the preset."""
-    for field in dataclasses.fields(Settings):
-        text = field.metadata["help"]
-        if isinstance(field.default, bool):
-            flags.DEFINE_boolean(field.name, None, text)
-        elif isinstance(field.default, int):
-            flags.DEFINE_integer(field.name, None, text)
-        elif isinstance(field.default, float):
-            flags.DEFINE_float(field.name, None, text)
-        elif isinstance(field.default, tuple):
-            flags.DEFINE_list(field.name, None, text)
+    """A flag for each setting; those that are not given keep the value of the preset."""
+    single: dict[type, Callable[..., flags.FlagHolder]] = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for flag in SETTINGS.values():
+        chosen = f" ({', '.join(flag.choices)})." if flag.choices else "."
+        text = flag.text.rstrip(".") + chosen
+        if flag.many:
+            flag_help.define_list(flag.name, None, text, flag.kind)
         else:
-            flags.DEFINE_string(field.name, None, text)
+            single[flag.kind](flag.name, None, text)
 
 
 _define()
 
 
-def _recorded(out: str) -> tuple[str, dict[str, Any]] | None:
+def _recorded(out: str) -> tuple[str, Settings] | None:
     path = Path(out) / "config.json"
     if not path.exists():
         return None
     record = archives.read_record(path)
     if not {"preset", "num_atoms", "potential"} <= set(record):
         raise ValueError(f"{path} does not hold the settings of a run; choose another --out")
-    # Settings that came after the run was made had their default.
-    return record["preset"], {name: record.get(name, value) for name, value in DEFAULTS.items()}
+    return record["preset"], Settings.of(upgraded(record))
+
+
+def _base() -> tuple[str, Settings]:
+    """Name and settings of the preset or of the run that is there, without the flags given."""
+    recorded = None if PRESET.value else _recorded(OUT.value)
+    preset = PRESET.value or "quickstart"
+    return recorded or (preset, PRESETS[preset])
 
 
 def settings() -> tuple[str, Settings]:
     """Preset name and settings: preset or existing run, then the flags given."""
-    recorded = None if PRESET.value else _recorded(OUT.value)
-    if recorded:
-        preset, base = recorded
-    else:
-        preset = PRESET.value or "quickstart"
-        base = dataclasses.asdict(PRESETS[preset])
-    for field in dataclasses.fields(Settings):
-        value = flags.FLAGS[field.name].value
-        if value is not None:
-            base[field.name] = value
-        if isinstance(field.default, tuple):
-            base[field.name] = tuple(base[field.name])
-    for name, kind, numbers in (("dense", int, "whole numbers"), ("radii", float, "numbers")):
-        try:
-            base[name] = tuple(kind(value) for value in base[name])
-        except ValueError as error:
-            raise ValueError(f"--{name} takes {numbers}, got {base[name]}") from error
-    return preset, Settings(**base)
+    preset, base = _base()
+    given = {name: flags.FLAGS[name].value for name in SETTINGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if CU_FRACTION.value is not None:
+        if {"elements", "fractions"} & set(given):
+            raise ValueError("--cu_fraction stands for --elements and --fractions: give either")
+        given |= composition(CU_FRACTION.value)
+    if "elements" in given and "fractions" not in given:
+        raise ValueError("--elements needs --fractions, a share for each of them")
+    return preset, base.changed(**given)
 
 
 def prepare_jax() -> None:
@@ -198,34 +206,106 @@ class _Terminal(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def main(work: Callable[[Folder], None], make: bool = False) -> None:
+flags.FLAGS["log_dir"].help = "Folder of log files; empty: none are kept."
+
+_WORK = "out preset save_every workers lanes compilation_cache log_dir".split()
+_JOB = "distributed coordinator num_processes process".split()
+_TITLES = {
+    "run": "Run",
+    "melt": "Melt",
+    "quench": "Quench",
+    "shear": "Shear",
+    "features": "Features",
+    "labels": "Loads and labels",
+    "model": "Network",
+    "training": "Training",
+}
+_GROUPS = {
+    "melt": ("run", "melt"),
+    "quench": ("quench",),
+    "shear": ("shear", "labels"),
+    "describe": ("features",),
+    "train": ("labels", "model", "training"),
+    "evaluate": (),
+}
+"""The groups of settings that a user thinks of at each stage."""
+
+STUDY = _GROUPS["train"]
+"""The same for scripts that train on a folder that has been described."""
+
+
+def _help(groups: Sequence[str]) -> str:
+    preset, base = _base()
+    there = not PRESET.value and (Path(OUT.value) / "config.json").exists()
+    shown: dict[str, list[str]] = {"This script": flag_help.own_flags()}
+    for group, title in _TITLES.items():
+        if group in groups:
+            shown[title] = [name for name, flag in SETTINGS.items() if flag.group == group]
+    if "melt" in groups:
+        shown["Melt"].insert(3, "cu_fraction")
+    values = {"preset": preset, "log_dir": "", **base.flat()}
+    where = f"the run in {OUT.value}" if there else f"the preset {preset}"
+    text = str(sys.modules["__main__"].__doc__)
+    found = flag_help.page(
+        text, where, {**shown, "Folder and work": _WORK, "Several processes": _JOB}, values
+    )
+    if len(shown) < len(_TITLES):
+        found += "\n\nFlags of the other stages: experiments/reproduce.py --help"
+    return found
+
+
+def _parser(groups: Sequence[str]) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Parser of the command line; bad flags and --help end the script."""
+
+    def parse(argv: Sequence[str]) -> Sequence[str]:
+        wanted = [argument for argument in argv if argument not in flag_help.HELP]
+        try:
+            left = flags.FLAGS(wanted)
+            if len(left) > 1:
+                raise ValueError(f"unexpected arguments: {' '.join(left[1:])}; see --help")
+            if len(wanted) < len(argv):
+                print(_help(groups))
+                sys.exit(0)
+        except flags.Error as error:
+            sys.exit(f"error: {flag_help.unreadable(error)}")
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+        return left
+
+    return parse
+
+
+def main(
+    work: Callable[[Folder], None],
+    groups: Sequence[str] = (),
+    open_folder: Callable[[str, Settings, str], Folder] | None = None,
+) -> None:
     """Main of a script on `--out`: one line and exit code 1 on bad input.
 
     Args:
       work: what the script does.
-      make: the folder may be new, and its `config.json` records the flags. Otherwise it has to be
+      groups: settings that `--help` lists.
+      open_folder: from path, settings and name of the preset to the folder. By default it has to be
         there, and flags hold for this call alone.
     """
 
     def do(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         prepare_jax()
         try:
             _keep_log()
             _join_job()
             preset, values = settings()
-            if make:
-                folder = prepare(OUT.value, values, preset)
-            else:
+            if open_folder is None:
                 folder = existing(OUT.value, values)
+            else:
+                folder = open_folder(OUT.value, values, preset)
             work(dataclasses.replace(folder, save_every=SAVE_EVERY.value))
         except (ValueError, OSError, MemoryError) as error:
             line = " ".join(str(error).split()) or "out of memory: use fewer atoms or --workers"
             logging.getLogger("stzjax").info("error: %s", line)
             sys.exit(f"error: {line}")
 
-    app.run(do)
+    app.run(do, flags_parser=_parser(groups))
 
 
 def show(folder: Folder, title: str, table: ResultTable) -> None:
@@ -235,7 +315,7 @@ def show(folder: Folder, title: str, table: ResultTable) -> None:
 
 
 def run(names: Sequence[str] = runner.ORDER) -> None:
-    """Main of a script that does some stages of a run."""
+    """Main of a script that does some stages of a run; the first stage makes the folder."""
 
     def work(folder: Folder) -> None:
         judged = runner.run(folder, names, workers(), judge=jax.process_index() == 0)
@@ -247,7 +327,8 @@ def run(names: Sequence[str] = runner.ORDER) -> None:
         if judged:
             print(f"report: {folder.path / 'report.html'}")
 
-    main(work, make=True)
+    opened = functools.partial(prepare, make=runner.ORDER[0] in names)
+    main(work, [group for name in names for group in _GROUPS[name]], opened)
 
 
 def _summarise(judged: dict[str, Any]) -> None:

@@ -11,12 +11,11 @@ drawn again together.
 import study  # Before jax loads.
 
 # isort: split
-from absl import flags
-
 from stzjax.pipeline import studies
 
-_REMEDIES = flags.DEFINE_list("remedies", list(studies.REMEDIES), "Which to train.")
-flags.adopt_module_key_flags(study)
+import flag_help
+
+_REMEDIES = flag_help.define_list("remedies", tuple(studies.REMEDIES), "Remedies to train.")
 
 if __name__ == "__main__":
     study.main("remedies", studies.remedies, lambda: _REMEDIES.value)

@@ -2,7 +2,7 @@
 
     python experiments/reproduce.py --out=runs/quickstart
 
-Every setting is a flag; see --help.
+Every setting is a flag.
 """
 
 import options

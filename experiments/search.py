@@ -16,10 +16,12 @@ from absl import flags
 from stzjax.pipeline import grid_search
 from stzjax.run_folder.folder import Folder
 
+import flag_help
+
 _GRID = flags.DEFINE_enum("grid", "small", list(grid_search.GRIDS), "Named grid of L, M and N.")
-_LAYERS = flags.DEFINE_list("grid_layers", [], "L of the grid, instead of the named one's.")
-_FEATURES = flags.DEFINE_list("grid_features", [], "M of the grid.")
-_HEADS = flags.DEFINE_list("grid_heads", [], "N of the grid.")
+_LAYERS = flag_help.define_list("grid_layers", (), "L of the grid; empty: as named.", int)
+_FEATURES = flag_help.define_list("grid_features", (), "M of the grid; empty: as named.", int)
+_HEADS = flag_help.define_list("grid_heads", (), "N of the grid; empty: as named.", int)
 _FOLDS = flags.DEFINE_integer("folds", 4, "Folds of the cross-validation.", lower_bound=2)
 _HALVING = flags.DEFINE_integer(
     "halving", 0, "Keep one shape in so many a round (successive halving); 0: all to the end."
@@ -27,14 +29,9 @@ _HALVING = flags.DEFINE_integer(
 _TOGETHER = flags.DEFINE_boolean(
     "together", None, "Folds of a shape in one compiled step; by default on a GPU alone."
 )
-_COLLECT = flags.DEFINE_boolean("collect", False, "Train nothing, make the tables of what is there")
-
-
-def _numbers(name: str, given: list[str], named: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        return tuple(int(value) for value in given) or named
-    except ValueError as error:
-        raise ValueError(f"--{name} takes whole numbers, got {','.join(given)}") from error
+_COLLECT = flags.DEFINE_boolean(
+    "collect", False, "Train nothing, make the tables of what is there."
+)
 
 
 def _search(folder: Folder) -> None:
@@ -42,9 +39,9 @@ def _search(folder: Folder) -> None:
     if _HALVING.value == 1 or _HALVING.value < 0:
         raise ValueError(f"--halving must be 0, or 2 or more, got {_HALVING.value}")
     shapes = grid_search.grid(
-        _numbers("grid_layers", _LAYERS.value, layers),
-        _numbers("grid_features", _FEATURES.value, features),
-        _numbers("grid_heads", _HEADS.value, heads),
+        _LAYERS.value or layers,
+        _FEATURES.value or features,
+        _HEADS.value or heads,
     )
     together = _TOGETHER.value
     if together is None:
@@ -62,4 +59,4 @@ def _search(folder: Folder) -> None:
 
 
 if __name__ == "__main__":
-    options.main(_search)
+    options.main(_search, options.STUDY)

@@ -2,7 +2,7 @@
 
     python experiments/shear.py --out=runs/quickstart
 
-Every setting is a flag; see --help.
+Every setting of the stage is a flag.
 """
 
 import options

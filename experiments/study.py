@@ -35,4 +35,4 @@ def main(
         table = study(folder, values(), range(_SEEDS.value), _ROTATIONS.value, threads)
         options.show(folder, title, table)
 
-    options.main(work)
+    options.main(work, options.STUDY)

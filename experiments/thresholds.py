@@ -10,24 +10,13 @@ experiments/draw.py.
 import study  # Before jax loads.
 
 # isort: split
-from absl import flags
-
 from stzjax.pipeline import studies
 
-_THRESHOLDS = flags.DEFINE_list(
-    "thresholds", ["0.02", "0.03", "0.05", "0.07", "0.1"], "Thresholds of D²min [Å²]."
+import flag_help
+
+_THRESHOLDS = flag_help.define_list(
+    "thresholds", (0.02, 0.03, 0.05, 0.07, 0.1), "Thresholds of D²min [Å²].", float
 )
-flags.adopt_module_key_flags(study)
-
-
-def _values() -> list[float]:
-    try:
-        return [float(value) for value in _THRESHOLDS.value]
-    except ValueError as error:
-        raise ValueError(
-            f"--thresholds takes numbers, got {','.join(_THRESHOLDS.value)}"
-        ) from error
-
 
 if __name__ == "__main__":
-    study.main("thresholds", studies.thresholds, _values)
+    study.main("thresholds", studies.thresholds, lambda: _THRESHOLDS.value)

@@ -1,7 +1,5 @@
 """A described run folder made of random numbers, with a signal that can be learned in seconds."""
 
-import dataclasses
-
 import numpy as np
 
 from stzjax.core.structure import Structure
@@ -17,8 +15,7 @@ DIRECTIONS = ("+xy", "-yz")
 SIGNAL = table.COLUMNS.index("C44")
 """Column whose mean over an atom and its neighbours decides where D²min is large."""
 
-SETTINGS = dataclasses.replace(
-    PRESETS["smoke"],
+SETTINGS = PRESETS["smoke"].changed(
     num_atoms=NUM_ATOMS,
     num_specimens=NUM_SPECIMENS,
     melt_time=2.0,
@@ -37,10 +34,10 @@ PAIRS = np.concatenate([np.stack([ATOMS, (ATOMS + k) % NUM_ATOMS], 1) for k in (
 
 def write(out, quiet=(), **changes) -> Folder:
     """Specimens, shear runs and features; lanes named in `quiet` have no event."""
-    settings = dataclasses.replace(SETTINGS, **changes)
+    settings = SETTINGS.changed(**changes)
     folder = prepare(out, settings, "smoke")
     rng = np.random.default_rng(0)
-    for number in range(settings.num_specimens):
+    for number in range(settings.quench.num_specimens):
         glass = Structure.create(
             rng.random((NUM_ATOMS, 3)), np.diag([12.0, 11.0, 13.0]), ATOMS % 2, ("Cu", "Zr")
         )
@@ -51,7 +48,7 @@ def write(out, quiet=(), **changes) -> Folder:
             "elements": np.array(glass.elements),
         }
         folder.save(folder.specimen(number), "quench", arrays)
-        for direction in settings.directions:
+        for direction in settings.labels.directions:
             features = rng.normal(size=(NUM_ATOMS, len(table.COLUMNS)))
             around = sum(np.roll(features[:, SIGNAL], k) for k in (-2, -1, 0, 1, 2))
             field = 10.0 ** (-2.4 + around / np.sqrt(5) + 0.1 * rng.normal(size=NUM_ATOMS))

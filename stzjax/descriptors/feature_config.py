@@ -2,18 +2,24 @@
 
 import dataclasses
 
-from stzjax.core.settings import setting
+from stzjax.core.settings import check, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureConfig:
     """Settings of the features of a specimen; hashable, so that a change recompiles."""
 
-    mode_fraction: float = setting(0.01, "Share of the modes in the participation fraction.")
+    mode_fraction: float = setting(
+        0.01, "Share of the modes in the participation fraction.", limits="(0, 1]"
+    )
     mass_weighted: bool = setting(True, "Modes of the mass-weighted matrix.")
-    edge_threshold: float = setting(0.0, "Voronoi edges shorter than this are merged [Å].")
+    edge_threshold: float = setting(
+        0.0, "Voronoi edges shorter than this are merged [Å].", limits="[0, inf)"
+    )
     radii: tuple[float, ...] = setting(
-        (), "Radii of the species for radical Voronoi cells [Å]; empty: plain cells."
+        (),
+        "Radii of the elements for radical Voronoi cells [Å]; empty: plain cells.",
+        limits="[0, inf)",
     )
     voronoi: str = setting(
         "auto", "Method of the tessellation on the host.", ("auto", "qhull", "jax")
@@ -24,3 +30,7 @@ class FeatureConfig:
     smooth: bool = False
     """The differentiable twin of the icosahedron's indicator; no flag, since networks learn the
     hard one."""
+
+    def validate(self) -> None:
+        """Raise ValueError for the first setting that makes no sense."""
+        check(self)

@@ -1,5 +1,6 @@
 """Melt and quench: a liquid at high temperature, snapshots of it, and glasses cooled from them."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from stzjax.core import units
+from stzjax.core.settings import check, setting
 from stzjax.core.structure import Structure
 from stzjax.dynamics.npt import Ensemble
 from stzjax.dynamics.npt_batch import NptBatch, Schedule, Trace
@@ -21,45 +23,37 @@ _MOST_SNAPSHOTS, _MOST_STEPS = 1e7, 2e9
 """More are a slip of the pen; steps are counted in 32 bits."""
 
 
-class QuenchConfig(NamedTuple):
-    """Settings of the melt and the quench; the defaults are the paper's.
+@dataclasses.dataclass(frozen=True)
+class MeltConfig:
+    """Settings of the melt; the defaults are the paper's."""
 
-    Attributes:
-      num_atoms: atoms of a specimen.
-      elements: chemical symbols.
-      fractions: share of each element; rounded to whole atoms.
-      melt_temperature: [K].
-      final_temperature: [K].
-      pressure: [GPa].
-      equilibration_time: of the liquid before the snapshots begin [ps].
-      melt_time: during which snapshots are taken [ps].
-      snapshot_interval: [ps].
-      num_specimens: snapshots drawn at random and quenched.
-      quench_rate: [K/s].
-      timestep: [ps].
-      thermostat_time: period of the thermostat [ps].
-      barostat_time: period of the barostat [ps].
-      precision: "float32" or "float64" of the dynamics; both run on `potentials.compact`, because a
-        closed form of high powers loses 0.02 eV/Å to cancellation in float32.
-      skin: of the neighbour list [Å].
-    """
-
-    num_atoms: int = 10_000
-    elements: tuple[str, ...] = ("Cu", "Zr")
-    fractions: tuple[float, ...] = (0.64, 0.36)
-    melt_temperature: float = 2000.0
-    final_temperature: float = 300.0
-    pressure: float = 0.0
-    equilibration_time: float = 10.0
-    melt_time: float = 10_000.0
-    snapshot_interval: float = 10.0
-    num_specimens: int = 75
-    quench_rate: float = 1e10
-    timestep: float = 0.002
-    thermostat_time: float = 0.2
-    barostat_time: float = 2.0
-    precision: str = "float64"
+    num_atoms: int = setting(10_000, "Atoms of a specimen.", limits="[1, inf)")
+    elements: tuple[str, ...] = setting(
+        ("Cu", "Zr"), "Chemical symbols of the alloy; the potential must know them."
+    )
+    fractions: tuple[float, ...] = setting(
+        (0.64, 0.36), "Share of each element; the atoms are rounded.", limits="(0, 1]"
+    )
+    num_specimens: int = setting(75, "Glasses to make.", limits="[1, inf)")
+    melt_temperature: float = setting(2000.0, "Temperature of the liquid [K].", limits="(0, inf)")
+    pressure: float = setting(0.0, "Pressure of melt and quench [GPa].")
+    equilibration_time: float = setting(
+        10.0, "Time before the first snapshot [ps].", limits="[0, inf)"
+    )
+    melt_time: float = setting(
+        10_000.0, "Time during which snapshots are taken [ps].", limits="(0, inf)"
+    )
+    snapshot_interval: float = setting(
+        10.0, "Time between snapshots of the liquid [ps].", limits="(0, inf)"
+    )
+    timestep: float = setting(0.002, "Time step of the dynamics [ps].", limits="(0, inf)")
+    thermostat_time: float = setting(0.2, "Period of the thermostat [ps].", limits="(0, inf)")
+    barostat_time: float = setting(2.0, "Period of the barostat [ps].", limits="(0, inf)")
+    # Both run on `potentials.compact`: a closed form of high powers loses 0.02 eV/Å to
+    # cancellation in float32.
+    precision: str = setting("float64", "Precision of the dynamics.", ("float32", "float64"))
     skin: float = 0.8
+    """Margin of the neighbour list [Å]; it changes the speed and not the result."""
 
     @property
     def ensemble(self) -> Ensemble:
@@ -72,7 +66,7 @@ class QuenchConfig(NamedTuple):
         )
 
     def schedule(self, slope: float) -> Schedule:
-        """That of a run which begins at the temperature of the melt and changes by K per step."""
+        """Schedule of a run from the temperature of the melt; the slope is in K per step."""
         return Schedule(self.melt_temperature, slope, self.ensemble, self.precision, self.skin)
 
     @property
@@ -80,48 +74,23 @@ class QuenchConfig(NamedTuple):
         """Snapshots taken of the liquid."""
         return int(self.melt_time / self.snapshot_interval + 1e-9)
 
-    @property
-    def quench_steps(self) -> int:
-        """Time steps from the melt to the final temperature."""
-        span = self.melt_temperature - self.final_temperature
-        return max(1, round(span / (self.quench_rate * 1e-12 * self.timestep)))
-
     def steps(self, time: float) -> int:
         """Time steps in a time [ps]."""
         return max(1, round(time / self.timestep))
 
     def validate(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        positive = (
-            "num_atoms num_specimens melt_temperature final_temperature melt_time "
-            "snapshot_interval quench_rate timestep thermostat_time barostat_time"
-        )
-        for name in positive.split():
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        """Raise ValueError for settings that make no sense, each by itself or together."""
+        check(self)
+        self._check_composition()
         if not self.melt_time / self.snapshot_interval < _MOST_SNAPSHOTS:
             raise ValueError(
                 f"melt_time {self.melt_time} ps holds too many snapshots every "
-                f"{self.snapshot_interval} ps"
+                f"{self.snapshot_interval} ps; lengthen snapshot_interval"
             )
-        kelvins, step = self.melt_temperature - self.final_temperature, 1e-12 * self.timestep
-        longest = max(self.equilibration_time, self.melt_time) / self.timestep
-        if not (longest < _MOST_STEPS and kelvins < _MOST_STEPS * self.quench_rate * step):
+        if not max(self.equilibration_time, self.melt_time) / self.timestep < _MOST_STEPS:
             raise ValueError(
-                f"melt_time {self.melt_time} ps or quench_rate {self.quench_rate} K/s takes too "
-                f"many steps of timestep {self.timestep} ps"
-            )
-        if self.equilibration_time < 0:
-            raise ValueError(f"equilibration_time is negative: {self.equilibration_time}")
-        if self.final_temperature >= self.melt_temperature:
-            raise ValueError(
-                f"final_temperature {self.final_temperature} K must lie below melt_temperature "
-                f"{self.melt_temperature} K"
-            )
-        if len(self.fractions) != len(self.elements) or abs(sum(self.fractions) - 1.0) > 1e-6:
-            raise ValueError(
-                f"fractions {self.fractions} must give each of {self.elements} a share and add "
-                "up to 1"
+                f"melt_time {self.melt_time} ps or equilibration_time {self.equilibration_time} ps "
+                f"takes too many steps of timestep {self.timestep} ps; shorten it"
             )
         if self.num_snapshots < self.num_specimens:
             raise ValueError(
@@ -129,12 +98,56 @@ class QuenchConfig(NamedTuple):
                 f"of melt hold {self.num_snapshots}; lengthen melt_time or shorten "
                 "snapshot_interval"
             )
-        if self.precision not in ("float32", "float64"):
-            raise ValueError(f"precision must be float32 or float64, got {self.precision!r}")
+
+    def _check_composition(self) -> None:
+        units.masses(self.elements)
+        if not self.elements or len(set(self.elements)) < len(self.elements):
+            raise ValueError(
+                f"elements must name each element of the alloy once, got {','.join(self.elements)}"
+            )
+        if len(self.fractions) != len(self.elements) or abs(sum(self.fractions) - 1.0) > 1e-6:
+            raise ValueError(
+                f"fractions must give each of {', '.join(self.elements)} a share and add up to 1, "
+                f"got {', '.join(map(str, self.fractions))}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuenchConfig(MeltConfig):
+    """Settings of the quench, and of the melt that it begins with."""
+
+    final_temperature: float = setting(
+        300.0, "Temperature at which the quench ends [K].", limits="(0, inf)"
+    )
+    quench_rate: float = setting(1e10, "Cooling rate [K/s].", limits="(0, inf)")
+    relax_cell: bool = setting(
+        False, "Relax the quenched glass to zero stress, cell included, and not the atoms alone."
+    )
+
+    @property
+    def quench_steps(self) -> int:
+        """Time steps from the melt to the final temperature."""
+        span = self.melt_temperature - self.final_temperature
+        return max(1, round(span / (self.quench_rate * 1e-12 * self.timestep)))
+
+    def validate(self) -> None:
+        """Raise ValueError for settings that make no sense, each by itself or together."""
+        super().validate()
+        if self.final_temperature >= self.melt_temperature:
+            raise ValueError(
+                f"final_temperature {self.final_temperature} K must lie below melt_temperature "
+                f"{self.melt_temperature} K"
+            )
+        kelvins = self.melt_temperature - self.final_temperature
+        if not kelvins < _MOST_STEPS * self.quench_rate * 1e-12 * self.timestep:
+            raise ValueError(
+                f"quench_rate {self.quench_rate} K/s takes too many steps of timestep "
+                f"{self.timestep} ps; raise it"
+            )
 
 
 def random_liquid(
-    key: Array, potential: EAM, config: QuenchConfig, number_density: float = 0.055
+    key: Array, potential: EAM, config: MeltConfig, number_density: float = 0.055
 ) -> Structure:
     """A disordered start: jittered lattice sites, random species, pushed apart by FIRE.
 
@@ -182,7 +195,7 @@ class Melting(NamedTuple):
 def melt(
     key: Array,
     potential: EAM,
-    config: QuenchConfig,
+    config: MeltConfig,
     on_steps: Callable[[int], None] | None = None,
     *,
     wanted: Sequence[int] | None = None,

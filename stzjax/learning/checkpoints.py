@@ -9,8 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from stzjax.io import archives
-from stzjax.learning import calibration, splits
-from stzjax.learning.models import gat
+from stzjax.learning import calibration, models, splits
 from stzjax.learning.training import Params, TrainConfig, TrainResult
 
 _NETWORK, _CONFIG, _HISTORY = "network.npz", "config.json", "history.json"
@@ -21,6 +20,7 @@ def save(folder: str | os.PathLike, result: TrainResult) -> None:
     """Write a result into a folder, each file atomically, the network last."""
     folder = Path(folder)
     settings = {
+        "model": models.name_of(result.config.model),
         "config": dataclasses.asdict(result.config),
         "best_epoch": result.best_epoch,
         "selected_by": result.selected_by,
@@ -54,9 +54,9 @@ def load(folder: str | os.PathLike) -> TrainResult:
             splits.Scaler(**scaler),
             calibration.Calibration(**{k: _number(v) for k, v in calibrated.items()}),
         )
-        flat = {**settings["config"]}
-        shape = flat.pop("model")
-        model = gat.Config(**{**shape, "dense": tuple(shape["dense"])})
+        # A network that was written before there were several is a GAT, and has None for "never".
+        flat = {**settings["config"], "patience": settings["config"]["patience"] or 0}
+        model = models.of_record(settings.get("model", "gat"), flat.pop("model"))
         config = TrainConfig(model=model, **flat)
         chosen = settings["best_epoch"], settings["selected_by"]
         return TrainResult(params, config, tuple(settings["history"]), *chosen)

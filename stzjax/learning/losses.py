@@ -1,6 +1,17 @@
-"""Cross-entropy for classes of very unequal size, and what the remedies make of it."""
+"""Losses for classes of very unequal size, and the registry of them.
 
-from collections.abc import Mapping
+How to add a loss:
+
+1. Write a function of the class counts (2,) and the configuration that gives `Terms`, the weights,
+   offsets and focus of the cross-entropy.
+2. Where the loss is no cross-entropy, write its value, too, as `Loss` describes it.
+3. Give a new parameter of it a line in `LossConfig`; the flag, its help and its check follow.
+4. Add a line to `LOSSES`; `--loss` then takes its name, and trainings, studies and records follow.
+5. Test its value against a closed form, and its gradient, as `tests/learning/test_losses.py` does.
+"""
+
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-KINDS = ("weighted", "focal", "balanced", "adjusted", "event")
-"""Losses: inverse class frequency; the same with focusing; effective numbers; adjusted logits;
-inverse class frequency within each graph."""
+from stzjax.core.settings import setting
 
 
 class Terms(NamedTuple):
-    """What a loss does to the classes.
+    """The part that a loss has in the cross-entropy: arrays, so that all losses share a program.
 
     Attributes:
       weights: (2,) weight of each class.
@@ -23,77 +32,45 @@ class Terms(NamedTuple):
       by_event: 1 if the weights are those of each graph instead, see `event_weights`; else 0.
     """
 
-    weights: Any
-    offsets: Any
-    focus: Any
-    by_event: Any
+    weights: Any = (1.0, 1.0)
+    offsets: Any = (0.0, 0.0)
+    focus: Any = 0.0
+    by_event: Any = 0.0
 
 
-def terms(
-    kind: str,
-    counts,
-    *,
-    weight_power: float = 1.0,
-    focal_gamma: float = 2.0,
-    balance_beta: float = 0.9999,
-    adjustment: float = 1.0,
-) -> Terms:
-    """The terms of a loss for given class counts, float32.
-
-    Args:
-      kind: one of `KINDS`.
-
-        - weighted: class weights (n / 2 n_c)^power, as in the paper.
-        - focal: these and the factor (1 - p_y)^γ; Lin et al., ICCV 2017, eq. 5.
-        - balanced: weights (1 - β)/(1 - β^n_c), brought to the sum 2; Cui et al., CVPR 2019, eq. 2.
-        - event: class weights as for weighted with power 1, but of each graph by itself: a small
-          event counts as much as an avalanche.
-        - adjusted: no weights, but τ log π_y added to the logits; Menon et al., ICLR 2021, eq. 10.
-      counts: (2,) atoms of each class that an epoch shows; see `sampling.counts`.
-      weight_power: of weighted and focal; 0 weighs every atom alike.
-      focal_gamma: γ.
-      balance_beta: β in [0, 1).
-      adjustment: τ.
-
-    Raises:
-      ValueError: an unknown kind, an empty class, or a parameter out of its range.
-    """
-    counts = np.asarray(counts, float)
-    powers = {
-        "weight_power": weight_power,
-        "focal_gamma": focal_gamma,
-        "adjustment": adjustment,
-    }
-    _check(kind, counts, balance_beta, powers)
-    weights, offsets, focus = np.ones(2), np.zeros(2), 0.0
-    if kind in ("weighted", "focal"):
-        weights = _inverse(counts, weight_power)
-    if kind == "event":
-        weights = _inverse(counts, 1.0)
-    if kind == "focal":
-        focus = focal_gamma
-    if kind == "balanced":
-        weights = (1 - balance_beta) / -np.expm1(counts * np.log(max(balance_beta, 1e-300)))
-        weights *= 2 / weights.sum()
-    if kind == "adjusted":
-        offsets = adjustment * np.log(counts / counts.sum())
-    values = (weights, offsets, focus, kind == "event")
-    return Terms(*(np.asarray(value, np.float32) for value in values))
+def weighted(counts: np.ndarray, config: "LossConfig") -> Terms:
+    """Inverse class frequency, class weights (n / 2 n_c)^power, as in the paper."""
+    return Terms(weights=_inverse(counts, config.weight_power))
 
 
-def _check(kind: str, counts: np.ndarray, balance_beta: float, powers: Mapping[str, float]) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"loss must be one of {', '.join(KINDS)}, got {kind!r}")
+def focal(counts: np.ndarray, config: "LossConfig") -> Terms:
+    """Weights of `weighted` and the factor (1 - p_y)^γ; Lin et al., ICCV 2017, eq. 5."""
+    return Terms(weights=_inverse(counts, config.weight_power), focus=config.focal_gamma)
+
+
+def balanced(counts: np.ndarray, config: "LossConfig") -> Terms:
+    """Weights (1 - β)/(1 - β^n_c), brought to the sum 2; Cui et al., CVPR 2019, eq. 2."""
+    beta = config.balance_beta
+    weights = (1 - beta) / -np.expm1(counts * np.log(max(beta, 1e-300)))
+    return Terms(weights=weights * (2 / weights.sum()))
+
+
+def adjusted(counts: np.ndarray, config: "LossConfig") -> Terms:
+    """No weights, but τ log π_y added to the logits; Menon et al., ICLR 2021, eq. 10."""
+    return Terms(offsets=config.adjustment * np.log(counts / counts.sum()))
+
+
+def event(counts: np.ndarray, config: "LossConfig") -> Terms:
+    """Inverse class frequency of each graph by itself: a small event counts as an avalanche."""
+    return Terms(weights=_inverse(counts, 1.0), by_event=1.0)
+
+
+def _check(counts: np.ndarray) -> None:
     if not counts.all():
         raise ValueError(
             f"no training atom has label {int(np.argmin(counts))} (of {counts.sum():g} atoms): "
             "use more specimens, another threshold, or shear further"
         )
-    for name, value in powers.items():
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be finite and not negative, got {value}")
-    if not 0 <= balance_beta < 1:
-        raise ValueError(f"balance_beta must lie in [0, 1), got {balance_beta}")
 
 
 def _inverse(counts: np.ndarray, power: float) -> np.ndarray:
@@ -114,7 +91,9 @@ def class_weights(labels, power: float = 1.0) -> np.ndarray:
     counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
     if counts.sum() != labels.size:
         raise ValueError("training labels must be 0 or 1: give labels to every training graph")
-    _check("weighted", counts, 0.0, {"weight_power": power})
+    if not (np.isfinite(power) and power >= 0):
+        raise ValueError(f"weight_power must be finite and not negative, got {power}")
+    _check(counts)
     return _inverse(counts, power)
 
 
@@ -176,3 +155,58 @@ def weighted_cross_entropy(
     weight = jnp.where(jnp.asarray(by_event) > 0, own, weight)
     total = weight.sum()
     return (weight * factor * surprise).sum() / jnp.where(total > 0, total, 1)
+
+
+class Loss(NamedTuple):
+    """A loss of the registry.
+
+    Attributes:
+      terms: from the class counts (2,) and the configuration to a named tuple of numbers and
+        arrays, made once for a training on the host.
+      value: from logits (N, 2), labels (N,), mask (N,), these terms one by one, and the keywords
+        graph (N,) and num_graphs to the mean over the mask, a scalar; compiled into each step.
+    """
+
+    terms: Callable[[np.ndarray, "LossConfig"], Any]
+    value: Callable[..., Array] = weighted_cross_entropy
+
+
+LOSSES = {
+    "weighted": Loss(weighted),
+    "focal": Loss(focal),
+    "balanced": Loss(balanced),
+    "adjusted": Loss(adjusted),
+    "event": Loss(event),
+}
+"""The losses by the names that `--loss` takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Choice of a loss, and the parameters of all."""
+
+    loss: str = setting("weighted", "Loss of the training.", LOSSES)
+    weight_power: float = setting(
+        1.0,
+        "Power of the inverse class frequency in the weighted and focal loss; 0 weighs all alike.",
+        limits="[0, inf)",
+    )
+    focal_gamma: float = setting(2.0, "Focusing power of the focal loss.", limits="[0, inf)")
+    balance_beta: float = setting(0.9999, "Beta of the class-balanced loss.", limits="[0, 1)")
+    adjustment: float = setting(1.0, "Strength of the logit adjustment.", limits="[0, inf)")
+
+
+def terms(counts, config: LossConfig) -> Any:
+    """The terms of a loss for given class counts, float32.
+
+    Args:
+      counts: (2,) atoms of each class that an epoch shows; see `sampling.counts`.
+      config: choice of the loss and its parameters.
+
+    Raises:
+      ValueError: an empty class.
+    """
+    counts = np.asarray(counts, float)
+    _check(counts)
+    found = LOSSES[config.loss].terms(counts, config)
+    return found._make(np.asarray(value, np.float32) for value in found)

@@ -18,8 +18,7 @@ from jax import Array
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.descriptors import stiffness, table
-from stzjax.learning import calibration
-from stzjax.learning.models import gat
+from stzjax.learning import calibration, models
 from stzjax.learning.training import Params
 from stzjax.mechanics import implicit
 from stzjax.mechanics.hessians import Tiling
@@ -30,7 +29,7 @@ from stzjax.potentials.eam import EAM
 
 def confidence(
     params: Params,
-    model: gat.Config,
+    model: models.Config,
     structure: Structure,
     potential: EAM,
     neighbors: Neighbors,
@@ -56,19 +55,19 @@ def confidence(
     Raises:
       ValueError: a network with symmetry functions, or one trained on other columns.
     """
-    if model.radial or model.angular:
+    if getattr(model, "radial", 0) or getattr(model, "angular", 0):
         raise ValueError("give a network without symmetry functions: their geometry is not here")
     x = table.features(structure, potential, direction, neighbors=neighbors, shape=shape)
     # In float64, unlike training: the network follows its input, and slopes are worth the digits.
     nodes = graph.nodes._replace(features=params.scaler.apply(x))
-    logits = gat.GAT(model).apply({"params": params.network}, graph._replace(nodes=nodes))
+    logits = models.network(model).apply({"params": params.network}, graph._replace(nodes=nodes))
     return calibration.confidence(logits, params.calibration)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "shape", "direction"))
 def confidence_gradient(
     params: Params,
-    model: gat.Config,
+    model: models.Config,
     structure: Structure,
     potential: EAM,
     neighbors: Neighbors,

@@ -1,7 +1,7 @@
 """One step of training, compiled: of one network, or of many of one shape side by side."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from stzjax.learning import losses, sampling
-from stzjax.learning.models import gat
+from stzjax.learning import models, sampling
 
 
 class State(NamedTuple):
@@ -43,13 +42,12 @@ def pick(tree: Any, place: int, num_lanes: int) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def start(key, graph, *, model: gat.Config):
+def start(key, graph, *, model: models.Config):
     """Parameters of a new network."""
-    variables: Any = gat.GAT(model).init(key, graph)
-    return variables["params"]
+    return models.network(model).init(key, graph)["params"]
 
 
-def _advance(state: State, step: Step, terms: losses.Terms, rate, ratio, model: gat.Config):
+def _advance(state: State, step: Step, terms, rate, ratio, model: models.Config, loss: Callable):
     """State after a step of a lane, and its loss; a step that does not count changes nothing."""
     nodes = step.graph.nodes
     counting = sampling.kept(jax.random.fold_in(step.key, 1), nodes.label, nodes.mask, ratio)
@@ -57,37 +55,38 @@ def _advance(state: State, step: Step, terms: losses.Terms, rate, ratio, model: 
     graph = jnp.repeat(jnp.arange(num_graphs), step.graph.n_node, total_repeat_length=num_nodes)
 
     def loss_of(network):
-        logits: Any = gat.GAT(model).apply(
-            {"params": network}, step.graph, train=model.dropout > 0, rngs={"dropout": step.key}
+        logits = models.network(model).apply(
+            {"params": network}, step.graph, train=True, rngs={"dropout": step.key}
         )
-        return losses.weighted_cross_entropy(
-            logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs
-        )
+        return loss(logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs)
 
-    loss, gradient = jax.value_and_grad(loss_of)(state.network)
+    value, gradient = jax.value_and_grad(loss_of)(state.network)
     update, optimiser = optax.adam(rate).update(gradient, state.optimiser)
     moved = State(optax.apply_updates(state.network, update), optimiser)
     kept = jax.tree.map(lambda new, old: jnp.where(step.counts, new, old), moved, state)
-    return kept, loss
+    return kept, value
 
 
-@functools.partial(jax.jit, static_argnames=("model", "many"))
-def take(state, step, terms, rate, ratio, *, model: gat.Config, many: bool):
+@functools.partial(jax.jit, static_argnames=("model", "loss", "many"))
+def take(state, step, terms, rate, ratio, *, model: models.Config, loss: Callable, many: bool):
     """State and loss after a step, of one lane or, with a leading axis, of many."""
-    advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model)
+    advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model, loss=loss)
     return (jax.vmap(advance) if many else advance)(state, step, terms)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def forward(network, graph, *, model: gat.Config):
+def forward(network, graph, *, model: models.Config):
     """Logits (A, 2) of a padded graph."""
-    return gat.GAT(model).apply({"params": network}, graph)
+    return models.network(model).apply({"params": network}, graph)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def forward_many(network, graph, *, model: gat.Config):
+def forward_many(network, graph, *, model: models.Config):
     """Logits (lanes, A, 2) of the padded graph of each lane."""
-    return jax.vmap(lambda n, g: gat.GAT(model).apply({"params": n}, g))(network, graph)
+    return jax.vmap(lambda n, g: models.network(model).apply({"params": n}, g))(network, graph)
 
 
-loss = jax.jit(losses.weighted_cross_entropy)
+@functools.partial(jax.jit, static_argnames="loss")
+def judge(logits, labels, mask, terms, *, loss: Callable):
+    """Loss of logits (A, 2), all of them as of one graph."""
+    return loss(logits, labels, mask, *terms, graph=None, num_graphs=1)

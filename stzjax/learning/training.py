@@ -18,7 +18,7 @@ import optax
 
 from stzjax.io import archives
 from stzjax.io.archives import Clock, Saved
-from stzjax.learning import calibration, graphs, sampling, splits, train_step
+from stzjax.learning import calibration, graphs, losses, sampling, splits, train_step
 from stzjax.learning.calibration import Calibration
 from stzjax.learning.graphs import Bucket
 from stzjax.learning.train_config import TrainConfig
@@ -188,7 +188,7 @@ class _Lane:
         self.config = dataclasses.replace(config, seed=task.seed)
         labels = [np.asarray(graph.nodes.label) for graph in task.train]
         counts = sampling.counts(labels, config.undersample, config.oversample)
-        self.terms = config.loss_terms(counts)
+        self.loss, self.terms = losses.LOSSES[config.loss].value, losses.terms(counts, config)
         self.positives = [int(own.sum()) for own in labels]
         self.truth = np.concatenate([graph.nodes.label for graph in task.validation])
         self.selected_by = config.select_by if np.ptp(self.truth) else "loss"
@@ -225,7 +225,9 @@ class _Lane:
     def judge(self, epoch: int, loss: float, logits: np.ndarray, network: Any) -> Record:
         """Record an epoch, and keep its network if it is the best so far."""
         everywhere = np.ones(len(self.truth), bool)
-        validation = float(train_step.loss(logits, self.truth, everywhere, *self.terms))
+        validation = float(
+            train_step.judge(logits, self.truth, everywhere, self.terms, loss=self.loss)
+        )
         if not (np.isfinite(loss) and np.isfinite(validation)):
             raise ValueError(
                 f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
@@ -237,8 +239,7 @@ class _Lane:
             value = float(self.score(self.truth, np.asarray(confidence)))
         if value > self.best[1]:
             self.best = (epoch, value, network, logits)
-        patience = self.config.patience
-        self.done = patience is not None and epoch - self.best[0] >= patience
+        self.done = 0 < self.config.patience <= epoch - self.best[0]
         self.history.append(
             {"epoch": epoch, "train_loss": loss, "validation_loss": validation, "score": value}
         )
@@ -314,7 +315,14 @@ def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, ep
     for _ in range(max(lane.num_steps for lane in lanes)):
         step = train_step.stack([next(plan) for plan in plans])
         state, loss = train_step.take(
-            state, step, terms, rate, ratio, model=config.model, many=len(lanes) > 1
+            state,
+            step,
+            terms,
+            rate,
+            ratio,
+            model=config.model,
+            loss=lanes[0].loss,
+            many=len(lanes) > 1,
         )
         found.append(loss)
     values = np.reshape(jax.device_get(found), (len(found), len(lanes)))

@@ -51,7 +51,7 @@ class Dataset:
           threshold: threshold of D²min [Å²], instead of that of the settings.
         """
         settings = folder.settings
-        threshold = settings.threshold if threshold is None else threshold
+        threshold = settings.labels.threshold if threshold is None else threshold
         self.folder = folder
         numbers = np.array(stages.specimens(folder))
         self.split = splits.by_specimen(numbers, key=folder.key(Purpose.SPLIT))
@@ -62,10 +62,10 @@ class Dataset:
         for run_id in stages.run_ids(folder):
             run = stages.read_run(folder, run_id)
             self.num_runs += 1
-            step = run.event_step(threshold, settings.min_cluster)
+            step = run.event_step(threshold, settings.labels.min_cluster)
             if step is None:
                 continue
-            labels = run.labels(threshold, settings.min_cluster)
+            labels = run.labels(threshold, settings.labels.min_cluster)
             self.events[run_id] = Event(float(run.strain[step]), int(labels.sum()))
             self.graphs[run_id] = self._graph(run_id, labels)
 

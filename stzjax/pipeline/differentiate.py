@@ -12,7 +12,7 @@ from stzjax.core.structure import Structure
 from stzjax.descriptors import table
 from stzjax.evaluation import metrics
 from stzjax.figures import gradients, picture
-from stzjax.learning import checkpoints, sensitivity, training
+from stzjax.learning import checkpoints, models, sensitivity, training
 from stzjax.mechanics import hessians
 from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors import lists
@@ -61,8 +61,8 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
     shape = table.allocate(
         glass,
         neighbors,
-        mode_fraction=settings.mode_fraction,
-        mass_weighted=settings.mass_weighted,
+        mode_fraction=settings.features.mode_fraction,
+        mass_weighted=settings.features.mass_weighted,
     )
     everyone, slopes = jax.device_get(
         sensitivity.confidence_gradient(
@@ -206,9 +206,8 @@ def _by_specimen(folder: Folder) -> dict[int, list]:
 def _model(base, variant: str, radial: int, angular: int):
     if variant == "features":
         return base
-    return dataclasses.replace(
-        base, radial=radial, angular=angular, learn_functions=variant == "learned"
-    )
+    more = {"radial": radial, "angular": angular, "learn_functions": variant == "learned"}
+    return models.reshaped(base, more)
 
 
 def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, float]:

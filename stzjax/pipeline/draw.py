@@ -63,7 +63,7 @@ def judged(folder: Folder) -> list[Judged]:
         d2min = _event_field(folder, specimen, direction)
         if d2min is None:
             d2min = np.full(len(label), np.nan)
-        if not np.array_equal(label == 1, d2min > folder.settings.threshold):
+        if not np.array_equal(label == 1, d2min > folder.settings.labels.threshold):
             raise ValueError(
                 f"{path} holds other labels than {folder.shear(specimen, direction)} gives; run "
                 "experiments/evaluate.py on this folder again"
@@ -77,7 +77,7 @@ def judged(folder: Folder) -> list[Judged]:
 
 def _event_field(folder: Folder, specimen: int, direction: str) -> np.ndarray | None:
     run, settings = stages.read_run(folder, (specimen, direction)), folder.settings
-    step = run.event_step(settings.threshold, settings.min_cluster)
+    step = run.event_step(settings.labels.threshold, settings.labels.min_cluster)
     if step is None:
         return None
     return events.field(run.history_step, run.history_d2min, step)
@@ -154,12 +154,12 @@ def _correlation(
     section: float | None,
     thickness: float,
 ) -> Drawn:
-    threshold = folder.settings.threshold
+    threshold = folder.settings.labels.threshold
     values = np.concatenate([run.d2min for run in runs])
     called = np.concatenate([run.confidence for run in runs]) >= OPERATING
     specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
     edges = called_by_d2min.bins(values, threshold)
-    key = jax.random.key(folder.settings.seed)
+    key = jax.random.key(folder.settings.run.seed)
     found = called_by_d2min.by_d2min(values, called, specimen, edges, key=key)
     figure = paper.correlation(
         found,

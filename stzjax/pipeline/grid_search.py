@@ -18,7 +18,7 @@ from stzjax.evaluation import metrics, verdict
 from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
-from stzjax.learning import checkpoints, splits, training
+from stzjax.learning import checkpoints, models, splits, training
 from stzjax.learning.splits import Fold, Split
 from stzjax.pipeline import train_evaluate, trials
 from stzjax.pipeline.dataset import Dataset
@@ -93,7 +93,7 @@ class Search:
 
     def config(self, shape: Shape, epochs: int | None = None) -> training.TrainConfig:
         """Settings of a training."""
-        model = dataclasses.replace(self.base.model, **shape._asdict())
+        model = models.reshaped(self.base.model, shape._asdict())
         return dataclasses.replace(self.base, model=model, epochs=epochs or self.base.epochs)
 
     def path(self, shape: Shape, epochs: int, fold: int) -> Path:

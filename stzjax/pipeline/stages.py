@@ -1,5 +1,6 @@
 """The stages that make a data set: melt, quench, shear, describe; finished work is skipped."""
 
+import dataclasses
 import functools
 import itertools
 import logging
@@ -35,7 +36,7 @@ RunId = tuple[int, str]
 
 def load_potential(folder: Folder) -> EAM:
     """The potential of a run."""
-    return potentials.load(folder.settings.potential)
+    return potentials.load(folder.settings.run.potential)
 
 
 def melt_stage(folder: Folder) -> None:
@@ -48,7 +49,7 @@ def melt_stage(folder: Folder) -> None:
 
 
 def _melt(folder: Folder) -> None:
-    config = folder.settings.melt_config()
+    config = folder.settings.quench
     chosen = quench.drawn(folder.key(Purpose.DRAW), config.num_snapshots, config.num_specimens)
     begun = _begun_melt(folder)
     steps = config.steps(config.equilibration_time) * (config.equilibration_time > 0)
@@ -109,12 +110,12 @@ def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
 
 def quench_stage(folder: Folder, workers: Workers) -> None:
     """Quench every drawn snapshot and relax the glass, as many at a time as there are lanes."""
-    config = folder.settings.melt_config()
+    config = folder.settings.quench
 
     def missing(number: int) -> bool:
         return folder.missing(folder.specimen(number), "quench")
 
-    numbers = [number for number in range(folder.settings.num_specimens) if missing(number)]
+    numbers = [number for number in range(folder.settings.quench.num_specimens) if missing(number)]
     if not numbers:
         return
     melt_stage(folder)
@@ -173,8 +174,8 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
 
 def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:
     settings = folder.settings
-    config = relax.RelaxConfig(settings.force_tolerance, settings.max_iterations)
-    relaxation = relax.relax_cell if settings.relax_cell else relax.relax
+    config = relax.RelaxConfig(settings.shear.force_tolerance, settings.shear.max_iterations)
+    relaxation = relax.relax_cell if settings.quench.relax_cell else relax.relax
     return relaxation(glass, potential, config)
 
 
@@ -197,7 +198,7 @@ def specimens(folder: Folder) -> list[int]:
     Raises:
       ValueError: a specimen is missing, or there are too few to train and judge on.
     """
-    numbers = range(folder.settings.num_specimens)
+    numbers = range(folder.settings.quench.num_specimens)
     good = [number for number in numbers if _specimen(folder, number).outcome == GOOD]
     if len(good) < 3:
         raise ValueError(
@@ -210,13 +211,13 @@ def specimens(folder: Folder) -> list[int]:
 
 def run_ids(folder: Folder) -> list[RunId]:
     """Specimen and direction of every shear run."""
-    directions = [loads.canonical(d) for d in folder.settings.directions]
+    directions = [loads.canonical(d) for d in folder.settings.labels.directions]
     return list(itertools.product(specimens(folder), directions))
 
 
 def shear_stage(folder: Folder, workers: Workers) -> None:
     """Shear every specimen in every direction."""
-    config, potential = folder.settings.shear_config(), load_potential(folder)
+    config, potential = folder.settings.shear, load_potential(folder)
 
     def job(run_id: RunId) -> aqs.Job:
         saved = folder.saved(folder.shear(*run_id), "shear")
@@ -257,7 +258,7 @@ def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
         direction=run.direction,
         outcome=run.outcome,
         faults=found,
-        config=run.config._asdict(),
+        config=dataclasses.asdict(run.config),
     )
     folder.finish(path)
     last = run.strain[-1] if len(run.strain) else 0.0
@@ -275,7 +276,7 @@ def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
 
 def describe_stage(folder: Folder, workers: Workers) -> None:
     """Features of every specimen in every direction."""
-    directions = [loads.canonical(d) for d in folder.settings.directions]
+    directions = [loads.canonical(d) for d in folder.settings.labels.directions]
 
     def unfinished(number: int) -> list[str]:
         paths = {d: folder.features(number, d) for d in directions}
@@ -303,18 +304,20 @@ def describe_stage(folder: Folder, workers: Workers) -> None:
 def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:
     """Write the features of a specimen in the given directions."""
     settings, structure = folder.settings, glass(folder, number)
-    radii = np.array(settings.radii)[structure.species] if settings.radii else None
+    radii = (
+        np.array(settings.features.radii)[structure.species] if settings.features.radii else None
+    )
     described = table.describe(
         structure,
         potential,
-        mode_fraction=settings.mode_fraction,
-        mass_weighted=settings.mass_weighted,
-        edge_threshold=settings.edge_threshold,
+        mode_fraction=settings.features.mode_fraction,
+        mass_weighted=settings.features.mass_weighted,
+        edge_threshold=settings.features.edge_threshold,
         radii=radii,
-        voronoi_method=settings.voronoi,
-        with_response=settings.response,
+        voronoi_method=settings.features.voronoi,
+        with_response=settings.features.response,
     )
-    columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.response else ())
+    columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.features.response else ())
     for direction in directions:
         arrays = {
             "features": table.rotate_to(described, direction),

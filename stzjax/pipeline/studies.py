@@ -116,7 +116,7 @@ def thresholds(
 
     ValueError for a threshold for which the shear runs keep no labels.
     """
-    own = {value: dataclasses.replace(folder.settings, threshold=value) for value in values}
+    own = {value: folder.settings.changed(threshold=value) for value in values}
     for settings in own.values():
         settings.validate()
     rows = [

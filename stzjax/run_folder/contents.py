@@ -309,7 +309,7 @@ def read(out: str | os.PathLike) -> Contents:
     if not folder.path.is_dir():
         raise ValueError(f"{out} is not a folder with the results of a run")
     config, test = _record(folder.config), folder.predictions("test")
-    threshold = float(config.get("threshold", folder.settings.threshold))
+    threshold = float(config.get("threshold", folder.settings.labels.threshold))
     min_cluster = int(config.get("min_cluster", 1))
     shears = sorted(folder.path.glob("shears/*.npz"))
     specimens = sorted(folder.path.glob("specimens/*.npz"))

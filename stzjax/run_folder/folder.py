@@ -18,7 +18,7 @@ from stzjax.io.archives import Saved
 from stzjax.potentials import BUILT_IN
 from stzjax.run_folder import claims
 from stzjax.run_folder.claims import Claims
-from stzjax.run_folder.settings import DEFAULTS, STAGES, Settings
+from stzjax.run_folder.settings import Settings, upgraded
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Folder:
 
     def key(self, purpose: Purpose) -> jax.Array:
         """Random key of a purpose, from the seed of the run."""
-        return jax.random.fold_in(jax.random.key(self.settings.seed), int(purpose))
+        return jax.random.fold_in(jax.random.key(self.settings.run.seed), int(purpose))
 
     @property
     def config(self) -> Path:
@@ -106,9 +106,8 @@ class Folder:
 
     def stage_settings(self, stage: str) -> dict[str, Any]:
         """The settings on which the output of a stage depends."""
-        values = {name: getattr(self.settings, name) for name in STAGES[stage]}
-        values["potential"] = identity(self.settings.potential)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        named = {"potential": identity(self.settings.run.potential)}
+        return archives.plain({**self.settings.of_stage(stage), **named})
 
     def done(self, path: Path, stage: str) -> bool:
         """Whether an archive is there, complete, and made with these settings.
@@ -152,11 +151,8 @@ class Folder:
         self.unfinished(path).unlink(missing_ok=True)
 
     def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
-        """Raise ValueError naming what differs between recorded settings and these.
-
-        What was recorded before a setting existed was made with its default.
-        """
-        same(path, {**archives.plain(DEFAULTS), **found}, self.stage_settings(stage))
+        """Raise ValueError naming what differs between recorded settings and these."""
+        same(path, found, self.stage_settings(stage))
 
 
 def unless_damaged(read: Callable[[], Read]) -> Read | None:
@@ -171,7 +167,11 @@ def unless_damaged(read: Callable[[], Read]) -> Read | None:
 
 
 def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise ValueError naming what differs between recorded settings and those wanted."""
+    """Raise ValueError naming what differs between recorded settings and those wanted.
+
+    What was recorded before a setting existed was made with its default.
+    """
+    found = archives.plain(upgraded(found))
     differ = [name for name in wanted if found.get(name, None) != wanted[name]]
     if differ:
         said = ", ".join(f"{n} = {found.get(n)!r} (now {wanted[n]!r})" for n in differ[:4])
@@ -197,16 +197,25 @@ def identity(potential: str) -> str:
     return f"{path.name} sha256:{digest[:16]}"
 
 
-def prepare(path: str | os.PathLike, settings: Settings, preset: str) -> Folder:
+def prepare(path: str | os.PathLike, settings: Settings, preset: str, make: bool = True) -> Folder:
     """Open or make a run folder and record its settings in `config.json`.
 
+    Args:
+      path: of the folder.
+      settings: of the run.
+      preset: name of the preset that they began with.
+      make: whether the folder may be new.
+
     Raises:
-      ValueError: the settings make no sense, or the folder cannot be written.
+      ValueError: the settings make no sense, the folder cannot be written, or it has to be there
+        and is not.
     """
     settings.validate()
     folder = Folder(Path(path), settings)
-    record = {"preset": preset, **dataclasses.asdict(settings)}
-    record["potential_identity"] = identity(settings.potential)
+    if not make:
+        _refuse_no_run(folder)
+    record = {"preset": preset, **settings.flat()}
+    record["potential_identity"] = identity(settings.run.potential)
     record["provenance"] = archives.provenance()
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -256,13 +265,20 @@ def existing(path: str | os.PathLike, settings: Settings) -> Folder:
     """
     settings.validate()
     folder = Folder(Path(path), settings)
-    if not (folder.path / "config.json").exists():
-        raise ValueError(f"{path} holds no run; run experiments/reproduce.py --out={path} first")
+    _refuse_no_run(folder)
     try:
         folder.claims.join()
     except OSError as error:
         raise ValueError(f"cannot write to --out={path}: {error.strerror or error}") from error
     return folder
+
+
+def _refuse_no_run(folder: Folder) -> None:
+    if not (folder.path / "config.json").exists():
+        raise ValueError(
+            f"no such run folder: --out={folder.path} holds no config.json; correct the name, or "
+            "run experiments/reproduce.py or experiments/quench.py on it first"
+        )
 
 
 def _refuse_other_run(folder: Folder) -> None:

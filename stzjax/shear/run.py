@@ -1,11 +1,12 @@
 """Shear runs: what they are asked to do, how they can end, and what is kept of them."""
 
 import dataclasses
-from typing import NamedTuple
+import math
 
 import numpy as np
 
 from stzjax.core import loads
+from stzjax.core.settings import check, setting
 from stzjax.core.structure import Structure
 from stzjax.mechanics import relax
 from stzjax.mechanics.relax import RelaxConfig
@@ -16,39 +17,46 @@ _MOST_STEPS = 1e7
 """Strain steps of a run; more are a slip of the pen."""
 
 
-class ShearConfig(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ShearConfig:
     """Settings of a shear run; hashable.
 
-    Attributes:
-      step: engineering strain per step.
-      final: strain at which a run ends.
-      force_tolerance: largest force norm after each relaxation [eV/Å]. Above about 1e-5 the
-        minimiser stops half-way and events come late; see BUILD_NOTES.md.
-      max_iterations: force evaluations per relaxation before the run is given up.
-      d2min_cutoff: bonds that count for D²min [Å].
-      d2min_reduction: "sum" or "mean" over the bonds.
-      record_threshold: the D²min field of a step is kept when its maximum exceeds this [Å²].
-      stop_threshold: the run ends after the first step whose maximum exceeds this [Å²]; None runs
-        on to the final strain, as in the paper.
-      extrapolate: try each step from the linearly extrapolated non-affine displacement. A step
-        that is not quiet is repeated from the plain affine start by FIRE, so that events are
-        those of the paper's protocol.
-      minimizer: one of `lanes.MINIMIZERS`, of the tries. The paper's protocol is "fire" without
-        `extrapolate`.
-      skin: of the neighbour list [Å].
+    Steps are tried from the extrapolated displacement by the minimizer. A step that is not quiet is
+    repeated from the plain affine start by FIRE, so that events are those of the paper's protocol,
+    which is "fire" without `extrapolate` throughout.
     """
 
-    step: float = 1e-4
-    final: float = 4e-2
-    force_tolerance: float = 1e-6
-    max_iterations: int = 20_000
-    d2min_cutoff: float = 3.8
-    d2min_reduction: str = "sum"
-    record_threshold: float = 0.01
-    stop_threshold: float | None = 0.1
-    extrapolate: bool = True
-    minimizer: str = "lbfgs"
+    step: float = setting(
+        1e-4, "Engineering strain per step.", limits="(0, inf)", flag="strain_step"
+    )
+    final: float = setting(
+        4e-2, "Strain at which a run without event ends.", limits="(0, inf)", flag="final_strain"
+    )
+    # Above about 1e-5 the minimiser stops half-way and events come late; see BUILD_NOTES.md.
+    force_tolerance: float = setting(
+        1e-6, "Largest force after each relaxation [eV/Å].", limits="(0, inf)"
+    )
+    max_iterations: int = setting(
+        20_000, "Force evaluations per relaxation, at most.", limits="[1, inf)"
+    )
+    d2min_cutoff: float = setting(3.8, "Bonds that count for D²min [Å].", limits="(0, inf)")
+    d2min_reduction: str = setting("sum", "D²min over the bonds.", ("sum", "mean"))
+    record_threshold: float = setting(
+        0.01, "Keep D²min fields that exceed this [Å²].", limits="(0, inf)"
+    )
+    stop_threshold: float = setting(
+        0.1,
+        "End a run after the first step whose D²min exceeds this [Å²]; 0: never, as in the paper.",
+        limits="[0, inf)",
+    )
+    extrapolate: bool = setting(
+        True, "Start relaxations from the extrapolated non-affine displacement."
+    )
+    minimizer: str = setting(
+        "lbfgs", "Minimiser of strain steps; events are by fire all the same.", ("lbfgs", "fire")
+    )
     skin: float = 0.4
+    """Margin of the neighbour list [Å]; it changes the speed and not the result."""
 
     @property
     def relaxation(self) -> RelaxConfig:
@@ -58,7 +66,6 @@ class ShearConfig(NamedTuple):
     @property
     def protocol(self) -> Protocol:
         """Settings of the compiled loop."""
-        stop = float("inf") if self.stop_threshold is None else self.stop_threshold
         return Protocol(
             relaxation=self.relaxation,
             step=self.step,
@@ -66,7 +73,7 @@ class ShearConfig(NamedTuple):
             d2min_cutoff=self.d2min_cutoff,
             d2min_reduction=self.d2min_reduction,
             record_threshold=self.record_threshold,
-            stop_threshold=stop,
+            stop_threshold=self.stop_threshold or math.inf,
             extrapolate=self.extrapolate,
             minimizer=self.minimizer,
         )
@@ -77,20 +84,19 @@ class ShearConfig(NamedTuple):
         return round(self.final / self.step)
 
     def validate(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        for name in ("step", "final", "force_tolerance", "d2min_cutoff", "record_threshold"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        """Raise ValueError for settings that make no sense, each by itself or together."""
+        if self.minimizer == "anderson":
+            raise ValueError("minimizer anderson was removed: one wrong event in 30; use lbfgs")
+        check(self)
         if not self.final / self.step < _MOST_STEPS:
-            raise ValueError(f"the final strain {self.final} takes too many steps of {self.step}")
+            raise ValueError(
+                f"final_strain {self.final} takes too many steps of strain_step {self.step}"
+            )
         if self.num_steps < 1:
-            raise ValueError(f"the final strain {self.final} is less than one step {self.step}")
-        if self.d2min_reduction not in ("sum", "mean"):
-            raise ValueError(f"d2min_reduction must be sum or mean, got {self.d2min_reduction!r}")
-        if self.minimizer not in compiled_loop.MINIMIZERS:
-            known = ", ".join(compiled_loop.MINIMIZERS)
-            raise ValueError(f"minimizer must be one of {known}, got {self.minimizer!r}")
-        if self.stop_threshold is not None and not self.stop_threshold >= self.record_threshold:
+            raise ValueError(
+                f"final_strain {self.final} is less than one step: strain_step is {self.step}"
+            )
+        if self.stop_threshold and self.stop_threshold < self.record_threshold:
             raise ValueError(
                 f"stop_threshold {self.stop_threshold} must be at least record_threshold "
                 f"{self.record_threshold}, or the event's field would be lost"

@@ -290,7 +290,7 @@ def test_dropout_acts_in_training_only_and_by_its_key():
     [
         ({"layers": 0}, "layers must be 1 or more, got 0"),
         ({"heads": -1}, "heads must be 1 or more, got -1"),
-        ({"dense": (8, 0)}, r"dense\[1\] must be 1 or more"),
+        ({"dense": (8, 0)}, "dense must be 1 or more, got 0"),
         ({"merge": "sum"}, "concat, mean, got 'sum'"),
         ({"normalisation": "batch"}, "none, layer, got 'batch'"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),

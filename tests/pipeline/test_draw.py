@@ -1,6 +1,5 @@
 """The paper's figures and the tables for OVITO from small synthetic run folders."""
 
-import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -32,7 +31,7 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 def write_run(out, events=True):
     """A folder such as a finished run leaves, from random numbers; D²min by lane."""
     rng = np.random.default_rng(0)
-    folder = prepare(out, dataclasses.replace(PRESETS["smoke"], num_atoms=NUM), "smoke")
+    folder = prepare(out, PRESETS["smoke"].changed(num_atoms=NUM), "smoke")
     fields, confidences = {}, {}
     for number in (1, 2):
         glass = Structure.create(rng.random((NUM, 3)), CELL, np.arange(NUM) % 2, ("Cu", "Zr"))
@@ -173,7 +172,7 @@ def test_what_is_missing_is_named(tmp_path):
     path.unlink()
     with pytest.raises(ValueError, match=r"run experiments/evaluate.py on this folder first"):
         draw.judged(folder)
-    other = Folder(folder.path, dataclasses.replace(folder.settings, threshold=0.05))
+    other = Folder(folder.path, folder.settings.changed(threshold=0.05))
     save(folder, path, "evaluate", arrays)
     with pytest.raises(ValueError, match=r"threshold = 0.1 \(now 0.05\)"):
         draw.judged(other)

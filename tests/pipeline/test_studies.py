@@ -67,7 +67,7 @@ def test_finished_trials_are_read_and_not_made_again(folder, monkeypatch):
 
     monkeypatch.setattr(training, "train_many", never)
     studies.remedies(folder, ["focal"], [0], 0, threads=1)
-    other = Folder(folder.path, dataclasses.replace(folder.settings, learning_rate=0.5))
+    other = Folder(folder.path, folder.settings.changed(learning_rate=0.5))
     with pytest.raises(ValueError, match=r"learning_rate = 0\.02"):
         studies.remedies(other, ["focal"], [0], 0, threads=1)
 

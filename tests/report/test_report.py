@@ -1,6 +1,7 @@
 """The report of small synthetic run folders, whole and with parts missing."""
 
 import base64
+import dataclasses
 import html.parser
 import json
 import re
@@ -133,7 +134,7 @@ def _shear(out, number, direction, label, rng, glass):
     }
     arrays |= {f"final_{name}": values for name, values in io.structure_arrays(glass).items()}
     outcome = "event" if label.any() else "no event"
-    config = aqs.ShearConfig()._asdict()
+    config = dataclasses.asdict(aqs.ShearConfig())
     settings = {"direction": direction, "outcome": outcome, "config": config}
     archives.save_archive(out / "shears" / f"{number:04d}_{direction}.npz", arrays, settings)
     return float(strain[event]) if label.any() else None

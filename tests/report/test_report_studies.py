@@ -1,6 +1,5 @@
 """What the report says of the verdict, of the studies and of D²min, beside the files it read."""
 
-import dataclasses
 import html
 import itertools
 import json
@@ -135,7 +134,7 @@ def add_verdict(out):
 def run(tmp_path_factory):
     out = write_run(tmp_path_factory.mktemp("studied"))
     add_verdict(out)
-    folder = Folder(out, dataclasses.replace(PRESETS["smoke"]))
+    folder = Folder(out, PRESETS["smoke"])
     rows = contest_rows(folder)
     write_contest(out, "remedies", rows)
     write_contest(out, "baselines", rows[:1] + rows[2:], tested=((0,), (2,)))

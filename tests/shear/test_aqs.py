@@ -75,7 +75,7 @@ def test_d2min_of_ovito(direction, lammps):
 
 
 def test_tighter_tolerance_changes_no_label(glass, potential, plain):
-    tight = PAPER._replace(force_tolerance=1e-7)
+    tight = dataclasses.replace(PAPER, force_tolerance=1e-7)
     run = aqs.shear(glass, potential, "+xy", tight)
     assert run.event_step(THRESHOLD) == plain.event_step(THRESHOLD)
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
@@ -120,7 +120,7 @@ def test_threshold_beyond_the_stop_is_not_answered(plain):
 
 
 def test_runs_that_fail_keep_their_steps(glass, potential):
-    config = PAPER._replace(max_iterations=60)
+    config = dataclasses.replace(PAPER, max_iterations=60)
     run = aqs.shear(glass, potential, "+xy", config)
     assert run.outcome == "out of iterations"
     assert len(run.strain) == len(run.energy) >= 1
@@ -140,14 +140,14 @@ def test_a_structure_that_does_not_relax(potential, glass):
         ("+yx", {}, "unknown direction"),
         ("-xy", {"step": -1e-4}, "step must be positive"),
         ("-xy", {"final": 1e-5}, "less than one step"),
-        ("-xy", {"d2min_reduction": "max"}, "sum or mean"),
+        ("-xy", {"d2min_reduction": "max"}, "one of sum, mean"),
         ("-xy", {"minimizer": "cg"}, "one of lbfgs"),
         ("-xy", {"stop_threshold": 0.001}, "at least record_threshold"),
     ],
 )
 def test_bad_input(glass, potential, direction, change, said):
     with pytest.raises(ValueError, match=said):
-        aqs.shear(glass, potential, direction, aqs.ShearConfig()._replace(**change))
+        aqs.shear(glass, potential, direction, aqs.ShearConfig(**change))
 
 
 @pytest.fixture(scope="module")

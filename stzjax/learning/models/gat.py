@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jraph
 from jax import Array
 
+from stzjax.core.settings import check, setting
 from stzjax.descriptors import symmetry_functions
 from stzjax.learning import graphs
 
@@ -30,60 +31,48 @@ _VARIANCE = 1e-8
 """Keeps a symmetry function that is the same for all atoms at zero."""
 
 _MERGES = ("concat", "mean")
-_NORMALISATIONS = ("none", "layer")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Shape of the network; L, M, N are the letters of the paper.
+    """Shape of the network; L, M, N are the letters of the paper."""
 
-    Attributes:
-      layers: attention layers L.
-      features_per_head: M.
-      heads: N.
-      merge: how heads join, "concat" or "mean".
-      merge_last: the same for the last attention layer.
-      dense: widths of the hidden fully connected layers after attention.
-      residual: add each attention layer's input to its output (projected where widths differ).
-      normalisation: "none", or "layer" for layer normalisation before each activation.
-      dropout: rate on the inputs of attention layers and on attention coefficients.
-      radial, angular: symmetry functions that join the features, see `descriptors.symmetry`; the
-        graphs then carry surroundings. None by default, as in the paper.
-      learn_functions: whether training moves their parameters, or leaves them where they start.
-    """
-
-    layers: int = 4
-    features_per_head: int = 15
-    heads: int = 9
-    merge: str = "concat"
-    merge_last: str = "mean"
-    dense: tuple[int, ...] = (32,)
-    residual: bool = False
-    normalisation: str = "none"
-    dropout: float = 0.0
-    radial: int = 0
-    angular: int = 0
-    learn_functions: bool = True
+    layers: int = setting(4, "Attention layers L.", limits="[1, inf)")
+    features_per_head: int = setting(15, "Features per attention head M.", limits="[1, inf)")
+    heads: int = setting(9, "Attention heads N.", limits="[1, inf)")
+    merge: str = setting("concat", "How heads join.", _MERGES)
+    merge_last: str = setting(
+        "mean", "How the heads of the last attention layer join.", _MERGES, flag=None
+    )
+    dense: tuple[int, ...] = setting(
+        (32,), "Widths of the fully connected layers.", limits="[1, inf)"
+    )
+    residual: bool = setting(
+        False, "Add the input of each attention layer to its output, projected where widths differ."
+    )
+    normalisation: str = setting(
+        "none", "Layer normalisation before each activation.", ("none", "layer")
+    )
+    dropout: float = setting(
+        0.0, "Dropout rate of inputs and attention coefficients.", limits="[0, 1)"
+    )
+    # Symmetry functions of `descriptors.symmetry_functions`; none by default, as in the paper.
+    radial: int = setting(
+        0,
+        "Radial symmetry functions that join the features; the graphs then carry surroundings.",
+        limits="[0, inf)",
+        flag=None,
+    )
+    angular: int = setting(
+        0, "Angular symmetry functions that join the features.", limits="[0, inf)", flag=None
+    )
+    learn_functions: bool = setting(
+        True, "Whether training moves the parameters of the symmetry functions.", flag=None
+    )
 
     def __post_init__(self):
         """Refuse a shape that makes no network."""
-        for name, value in (("radial", self.radial), ("angular", self.angular)):
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
-        sizes = {"layers": self.layers, "features_per_head": self.features_per_head}
-        sizes |= {"heads": self.heads} | {f"dense[{i}]": w for i, w in enumerate(self.dense)}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
-        for name, choice, allowed in (
-            ("merge", self.merge, _MERGES),
-            ("merge_last", self.merge_last, _MERGES),
-            ("normalisation", self.normalisation, _NORMALISATIONS),
-        ):
-            if choice not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {choice!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        check(self)
 
 
 class Table(NamedTuple):
