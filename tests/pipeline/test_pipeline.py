@@ -240,7 +240,7 @@ TABLE = "missing.eam.fs"
         (["--layers=0"], "layers must be 1 or more"),
         (["--dense=a"], "--dense takes whole numbers"),
         (["--cu_fraction=1.5"], "cu_fraction"),
-        (["--radii=1.3"], "radii must be two lengths"),
+        (["--radii=1.3"], "radii must be 2 lengths"),
         (["--radii=a,b"], "--radii takes numbers"),
         (["--voronoi=fast"], "voronoi must be one of auto, qhull, jax, got 'fast'"),
     ],
