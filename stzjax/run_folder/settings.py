@@ -14,6 +14,7 @@ from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.dynamics.quench import MeltConfig, QuenchConfig
 from stzjax.learning import models
 from stzjax.learning.train_config import TrainConfig
+from stzjax.potentials import BUILT_IN
 from stzjax.shear.run import ShearConfig
 
 
@@ -22,7 +23,7 @@ class RunConfig:
     """Settings on which everything depends."""
 
     potential: str = setting(
-        "mendelev2019", "Built-in potential (mendelev2019) or path of a setfl table."
+        "mendelev2019", f"Built-in potential ({', '.join(BUILT_IN)}) or path of a setfl table."
     )
     seed: int = setting(0, "Seed of everything random.", limits="[0, inf)")
 
