@@ -32,6 +32,22 @@ def masses(elements: tuple[str, ...]) -> np.ndarray:
     return np.array([atomic_masses[atomic_numbers[e]] for e in elements])
 
 
+def is_mass_of(mass: float, element: str) -> bool:
+    """Whether a mass [amu] can stand for an element: rounded, or of one of its isotopes.
+
+    That is within 3 % (or 1.1 amu, for boron and lighter elements), and not another element's
+    standard mass, to 0.05 amu or rounded to a whole number.
+    """
+    from ase.data import atomic_masses
+
+    def close(standard):
+        return (np.abs(mass - standard) <= 0.05) | (mass == np.round(standard))
+
+    own = masses((element,))[0]
+    near = abs(mass - own) <= max(1.1, 0.03 * own)
+    return bool(close(own) or (near and not close(atomic_masses[1:]).any()))
+
+
 def atomic_numbers(elements: tuple[str, ...]) -> np.ndarray:
     """Atomic numbers of the elements, shape (len(elements),)."""
     from ase.data import atomic_numbers as numbers

@@ -209,6 +209,8 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # NumPy, zipfile and json meet nearly any of them in a damaged file.
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        # NumPy takes what is no zip file for a pickle, and advises to load it unsafely.
+        reason = reason if zipfile.is_zipfile(path) else "no zip file, or cut short"
         raise Damaged(path, f"is not a complete stzjax archive ({reason})") from error
     if schema > SCHEMA:
         raise ValueError(f"{path} has schema {schema}, newer than {SCHEMA}: update stzjax")

@@ -1,127 +1,277 @@
-"""What a LAMMPS data or dump file must hold to be read for what it says.
+"""LAMMPS data and dump files, read in one pass: damage and contradictions are refused.
 
-ASE reads both, and what is missing in a damaged file it fills in without a word: a side of the
-box, atoms that the header counts but no line holds.
+Units are *metal* or *real*, whose lengths are Å. Atoms come in the order of their ids, at the
+places that the file says, up to whole cell vectors.
 """
 
-import math
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from stzjax.core import units
+from stzjax.io import words
+from stzjax.io.frames import Frame, in_cell
+
+_STYLES = {"atomic": (1, 2), "charge": (1, 3), "full": (2, 4)}
+_STYLES |= dict.fromkeys(("molecular", "bond", "angle"), (2, 3))
+"""Columns of the type and of the first coordinate, by atom style."""
 
 _SIDES = ("xlo xhi", "ylo yhi", "zlo zhi")
-_TYPE_COLUMN = {"atomic": 1, "charge": 1, "full": 2, "molecular": 2, "bond": 2, "angle": 2}
-_INTEGER = re.compile(r"[+-]?\d+")
+_GENERAL = ("avec", "bvec", "cvec", "abc origin")
+_SIZES = {"atoms": 1, **dict.fromkeys(_SIDES, 2), "xy xz yz": 3, **dict.fromkeys(_GENERAL, 3)}
+"""Header keywords that matter, and how many numbers stand before each."""
+
+_HEADER = re.compile(rf"(.*?) ?({'|'.join(_SIZES)})")
+_COUNTED = re.compile(
+    r"\d+ ((atom|bond|angle|dihedral|improper) types|bonds|angles|dihedrals|impropers"
+    r"|extra [a-z ]+ per atom|ellipsoids|lines|triangles|bodies)"
+)
+_HEADING = re.compile(r"[A-Za-z][\w/]*( [A-Za-z][\w/]*)*")
+_SECTIONS = ("Atom Type Labels", "Masses", "Atoms", "Velocities")
+_LAYOUT = {0: "ITEM: TIMESTEP", 2: "ITEM: NUMBER OF ATOMS", 4: "ITEM: BOX BOUNDS", 8: "ITEM: ATOMS"}
+_AXES = (("x", "y", "z"), ("xu", "yu", "zu"), ("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
+_NAMES = ("element", "typelabel")
+_WIDTHS = {"": 2, "xy xz yz": 3, "abc origin": 4}
+_REMEDY = "pass elements in the order of the types, type 1 first, or mend the line"
+_UNITS = re.compile(r"^ITEM: UNITS\s+(\w+)|^.*\bunits = (\w+)")
 
 
-def check(text: str, num_types: int) -> None:
-    """Refuse a file that is not complete.
+class _Rows(NamedTuple):
+    """Lines of a section: their numbers, counted from 1, and their words."""
+
+    lines: list[int]
+    words: list[list[str]]
+
+    def numbered(self) -> Iterator[tuple[int, list[str]]]:
+        return zip(self.lines, self.words, strict=True)
+
+
+_NO_ROWS = _Rows([], [])
+
+
+def recognised(text: str) -> bool:
+    """Whether a text begins like a LAMMPS data or dump file."""
+    head = [" ".join(line.split("#")[0].split()) for line in text[:4000].split("\n")]
+    return head[0].startswith("ITEM:") or any(
+        line.endswith((*_SIDES, *_GENERAL)) for line in head[1:]
+    )
+
+
+def read(text: str, elements: Sequence[str]) -> Frame:
+    """The atoms of a data file, or of the last frame of a dump.
 
     Args:
-      text: of a data file, or of a dump whose last frame counts.
-      num_types: types that are known, from 1.
+      text: of the file.
+      elements: chemical symbols of the types, type 1 first.
 
     Raises:
-      ValueError: says what is missing, or in which line something is wrong.
+      ValueError: damaged, cut short, in other units, or at odds with `elements`; says where.
     """
-    if text.lstrip().startswith("ITEM:"):
-        _check_dump(text, num_types)
+    if not recognised(text):
+        raise ValueError(
+            "it is neither a LAMMPS dump, which begins with ITEM:, nor a data file, which says "
+            "xlo xhi in its header; write it anew"
+        )
+    words.check_end(text)
+    found = _UNITS.match(text)
+    if found and not {"metal", "real"} & set(found.groups()):
+        raise ValueError(f"it is in units {found[1] or found[2]}; write it anew in metal units")
+    symbols = {str(kind): symbol for kind, symbol in enumerate(elements, 1)}
+    if text.startswith("ITEM:"):
+        return _dump(text, symbols)
+    return _data(text.split("\n"), symbols)
+
+
+def _data(lines: list[str], symbols: dict[str, str]) -> Frame:
+    sections, style = _sections(lines)
+    number, vectors = _header(sections[""])
+    labels = sections.get("Atom Type Labels", _NO_ROWS)
+    masses = sections.get("Masses", _NO_ROWS)
+    if "Atoms" not in sections:
+        raise ValueError("it has no section Atoms; write it anew")
+    if style not in _STYLES:
+        known = ", ".join(_STYLES)
+        raise ValueError(f"its atom style {style!r} is not read; write it in one of {known}")
+    for line, row in (*labels.numbered(), *masses.numbered()):
+        words.check_width([row], line, 2)
+    for line, (kind, label) in labels.numbered():
+        if kind in symbols:
+            _check_name(line, kind, label, symbols[kind])
+            symbols = {**symbols, label: symbols[kind]}
+    for line, (kind, mass) in masses.numbered():
+        if kind in symbols or not kind.isdigit():
+            _check_mass(line, kind, mass, _symbol(line, kind, symbols))
+    rows, (told, first) = sections["Atoms"], _STYLES[style]
+    for line, row in rows.numbered():
+        words.check_width([row], line, first + 3, first + 6)
+    kinds = [_symbol(line, row[told], symbols) for line, row in rows.numbered()]
+    return _frame(number, rows, (0, first, first + 1, first + 2), kinds, vectors)
+
+
+def _sections(lines: list[str]) -> tuple[dict[str, _Rows], str]:
+    """Sections by name, the header under "", and the atom style behind `Atoms`."""
+    rows = _Rows([], [])
+    sections, style = {"": rows}, "atomic"
+    for number, line in enumerate(lines[1:], 2):
+        content, _, comment = line.partition("#")
+        row = content.split()
+        name = " ".join(row)
+        # A line of labels alone is a damaged row; foreign headings stand between empty lines.
+        apart = not "".join(lines[number - 2 : number + 1 : 2]).strip()
+        if _HEADING.fullmatch(name) and (apart or name in _SECTIONS):
+            if name in sections:
+                raise words.wrong(number, f"begins the section {name} again")
+            rows = sections[name] = _Rows([], [])
+            style = (comment.split() or ["atomic"])[0] if name == "Atoms" else style
+        elif row:
+            rows.lines.append(number)
+            rows.words.append(row)
+    return sections, style
+
+
+def _header(rows: _Rows) -> tuple[int, np.ndarray]:
+    """Number of atoms, and the cell vectors as columns."""
+    held: dict[str, np.ndarray] = {}
+    for line, row in rows.numbered():
+        found = _HEADER.fullmatch(" ".join(row))
+        if found:
+            name, given = found[2], found[1].split()
+            if name in held or len(given) != _SIZES[name]:
+                raise words.wrong(line, f"must be the only one of {name}: {_SIZES[name]} numbers")
+            held[name] = words.numbers(given, itertools.repeat(line))
+            if name == "atoms":
+                words.count(given[0], line, "the number of atoms")
+        elif not _COUNTED.fullmatch(" ".join(row)):
+            raise words.wrong(line, f"is no header of a LAMMPS data file: {' '.join(row)[:60]!r}")
+    box = _GENERAL if "avec" in held else _SIDES
+    missing = [name for name in ("atoms", *box) if name not in held]
+    if missing:
+        raise ValueError(f"its header lacks the line of {', '.join(missing)}; write it anew")
+    number = int(held["atoms"][0])
+    if box is _GENERAL:
+        return number, np.column_stack([held[name] for name in box[:3]])
+    low, high = np.array([held[name] for name in _SIDES]).T
+    return number, _box(low, high, held.get("xy xz yz", np.zeros(3)))
+
+
+def _dump(text: str, symbols: dict[str, str]) -> Frame:
+    start = max(text.rfind(_LAYOUT[0]), 0)
+    before = text.count("\n", 0, start)
+    lines = text[start:].rstrip().split("\n")
+    for at, head in _LAYOUT.items():
+        if at >= len(lines) or not lines[at].startswith(head):
+            raise words.wrong(
+                before + at + 1,
+                f"must begin with {head!r}",
+                "the last frame is cut short or damaged: write it anew",
+            )
+    number = words.count(lines[3].strip(), before + 4, "the number of atoms")
+    vectors, origin = _bounds(lines[4].split()[3:], lines[5:8], before + 5)
+    columns = lines[8].split()[2:]
+    rows = _Rows([*range(before + 10, before + len(lines) + 1)], [k.split() for k in lines[9:]])
+    words.check_width(rows.words, before + 10, len(columns))
+    axes = next((axes for axes in _AXES if set(axes) <= set(columns)), None)
+    kind = next((name for name in ("type", *_NAMES) if name in columns), None)
+    if "id" not in columns or axes is None or kind is None:
+        raise words.wrong(before + 9, "lacks the columns id, type, or x y z (or xs, xu, xsu)")
+    kinds = _kinds(rows, columns, kind, symbols)
+    places = tuple(columns.index(name) for name in ("id", *axes))
+    return _frame(number, rows, places, kinds, vectors, origin if "s" in axes[0] else None)
+
+
+def _kinds(rows: _Rows, columns: list[str], kind: str, symbols: dict[str, str]) -> list[str]:
+    """Symbol of each atom of a dump, told by one column and not contradicted by another."""
+    if kind != "type":
+        symbols = {symbol: symbol for symbol in symbols.values()}
+    told, others = columns.index(kind), [n for n in _NAMES if n in columns and n != kind]
+    kinds, seen = [], set()
+    for line, row in rows.numbered():
+        kinds.append(_symbol(line, row[told], symbols))
+        also = tuple(row[columns.index(name)] for name in (*others, "mass") if name in columns)
+        if (row[told], also) not in seen:
+            for name, word in zip((*others, "mass"), also, strict=False):
+                check = _check_mass if name == "mass" else _check_name
+                check(line, row[told], word, kinds[-1])
+            seen.add((row[told], also))
+    return kinds
+
+
+def _bounds(flags: list[str], lines: list[str], before: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cell vectors as columns, and origin, of the box of a dump."""
+    if flags[-3:] != ["pp"] * 3 or " ".join(flags[:-3]) not in _WIDTHS:
+        raise words.wrong(before, "must end with pp pp pp, as for a box that is periodic")
+    width = _WIDTHS[" ".join(flags[:-3])]
+    rows = [line.split() for line in lines]
+    words.check_width(rows, before + 1, width)
+    sides = (before + 1 + k // width for k in itertools.count())
+    box = words.numbers([word for row in rows for word in row], sides).reshape(3, width)
+    if width == 4:
+        return box[:, :3].T, box[:, 3]
+    xy, xz, yz = tilts = box[:, 2] if width == 3 else np.zeros(3)
+    # The bounds of a tilted box are those of the rectangle around it.
+    low = box[:, 0] - [min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]
+    high = box[:, 1] - [max(0.0, xy, xz, xy + xz), max(0.0, yz), 0.0]
+    return _box(low, high, tilts), low
+
+
+def _box(low: np.ndarray, high: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """Cell vectors as columns."""
+    if np.any(high <= low):
+        raise ValueError("the sides of its box must each have lo below hi; mend its bounds")
+    xy, xz, yz = tilts
+    return np.diag(high - low) + np.array([[0.0, xy, xz], [0.0, 0.0, yz], [0.0, 0.0, 0.0]])
+
+
+def _frame(number, rows: _Rows, places, kinds, vectors, origin=None) -> Frame:
+    """Atoms in the order of ids.
+
+    Args:
+      number: of atoms that the file counts.
+      rows: of the atoms.
+      places: columns of id, x, y, z.
+      kinds: symbols of the atoms.
+      vectors: cell vectors as columns [Å].
+      origin: of the box [Å], if the coordinates are in units of the vectors from there.
+    """
+    if len(rows.words) != number or not number:
+        raise ValueError(
+            f"it counts {number} atoms, but {len(rows.words)} lines hold atoms; "
+            "it is cut short or damaged: get it anew"
+        )
+    identity, *axes = places
+    ids = [words.count(row[identity], line, "an id") for line, row in rows.numbered()]
+    order = sorted(range(number), key=ids.__getitem__)
+    for first, second in itertools.pairwise(order):
+        if ids[first] == ids[second]:
+            raise words.wrong(rows.lines[second], f"repeats the id {ids[second]}")
+    coordinates = [row[axis] for row in rows.words for axis in axes]
+    found = words.numbers(coordinates, (n for n in rows.lines for _ in axes)).reshape(-1, 3)
+    if origin is None:
+        fractional = in_cell(vectors, found)
     else:
-        _check_data(text, num_types)
+        fractional = found + in_cell(vectors, origin[None])
+    return Frame(vectors, fractional[order], [kinds[k] for k in order], [ids[k] for k in order])
 
 
-def _check_data(text: str, num_types: int) -> None:
-    lines = text.splitlines()
-    words = [line.split("#")[0].split() for line in lines]
-    starts = [n for n, line in enumerate(words) if line[:1] == ["Atoms"]]
-    if len(starts) != 1:
-        raise ValueError(f"it has {len(starts)} Atoms sections instead of one")
-    (start,) = starts
-    header = [" ".join(line) for line in words[1:start]]
-    for side in _SIDES:
-        found = [line.removesuffix(side).split() for line in header if line.endswith(side)]
-        if len(found) != 1 or len(found[0]) != 2 or not _rising(found[0]):
-            raise ValueError(f"its header must say lo and hi of the box once: {side}")
-    tilts = [line.split() for line in header if "xy" in line.split()]
-    for tilt in tilts:
-        if tilt[3:] != ["xy", "xz", "yz"] or len(tilts) > 1 or not _finite(tilt[:3]):
-            raise ValueError("the tilt of its box must be three numbers: xy xz yz")
-    counts = [line.split()[0] for line in header if re.fullmatch(r"\S+ atoms", line)]
-    if len(counts) != 1 or not counts[0].isdigit():
-        raise ValueError("its header must say the number of atoms once")
-    style = lines[start].split("#")[1].strip() if "#" in lines[start] else "atomic"
-    if style not in _TYPE_COLUMN:
-        raise ValueError(f"its atom style {style!r} is not one of {', '.join(_TYPE_COLUMN)}")
-    rows: list[tuple[int, list[str]]] = []
-    for number, line in enumerate(words[start + 1 :], start + 2):
-        if line and line[0][0].isalpha() and rows:
-            break
-        if line:
-            rows.append((number, line))
-    _check_rows(rows, 0, _TYPE_COLUMN[style], int(counts[0]), num_types)
-    least = _TYPE_COLUMN[style] + 4
-    for number, line in rows:
-        if len(line) < least or not _finite(line[1:]):
-            raise ValueError(f"line {number} is no atom: {' '.join(line)[:60]}")
+def _symbol(line: int, kind: str, symbols: dict[str, str]) -> str:
+    if kind not in symbols:
+        named = ", ".join(symbols.values()) or "none"
+        raise words.wrong(line, f"has the type {kind[:20]}, but elements names {named}", _REMEDY)
+    return symbols[kind]
 
 
-def _check_dump(text: str, num_types: int) -> None:
-    lines = text.splitlines()
-    items = [n for n, line in enumerate(lines) if line.startswith("ITEM:")]
-    last = max((n for n in items if lines[n].split()[1:] == ["TIMESTEP"]), default=None)
-    frame = [n for n in items if last is not None and n >= last]
-    names = [" ".join(lines[n].split()[1:3]) for n in frame]
-    if len(frame) != 4 or names[1] != "NUMBER OF" or names[2] != "BOX BOUNDS":
-        raise ValueError("its last frame lacks a section, or has one too many")
-    if not names[3].startswith("ATOMS"):
-        raise ValueError("its last frame lacks the atoms")
-    box = [line.split() for line in lines[frame[2] + 1 : frame[3]]]
-    tilted = lines[frame[2]].split()[3:6] == ["xy", "xz", "yz"]
-    width = 3 if tilted else 2
-    if len(box) != 3 or not all(len(row) == width and _rising(row) for row in box):
-        raise ValueError(f"its box must be three lines of {width} numbers, lo below hi")
-    columns = lines[frame[3]].split()[2:]
-    if "id" not in columns or "type" not in columns:
-        raise ValueError("its atoms lack the column id or type")
-    counted = lines[frame[1] + 1].strip()
-    if not counted.isdigit():
-        raise ValueError("its number of atoms is no number")
-    rows = [(n + 1, lines[n].split()) for n in range(frame[3] + 1, len(lines)) if lines[n].strip()]
-    for number, line in rows:
-        if len(line) != len(columns):
-            raise ValueError(f"line {number} has {len(line)} of {len(columns)} columns")
-    places = columns.index("id"), columns.index("type")
-    _check_rows(rows, places[0], places[1], int(counted), num_types)
-    coordinates = [n for n, name in enumerate(columns) if re.fullmatch(r"[xyz][su]?u?", name)]
-    for number, line in rows:
-        if not _finite([line[place] for place in coordinates]):
-            raise ValueError(f"a coordinate in line {number} is not finite")
+def _check_name(line: int, kind: str, name: str, symbol: str) -> None:
+    if name != symbol:
+        said = f"calls type {kind} {name[:20]}, but elements makes it {symbol}"
+        raise words.wrong(line, said, _REMEDY)
 
 
-def _check_rows(
-    rows: Sequence[tuple[int, list[str]]], id_: int, type_: int, count: int, num_types: int
-) -> None:
-    """Refuse rows that are not the atoms counted, each with an id of its own and a known type."""
-    if len(rows) != count:
-        raise ValueError(f"it counts {count} atoms but has {len(rows)}")
-    seen: set[int] = set()
-    for number, line in rows:
-        numbers = line[id_ : id_ + 1], line[type_ : type_ + 1]
-        if not all(len(one) == 1 and _INTEGER.fullmatch(one[0]) for one in numbers):
-            raise ValueError(f"line {number} has no whole numbers for id and type")
-        atom, kind = int(line[id_]), int(line[type_])
-        if atom in seen:
-            raise ValueError(f"line {number} repeats the id {atom}")
-        if not 1 <= kind <= num_types:
-            raise ValueError(f"line {number} has type {kind}, but elements names {num_types}")
-        seen.add(atom)
-
-
-def _finite(words: Sequence[str]) -> bool:
-    try:
-        return all(math.isfinite(float(word)) for word in words)
-    except ValueError:
-        return False
-
-
-def _rising(words: Sequence[str]) -> bool:
-    return _finite(words) and float(words[0]) < float(words[1])
+def _check_mass(line: int, kind: str, word: str, symbol: str) -> None:
+    mass = words.numbers([word], [line])[0]
+    if not units.is_mass_of(mass, symbol):
+        own = units.masses((symbol,))[0]
+        said = f"gives type {kind} the mass {mass:g}, but elements makes it {symbol} ({own:g})"
+        raise words.wrong(line, said, _REMEDY)

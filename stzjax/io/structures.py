@@ -1,4 +1,4 @@
-"""Structures in files: ASE for foreign formats, `.npz` archives of our own."""
+"""Structures in files: LAMMPS, extended XYZ, `.npz` archives of our own; ASE for the rest."""
 
 import os
 from collections.abc import Mapping
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stzjax.core import units
 from stzjax.core.structure import Structure
-from stzjax.io import lammps
+from stzjax.io import extxyz, frames, lammps, words
 from stzjax.io.archives import atomic, load_archive, save_archive, write_text
 
+_DATA, _DUMP, _XYZ = (".data", ".lmp"), (".dump", ".lammpstrj"), (".extxyz", ".xyz")
+_COMPRESSED = (".gz", ".bz2", ".xz")
 _FIELDS = ("fractional", "cell", "species", "elements")
 
 
@@ -39,10 +40,11 @@ def structure_from(arrays: Mapping[str, np.ndarray], path: str | os.PathLike = "
 
 
 def read(path: str | os.PathLike, elements: tuple[str, ...] | None = None) -> Structure:
-    """Read a periodic structure: LAMMPS data or dump, extxyz, our `.npz`, or what ASE reads.
+    """A periodic structure: LAMMPS data or dump, extxyz, our `.npz`, or what ASE reads.
 
     Atoms come in the order of the file; for LAMMPS files in the order of their ids. The last frame
     of a trajectory is taken. The cell is turned so that its vectors are upper triangular columns.
+    Files that gzip, bzip2 or xz compressed are read as well.
 
     Args:
       path: file.
@@ -50,64 +52,55 @@ def read(path: str | os.PathLike, elements: tuple[str, ...] | None = None) -> St
         for others the default is the alphabetical order of the symbols in the file.
 
     Raises:
-      ValueError: missing, unreadable, not periodic, or an element that `elements` does not name.
+      ValueError: missing, unreadable, damaged, not periodic, two atoms in one place, or at odds
+        with `elements`; names the file, the place, what is wrong and what to do.
     """
     path = Path(path)
-    if path.suffix == ".npz":
-        return structure_from(load_archive(path)[0], path)
+    held: Any = load_archive(path)[0] if path.suffix == ".npz" else words.load(path)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    options = _lammps_options(path, text[:4000], elements)
+        if path.suffix == ".npz":
+            structure = structure_from(held)
+            frames.check_apart(structure)
+            return structure
+        if not held.strip():
+            raise ValueError("it is empty; get it anew")
+        elements = None if elements is None else tuple(elements)
+        return frames.structure_of(_frame(path, held, elements), elements)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _frame(path: Path, text: str, elements: tuple[str, ...] | None) -> frames.Frame:
+    ending = path.with_suffix("").suffix if path.suffix in _COMPRESSED else path.suffix
+    if lammps.recognised(text) or ending in _DATA + _DUMP:
+        if elements is None:
+            raise ValueError('it holds LAMMPS types; pass elements=("Cu", "Zr"), type 1 first')
+        return lammps.read(text, elements)
+    if "Lattice=" in text[:4000] or ending in _XYZ:
+        return extxyz.read(text)
+    return _by_ase(path, text)
+
+
+def _by_ase(path: Path, text: str) -> frames.Frame:
+    """The last frame of a file of another format."""
     from ase import io as ase_io
 
+    if "\0" not in text:
+        words.check_end(text)
     try:
-        if options:
-            lammps.check(text, len(elements or ()))
-        atoms = ase_io.read(path, index=-1, **options)
-        return _from_ase(path, atoms, elements)
+        atoms: Any = ase_io.read(path, index=-1)
+        vectors, symbols = atoms.cell.array.T, atoms.get_chemical_symbols()
+        periodic = atoms.pbc.all()
     except Exception as error:  # ASE's readers raise whatever their parsing runs into
-        line = " ".join(str(error).split()) or type(error).__name__
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(
-            f"cannot read {path} as a structure: {line}; mend it, or write it anew"
+            "it is neither LAMMPS data or dump, nor extended XYZ, nor a structure that ASE reads "
+            f"({said}); write it as one of these"
         ) from error
-
-
-def _lammps_options(path: Path, head: str, elements: tuple[str, ...] | None) -> dict[str, Any]:
-    """How ASE is to read a LAMMPS file; nothing for other formats."""
-    dump, data = head.lstrip().startswith("ITEM:"), "xlo xhi" in head and " atoms" in head
-    if not (dump or data):
-        return {}
-    if elements is None:
-        raise ValueError(
-            f'{path} is a LAMMPS file, which holds types: pass elements=("Cu", "Zr"), type 1 first'
-        )
-    if dump:
-        return {"format": "lammps-dump-text", "specorder": list(elements), "order": True}
-    numbers = units.atomic_numbers(elements)
-    types = {i + 1: int(number) for i, number in enumerate(numbers)}
-    style = "atomic"
-    for line in head.splitlines():
-        if line.startswith("Atoms") and "#" in line:
-            style = line.split("#")[1].strip()
-    return {"format": "lammps-data", "atom_style": style, "sort_by_id": True, "Z_of_type": types}
-
-
-def _from_ase(path: Path, atoms, elements: tuple[str, ...] | None) -> Structure:
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise ValueError(f"{path} is not periodic in three directions; stzjax needs a bulk glass")
-    symbols = atoms.get_chemical_symbols()
-    elements = tuple(sorted(set(symbols))) if elements is None else tuple(elements)
-    unknown = sorted(set(symbols) - set(elements))
-    if unknown:
-        raise ValueError(
-            f"{path} holds {', '.join(unknown)}, but elements names {', '.join(elements)}"
-        )
-    rows, _ = atoms.cell.standard_form()
-    species = np.array([elements.index(symbol) for symbol in symbols])
-    cell = np.triu(np.asarray(rows).T)
-    return Structure.create(atoms.get_scaled_positions(), cell, species, elements)
+    if not periodic:
+        raise ValueError("it is not periodic in three directions; give a bulk glass")
+    fractional = frames.in_cell(vectors, atoms.positions)
+    return frames.Frame(vectors, fractional, symbols, range(1, len(symbols) + 1))
 
 
 def to_ase(structure: Structure, arrays: Mapping[str, Any] | None = None):
@@ -144,7 +137,7 @@ def write(
     atoms = to_ase(structure, arrays)
     if path.suffix == ".npz":
         save_archive(path, {**structure_arrays(structure), **(arrays or {})}, {})
-    elif path.suffix in (".dump", ".lammpstrj"):
+    elif path.suffix in _DUMP:
         write_text(path, _dump(structure, atoms, arrays or {}))
     else:
         _write_ase(path, atoms, structure.elements)
@@ -155,9 +148,9 @@ def _write_ase(path: Path, atoms, elements: tuple[str, ...]) -> None:
     from ase.io.formats import UnknownFileTypeError
 
     options: dict[str, Any] = {}
-    if path.suffix in (".data", ".lmp"):
+    if path.suffix in _DATA:
         options = {"format": "lammps-data", "specorder": list(elements), "masses": True}
-    elif path.suffix in (".extxyz", ".xyz"):
+    elif path.suffix in _XYZ:
         options = {"format": "extxyz"}
     with atomic(path) as temporary:
         try:

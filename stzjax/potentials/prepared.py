@@ -19,7 +19,7 @@ from stzjax.potentials.eam import EAM, slope, value_and_slope
 from stzjax.potentials.setfl import Tabulated
 
 _CLOSEST = 0.1
-"""Distance below which the tables stay constant [Å]."""
+"""Distance below which the tables stay constant [Å], but for the first piece, which is NaN."""
 
 _CHECKED_FROM = 1.8
 """Distance from which, up to the cut-off, the accuracy of the tables is judged [Å]."""
@@ -200,8 +200,10 @@ def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pie
     powers = np.linalg.inv(np.vander(_NODES, increasing=True))
     tables = {}
     for name, function in _sample(potential, order, grid.reshape(-1)).items():
-        values = np.asarray(function)
-        values = values.reshape(*values.shape[:2], count, len(_NODES))
+        values = np.array(function).reshape(*function.shape[:2], count, len(_NODES))
+        if name == "pair_weights":
+            # Two atoms in one place push each other nowhere: that must show in the forces.
+            values[..., 0, :] = np.nan
         a, b, c, d = (_padded(values @ row) for row in powers)
         tables[name] = a, b, c, d
     return tables

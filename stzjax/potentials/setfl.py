@@ -4,8 +4,9 @@ LAMMPS interpolates the same tables by C¹ Hermite pieces. Our cubic splines go 
 points with a continuous second derivative, which minimisers, stiffness and modes need.
 """
 
+import itertools
 import os
-from pathlib import Path
+import re
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,11 +15,14 @@ from jax import Array
 from scipy.interpolate import CubicSpline
 
 from stzjax.core import units
-from stzjax.io import archives
+from stzjax.io import archives, words
 from stzjax.potentials.eam import EAM
 
 _PLACEHOLDER = 1e6
 """|r·φ| from here on is a placeholder of the file's author, not physics [eV Å]."""
+
+_FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
+"""The letter before an exponent of Fortran."""
 
 _CLOSEST = 1e-6
 """Distance at which a singular pair term is evaluated for the table's first row [Å]."""
@@ -126,86 +130,84 @@ def _without_placeholders(pairs: np.ndarray) -> np.ndarray:
 
 
 def read_setfl(path: str | os.PathLike) -> Tabulated:
-    """Read an eam/alloy or eam/fs setfl table; which of the two is told from the file.
+    """An eam/alloy or eam/fs setfl table; which of the two is told from the file.
 
-    Comments after `#`, any number of columns and Fortran exponents are understood. Elements keep
-    the order of the file.
+    Comments after `#`, any number of columns and Fortran exponents are understood, and a file that
+    gzip compressed. Elements keep the order of the file.
 
     Raises:
-      ValueError: missing, truncated, malformed or non-finite; names the file and the remedy.
+      ValueError: missing, cut short, malformed or non-finite; names the file and the remedy.
     """
+    text = _FORTRAN.sub("e", words.load(path))
+    lines = [line.split("#")[0].split() for line in text.split("\n")]
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ValueError(f"cannot read potential {path}: {error.strerror}") from error
-    lines = [line.split("#")[0].split() for line in text.splitlines()]
-    try:
-        count = int(lines[3][0])
-        elements = tuple(lines[3][1 : 1 + count])
-        num_rho, num_r = int(lines[4][0]), int(lines[4][2])
-        density_step, r_step, cutoff = (_number(lines[4][i]) for i in (1, 3, 4))
-    except (IndexError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a setfl table: line 4 must hold the number of elements and their "
-            f"names, line 5 nrho drho nr dr cutoff ({error})"
-        ) from error
-    if len(elements) != count or count < 1 or min(num_rho, num_r) < 5:
-        raise ValueError(f"{path}: {count} elements declared, names {elements}, grids {lines[4]}")
-    fits = density_step > 0 and r_step > 0 and 0 < cutoff <= num_r * r_step * (1 + 1e-9)
-    if not (fits and np.isfinite([density_step, r_step]).all()):
-        raise ValueError(
-            f"{path}: steps drho {density_step}, dr {r_step} and cutoff {cutoff} do not fit a "
-            f"table of {num_r} distances; correct line 5"
-        )
-    tokens = [token for line in lines[5:] for token in line]
-    embeddings, densities, pairs = _blocks(path, tokens, count, num_rho, num_r)
-    for name, values in (("F", embeddings), ("rho", densities), ("r*phi", pairs)):
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{path}: a value of {name} is not finite; the table is damaged, get it anew"
-            )
-    _check_placeholders(path, pairs)
+        words.check_end(text)
+        elements, num_rho, num_r, (density_step, r_step, cutoff) = _heading(lines)
+        embeddings, densities, pairs = _blocks(lines, len(elements), num_rho, num_r)
+        _check_placeholders(pairs)
+    except ValueError as error:
+        raise ValueError(f"cannot read potential {path}: {error}") from error
     return tabulate(r_step, pairs, densities, density_step, embeddings, elements, cutoff)
 
 
-def _check_placeholders(path, pairs: np.ndarray) -> None:
+def _heading(lines: list[list[str]]) -> tuple[tuple[str, ...], int, int, np.ndarray]:
+    """Elements, nrho, nr, and the numbers drho, dr and cut-off."""
+    if len(lines) < 6 or not lines[3] or len(lines[4]) < 5:
+        raise ValueError(
+            "it is not a setfl table: line 4 must hold the number of elements and their names, "
+            "line 5 nrho drho nr dr cutoff; get it anew"
+        )
+    count, *elements = lines[3]
+    if not elements or words.count(count, 4, "the number of elements") != len(elements):
+        raise words.wrong(4, f"says {count} elements, but names {' '.join(elements) or 'none'}")
+    num_rho, num_r = (words.count(lines[4][k], 5, "a number of points") for k in (0, 2))
+    steps = words.numbers([lines[4][k] for k in (1, 3, 4)], itertools.repeat(5))
+    density_step, r_step, cutoff = steps
+    fits = density_step > 0 and r_step > 0 and 0 < cutoff <= num_r * r_step * (1 + 1e-9)
+    if min(num_rho, num_r) < 5 or not fits:
+        raise words.wrong(
+            5,
+            f"has steps drho {density_step}, dr {r_step} and cutoff {cutoff}, which do not fit a "
+            f"table of {num_rho} densities and {num_r} distances",
+            "correct line 5",
+        )
+    return tuple(elements), num_rho, num_r, steps
+
+
+def _check_placeholders(pairs: np.ndarray) -> None:
     """Refuse placeholders anywhere but at the start of r·φ, where they stand for hard cores."""
     insane = np.abs(pairs) >= _PLACEHOLDER
     rows = insane.sum(axis=-1)
     starts = np.arange(pairs.shape[-1]) < rows[..., None]
     if np.any(insane != starts) or np.any(rows == pairs.shape[-1]):
         raise ValueError(
-            f"{path}: |r*phi| exceeds {_PLACEHOLDER:g} eV Å beyond the first rows; the table is "
-            "damaged, get it anew"
+            f"|r*phi| exceeds {_PLACEHOLDER:g} eV Å beyond the first rows; the table is damaged, "
+            "get it anew"
         )
 
 
-def _number(token: str) -> float:
-    return float(token.replace("D", "E").replace("d", "e"))
-
-
-def _blocks(path, tokens: list[str], count: int, num_rho: int, num_r: int):
+def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
     """Embeddings (S, nrho), densities (S, S, nr) receiver first, r·φ (S, S, nr)."""
+    entries = [word for line in lines[5:] for word in line]
+    places = [number for number, line in enumerate(lines[5:], 6) for _ in line]
     num_pairs = count * (count + 1) // 2
     sizes = {
         columns: count * (4 + num_rho + columns * num_r) + num_pairs * num_r
         for columns in (1, count)
     }
-    columns = next((c for c, size in sizes.items() if size == len(tokens)), None)
+    columns = next((c for c, size in sizes.items() if size == len(entries)), None)
     if columns is None:
         raise ValueError(
-            f"{path} holds {len(tokens)} entries after line 5, but eam/alloy needs {sizes[1]} and "
-            f"eam/fs {sizes[count]}; the table is truncated or its line 5 is wrong"
+            f"it holds {len(entries)} entries after line 5, but eam/alloy needs {sizes[1]} and "
+            f"eam/fs {sizes[count]}; the table is truncated or its line 5 is wrong: get it anew"
         )
     position = 0
 
     def take(n: int) -> np.ndarray:
         nonlocal position
+        part = slice(position, position + n)
         position += n
-        try:
-            return np.array([_number(token) for token in tokens[position - n : position]])
-        except ValueError as error:
-            raise ValueError(f"{path}: not a number in the table ({error})") from error
+        return words.numbers(entries[part], places[part])
 
     embeddings = np.empty((count, num_rho))
     densities = np.empty((count, count, num_r))

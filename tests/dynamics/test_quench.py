@@ -138,6 +138,9 @@ def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
         ValueError, match=r"blew up below nan K \(not finite\); use a shorter timestep"
     ):
         quench.quench(keys[0], broken, potential, config)
+    twins = first.replace(fractional=first.fractional.at[0].set(first.fractional[1]))
+    with pytest.raises(ValueError, match=r"blew up .* \(not finite\)"):
+        quench.quench(keys[0], twins, potential, config)
 
 
 def test_a_cell_that_collapses_does_not_stop_the_others(melt, potential):

@@ -1,6 +1,9 @@
 """Files: what is written comes back, foreign formats agree with ASE, bad files say so."""
 
+import bz2
+import gzip
 import json
+import lzma
 
 import numpy as np
 import pytest
@@ -38,9 +41,66 @@ def test_round_trip(tmp_path, structure, name, tolerance):
 
 def test_type_one_is_the_first_element(tmp_path, structure):
     io.write(tmp_path / "a.data", structure)
+    lines = (tmp_path / "a.data").read_text().split("\n")
+    first = lines.index("Masses")
+    (tmp_path / "a.data").write_text("\n".join(lines[:first] + lines[first + 5 :]))
     swapped = io.read(tmp_path / "a.data", elements=("Zr", "Cu"))
     assert np.array_equal(swapped.species, structure.species)
     assert swapped.elements == ("Zr", "Cu")
+
+
+@pytest.mark.parametrize("name", ("a.data", "a.dump"))
+def test_elements_that_the_file_contradicts_are_refused(tmp_path, structure, name):
+    io.write(tmp_path / name, structure)
+    with pytest.raises(ValueError, match=r"type \d .*, but elements makes it (Cu|Zr)"):
+        io.read(tmp_path / name, elements=("Zr", "Cu"))
+
+
+FORMATS = ("a.data", "a.dump", "a.extxyz")
+
+
+@pytest.mark.parametrize("name", (*FORMATS, "a.npz"))
+@pytest.mark.parametrize("second", ((0.25, 0.5, 0.0), (1.25, 0.5, -1.0), (0.25, 0.5, 1 - 1e-9)))
+def test_two_atoms_in_one_place_are_refused(tmp_path, structure, name, second):
+    """Also where a box length lies between them; the atoms are named."""
+    fractional = np.array(structure.fractional)
+    fractional[[6, 30]] = (0.25, 0.5, 0.0), second
+    twins = Structure.create(fractional, structure.cell, structure.species, structure.elements)
+    io.write(tmp_path / name, twins)
+    with pytest.raises(ValueError, match="atoms 7 and 31 are in one place"):
+        io.read(tmp_path / name, elements=("Cu", "Zr"))
+
+
+def test_close_atoms_are_not_one(tmp_path, structure):
+    fractional = np.array(structure.fractional)
+    fractional[30] = fractional[6] + [0.02 / 12.0, 0.0, 0.0]
+    near = Structure.create(fractional, structure.cell, structure.species, structure.elements)
+    io.write(tmp_path / "a.dump", near)
+    same(near, io.read(tmp_path / "a.dump", elements=("Cu", "Zr")), 1e-14)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_ends_inside_a_number_is_refused(tmp_path, structure, name):
+    """The last coordinate would be short without a word."""
+    io.write(tmp_path / name, structure)
+    text = (tmp_path / name).read_text().rstrip()
+    for cut in (1, 3, 5):
+        (tmp_path / name).write_text(text[:-cut])
+        last = text[:-cut].split()[-1]
+        line = text.count("\n") + 1
+        with pytest.raises(ValueError, match=f"line {line} is cut short: .*inside '{last}'"):
+            io.read(tmp_path / name, elements=("Cu", "Zr"))
+
+
+@pytest.mark.parametrize("packer", (gzip, bz2, lzma))
+@pytest.mark.parametrize("name", FORMATS)
+def test_packed_files_are_what_they_hold(tmp_path, structure, name, packer):
+    io.write(tmp_path / name, structure)
+    packed = packer.compress((tmp_path / name).read_bytes())
+    (tmp_path / "packed").write_bytes(packed)
+    expected = io.read(tmp_path / name, elements=("Cu", "Zr"))
+    found = io.read(tmp_path / "packed", elements=("Cu", "Zr"))
+    assert np.array_equal(found.fractional, expected.fractional)
 
 
 def test_dump_is_read_in_id_order(tmp_path, structure):
@@ -71,6 +131,40 @@ def test_rotated_cell_keeps_its_distances(tmp_path):
     )
 
 
+def test_a_cell_of_the_other_hand_is_no_mirror_image(tmp_path):
+    """Bonds a, b, c of four atoms keep the sign of a · (b × c), which a mirror turns round."""
+    rng = np.random.default_rng(1)
+    cell = (8.0 * np.eye(3) + rng.normal(size=(3, 3)))[[1, 0, 2]]
+    assert np.linalg.det(cell) < 0
+    places = 4.0 + np.array([[0, 0, 0], [1, 0, 0], [0, 1.2, 0], [0, 0, 1.4]])
+    ase_io.write(tmp_path / "a.extxyz", Atoms("Cu4", positions=places, cell=cell, pbc=True))
+    read = io.read(tmp_path / "a.extxyz")
+    gaps = np.asarray(read.fractional[1:] - read.fractional[0])
+    bonds = (gaps - np.round(gaps)) @ np.asarray(read.cell).T
+    assert np.linalg.det(bonds) == pytest.approx(1.0 * 1.2 * 1.4, rel=1e-6)
+
+
+def test_the_last_frame_of_extxyz_counts(tmp_path, structure):
+    io.write(tmp_path / "a.extxyz", structure, {"label": np.arange(40)})
+    last = (tmp_path / "a.extxyz").read_text()
+    first = '1\nLattice="9 0 0 0 9 0 0 0 9"\nAu 0 0 0\n'
+    (tmp_path / "a.extxyz").write_text(first + last)
+    same(structure, io.read(tmp_path / "a.extxyz"), 1e-8)
+
+
+def test_other_formats_are_left_to_ase(tmp_path):
+    atoms = Atoms("CuZr2", scaled_positions=np.eye(3) / 3, cell=[5, 6, 7], pbc=True)
+    for name in ("POSCAR", "a.cif", "a.traj"):
+        ase_io.write(tmp_path / name, atoms)
+        read = io.read(tmp_path / name)
+        np.testing.assert_allclose(read.cell, np.diag([5, 6, 7]), atol=1e-12)
+        assert sorted(np.asarray(read.species)) == [0, 1, 1]
+    text = (tmp_path / "POSCAR").read_text().rstrip()
+    (tmp_path / "POSCAR").write_text(text[:-4])
+    with pytest.raises(ValueError, match="is cut short: the file ends inside"):
+        io.read(tmp_path / "POSCAR")
+
+
 def test_extxyz_keeps_columns(tmp_path, structure):
     io.write(
         tmp_path / "a.xyz", structure, {"moduli": np.ones((40, 6)), "label": np.ones(40, bool)}
@@ -80,24 +174,71 @@ def test_extxyz_keeps_columns(tmp_path, structure):
     assert (atoms.get_array("label") == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("content", "options", "said"),
-    [
-        (None, {}, "cannot read"),
-        ("", {}, "cannot read"),
-        ("hello\n", {}, "cannot read"),
-        ("2\nno cell\nCu 0 0 0\nCu 1 1 1\n", {}, "not periodic"),
-        ('1\nLattice="9 0 0 0 9 0 0 0 9" pbc="T T T"\nAu 0 0 0\n', {"elements": ("Cu",)}, "Au"),
-        ("ITEM: TIMESTEP\n0\n", {}, "pass elements"),
-        ("ITEM: TIMESTEP\n0\n", {"elements": ("Cu", "Zr")}, "cannot read"),
-    ],
-)
-def test_bad_structures_are_refused(tmp_path, content, options, said):
+LATTICE = 'Lattice="9 0 0 0 9 0 0 0 9"'
+REFUSED = [
+    (None, "cannot read .*No such file"),
+    ("", "it is empty"),
+    ("hello\n", "line 1 has 'hello' where the number of atoms must stand"),
+    ("2\nno cell\nCu 0 0 0\nCu 1 1 1\n", "line 2 is not periodic"),
+    (f'1\n{LATTICE} pbc="T T F"\nCu 0 0 0\n', "line 2 is not periodic"),
+    (f"1\n{LATTICE}\nAu 0 0 0\n", "it holds Au, but elements names Cu, Zr"),
+    (f"2\n{LATTICE}\nCu 0 0 0\n", "line 1 says 2 atoms, but 1 lines hold atoms"),
+    (f"1\n{LATTICE}\nCu 0 0 0\nCu 1 1 1\n", "line 4 has 4 words instead of 1"),
+    (f"0\n{LATTICE}\n", "line 1 says 0 atoms"),
+    (f"1\n{LATTICE}\nCu 1. 5 0 0\n", "line 3 has 5 words instead of 4"),
+    (f"1\n{LATTICE}\nCu 1,5 0 0\n", "line 3 has '1,5' where a finite number must stand"),
+    (f"1\n{LATTICE} Properties=Z:I:1:pos:R:3\nCu 0 0 0\n", "line 3 has 'Cu' where an atomic nu"),
+    (f"1\n{LATTICE} Properties=Z:I:1:pos:R:3\n999 0 0 0\n", "line 3 has no atomic number, but"),
+    (f"1\n{LATTICE} Properties=species:S:1:pos:R:2\nCu 0 0\n", "line 2 needs Properties with"),
+    (f"1\n{LATTICE} Properties=species:S:1:pos:R:3:x\nCu 0 0 0\n", "line 2 needs Properties"),
+    (f"1\n{LATTICE} {LATTICE}\nCu 0 0 0\n", "line 2 has Lattice 2 times"),
+    ('1\nLattice="9 0 0 9 0 0 0 0 9"\nCu 0 0 0\n', "its cell has no volume"),
+    ('1\nLattice="9 0 0 0 9 0 0 0 1e999"\nCu 0 0 0\n', "line 2 has '1e999' where a finite"),
+    (
+        "ITEM: TIMESTEP\n0\n",
+        "line 3 must begin with 'ITEM: NUMBER OF ATOMS'; the last frame is cut",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), REFUSED)
+def test_bad_structures_are_refused(tmp_path, content, said):
     path = tmp_path / "a.xyz"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ValueError, match=said):
-        io.read(path, **options)
+    with pytest.raises(ValueError, match=said) as caught:
+        io.read(path, elements=("Cu", "Zr"))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"lorem\nipsum\n", "write it as one of these"),
+        ("a.cif", b"lorem\nipsum\n", "write it as one of these"),
+        ("a.gz", b"lorem\nipsum\n", "write it as one of these"),
+        ("a.bin", bytes(64), "write it as one of these"),
+        ("a.npz", b"lorem\nipsum\n", "no zip file, or cut short"),
+        ("a.pdb", b"lorem\nipsum\n", "not periodic"),
+        ("a.dump", b"", "it is empty; get it anew"),
+    ],
+)
+def test_what_is_no_structure_is_refused_with_a_remedy(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said) as caught:
+        io.read(tmp_path / name, elements=("Cu", "Zr"))
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+    assert "; " in str(caught.value) and "unsafely" not in str(caught.value)
+
+
+def test_lammps_types_need_elements_that_exist(tmp_path, structure):
+    io.write(tmp_path / "a.data", structure)
+    with pytest.raises(ValueError, match="it holds LAMMPS types; pass elements"):
+        io.read(tmp_path / "a.data")
+    with pytest.raises(ValueError, match="not chemical elements"):
+        io.read(tmp_path / "a.data", elements=("Xx", "Zr"))
+    with pytest.raises(ValueError, match=r"line \d+ has the type 2, but elements names Cu"):
+        io.read(tmp_path / "a.data", elements=("Cu",))
 
 
 def test_wrong_column_is_refused(tmp_path, structure):

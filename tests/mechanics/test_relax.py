@@ -171,9 +171,11 @@ def test_a_nan_is_named_and_does_not_hang(potential, with_list):
     assert int(result.outcome) == relax.NOT_FINITE and not result.converged
 
 
-def test_coinciding_atoms_end_the_loop(potential):
+@pytest.mark.parametrize("prepared", (False, True))
+def test_coinciding_atoms_end_the_loop(potential, prepared):
     start = cases.small()
     start = start.replace(fractional=start.fractional.at[1].set(start.fractional[0]))
+    potential = stzjax.potentials.compact(potential) if prepared else potential
     result = relax.relax(start, potential, TIGHT)
     assert int(result.outcome) == relax.NOT_FINITE
 

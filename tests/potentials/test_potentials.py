@@ -398,7 +398,7 @@ def test_placeholders_below_the_core_are_cut(tmp_path):
     for row in range(4):
         clean[first + row] = "1e12"
     path = tmp_path / "table"
-    path.write_text("\n".join(clean))
+    path.write_text("\n".join(clean) + "\n")
     table = read_setfl(path)
     r = jnp.linspace(1.0, 5.0, 50)
     zero = jnp.asarray(0)
@@ -411,17 +411,23 @@ def test_placeholders_below_the_core_are_cut(tmp_path):
 def _spoiled(text: str, how: str) -> str:
     lines = text.splitlines()
     if how == "truncated":
-        return "\n".join(lines[: len(lines) // 2])
+        return "\n".join(lines[: len(lines) // 2]) + "\n"
     if how == "one short":
-        return "\n".join([*lines[:-1], " ".join(lines[-1].split()[:-1])])
+        return "\n".join([*lines[:-1], " ".join(lines[-1].split()[:-1]), ""])
+    if how == "one digit short":
+        return text.rstrip()[:-1]
     if how == "not a setfl":
         return "lorem ipsum\n" * 20
     if how == "empty":
         return ""
     if how == "too many elements":
         lines[3] = "3 Cu Zr"
+    if how == "one name too many":
+        lines[3] = "2 Cu Zr Al # three of them"
+    if how == "no names":
+        lines[3] = "2"
     if how == "fewer elements":
-        lines[3] = "1 Cu"
+        lines[3] = "1 Cu Zr"
     if how == "cutoff beyond":
         words = lines[4].split()
         lines[4] = " ".join([*words[:4], "50.0"])
@@ -431,7 +437,7 @@ def _spoiled(text: str, how: str) -> str:
     if how in ("nan", "word", "inf", "1e12"):
         target = len(lines) - 40
         lines[target] = " ".join([how, *lines[target].split()[1:]])
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 @pytest.mark.parametrize(
@@ -441,14 +447,17 @@ def _spoiled(text: str, how: str) -> str:
         ("one short", "truncated"),
         ("not a setfl", "not a setfl"),
         ("empty", "not a setfl"),
-        ("too many elements", "3 elements declared"),
-        ("fewer elements", "truncated"),
+        ("one digit short", r"line \d+ is cut short: the file ends inside '[-0-9.e+]+'"),
+        ("too many elements", "line 4 says 3 elements, but names Cu Zr;"),
+        ("one name too many", "line 4 says 2 elements, but names Cu Zr Al;"),
+        ("no names", "line 4 says 2 elements, but names none;"),
+        ("fewer elements", "line 4 says 1 elements, but names Cu Zr;"),
         ("cutoff beyond", "correct line 5"),
         ("negative step", "correct line 5"),
-        ("nan", "damaged"),
-        ("inf", "damaged"),
+        ("nan", r"line \d+ has 'nan' where a finite number must stand"),
+        ("inf", r"line \d+ has 'inf' where a finite number must stand"),
         ("1e12", "damaged"),
-        ("word", "not a number"),
+        ("word", r"line \d+ has 'word' where a finite number must stand"),
     ),
 )
 def test_bad_tables_are_refused(tmp_path, how, saying):
@@ -463,7 +472,7 @@ def test_bad_tables_are_refused(tmp_path, how, saying):
 
 @pytest.mark.parametrize("name", ("no such file.eam.fs", "."))
 def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(ValueError, match="cannot read potential") as caught:
+    with pytest.raises(ValueError, match="cannot read") as caught:
         potentials.load(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)

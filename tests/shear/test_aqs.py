@@ -219,12 +219,15 @@ def test_an_interrupted_run_goes_on(num_lanes, glass, potential, tmp_path, monke
 
 
 def test_one_bad_glass_does_not_stop_the_others(glass, potential):
-    """NaN, and a cell that no list fits: outcomes of their own runs."""
+    """NaN, and two atoms in one place: outcomes of their own runs."""
     config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
     broken = glass.replace(fractional=glass.fractional.at[3].set(np.nan))
-    jobs = [aqs.Job(one, "+xy", name) for name, one in (("broken", broken), ("good", glass))]
-    found = {job.name: run for job, run in aqs.shear_many(jobs[::-1], potential, config, 2)}
-    assert found["broken"].outcome == "not finite" and not len(found["broken"].strain)
+    twins = glass.replace(fractional=glass.fractional.at[3].set(glass.fractional[7]))
+    starts = {"good": glass, "broken": broken, "twins": twins}
+    jobs = [aqs.Job(start, "+xy", name) for name, start in starts.items()]
+    found = {job.name: run for job, run in aqs.shear_many(jobs, potential, config, 2)}
+    for name in ("broken", "twins"):
+        assert found[name].outcome == "not finite" and not len(found[name].strain)
     assert found["good"].outcome == "final strain reached" and len(found["good"].strain) == 3
     assert sanity.of(found["broken"]) == ["not finite"] and not sanity.of(found["good"])
     with pytest.raises(ValueError, match="has no labels"):

@@ -1,0 +1,80 @@
+"""Extended XYZ files: `Lattice`, `Properties`, and a line for each atom."""
+
+import itertools
+import re
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from stzjax.io import words
+from stzjax.io.frames import Frame, in_cell
+
+_VALUE = r"""(?<!\S)%s\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|\[[^]]*\]|[^\s"'{[]\S*)"""
+_TRUE = {"T", "True", "true", "TRUE", "1"}
+
+
+def read(text: str) -> Frame:
+    """The last frame of an extended XYZ file, atoms in the order of the file.
+
+    Raises:
+      ValueError: cut short, damaged or not periodic; names the line.
+    """
+    words.check_end(text)
+    lines = text.rstrip().split("\n")
+    start = end = 0
+    while end < len(lines):
+        start, head = end, lines[end].split()
+        words.check_width([head], start + 1, 1)
+        number = words.count(head[0], start + 1, "the number of atoms")
+        end = start + 2 + number
+    rows = [line.split() for line in lines[start + 2 : end]]
+    if len(rows) != number or not rows:
+        raise words.wrong(start + 1, f"says {number} atoms, but {len(rows)} lines hold atoms")
+    vectors, columns, width = _comment(lines[start + 1], start + 2)
+    words.check_width(rows, start + 3, width)
+    first = columns["pos"]
+    coordinates = [word for row in rows for word in row[first : first + 3]]
+    places = words.numbers(coordinates, (start + 3 + k // 3 for k in itertools.count()))
+    if "species" in columns:
+        symbols = [row[columns["species"]].capitalize() for row in rows]
+    else:
+        symbols = [_symbol(row[columns["Z"]], k) for k, row in enumerate(rows, start + 3)]
+    return Frame(vectors, in_cell(vectors, places.reshape(-1, 3)), symbols, range(1, number + 1))
+
+
+def _comment(line: str, number: int) -> tuple[np.ndarray, dict[str, int], int]:
+    """Cell vectors, first column of each property, and number of columns."""
+    lattice = _values("Lattice", line, number)
+    if len(lattice) != 9 or not _TRUE.issuperset(_values("pbc", line, number) or "T"):
+        raise words.wrong(
+            number,
+            'is not periodic: stzjax needs Lattice="…" with nine numbers and pbc="T T T"',
+            "write the file as extended XYZ of a bulk glass",
+        )
+    vectors = words.numbers(lattice, itertools.repeat(number)).reshape(3, 3).T
+    named = (_values("Properties", line, number) or ["species:S:1:pos:R:3"])[0].split(":")
+    columns, width = {}, 0
+    for name, kind, size in zip(named[::3], named[1::3], named[2::3], strict=False):
+        columns[name if (name, kind, size) in _KNOWN else ""] = width
+        width += words.count(size, number, "the columns of a property")
+    if len(named) % 3 or "pos" not in columns or not columns.keys() & {"species", "Z"}:
+        raise words.wrong(number, "needs Properties with species:S:1 and pos:R:3")
+    return vectors, columns, width
+
+
+_KNOWN = {("species", "S", "1"), ("Z", "I", "1"), ("pos", "R", "3")}
+
+
+def _values(key: str, line: str, number: int) -> list[str]:
+    """Words of the value of a key; none where the key is missing."""
+    found = re.findall(_VALUE % key, line)
+    if len(found) > 1:
+        raise words.wrong(number, f"has {key} {len(found)} times")
+    return found[0].strip("\"'{}[]").replace(",", " ").split() if found else []
+
+
+def _symbol(word: str, line: int) -> str:
+    number = words.count(word, line, "an atomic number")
+    if not 0 < number < len(chemical_symbols):
+        raise words.wrong(line, f"has no atomic number, but {number}")
+    return chemical_symbols[number]
