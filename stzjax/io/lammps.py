@@ -24,7 +24,7 @@ _GENERAL = ("avec", "bvec", "cvec", "abc origin")
 _SIZES = {"atoms": 1, **dict.fromkeys(_SIDES, 2), "xy xz yz": 3, **dict.fromkeys(_GENERAL, 3)}
 """Header keywords that matter, and how many numbers stand before each."""
 
-_HEADER = re.compile(rf"(.*?) ?({'|'.join(_SIZES)})")
+_HEADER = re.compile(rf"((?:\S+ )*?)({'|'.join(_SIZES)})")
 _COUNTED = re.compile(
     r"\d+ ((atom|bond|angle|dihedral|improper) types|bonds|angles|dihedrals|impropers"
     r"|extra [a-z ]+ per atom|ellipsoids|lines|triangles|bodies)"

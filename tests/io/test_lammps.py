@@ -216,6 +216,7 @@ REFUSED = {
                    "line 20 has '1,5' where a finite number must stand"),
     "count": (data(plain).replace("12 atoms", "13 atoms"), "counts 13 atoms, but 12 lines hold"),
     "half an atom": (data(plain).replace("12 atoms", "12.5 atoms"), "line 3 has '12.5' where"),
+    "glued": (data(plain).replace("12 atoms", "12atoms"), "line 3 is no header of a LAMMPS data"),
     "tilt": (data(plain).replace("xy xz yz", "xy xz"), "line 9 is no header of a LAMMPS data"),
     "two tilts": (data(plain).replace("1.5 -2.0 0.7", "1.5 0.7"), "line 9 must be the only one of"),
     "side": (data(plain).replace("xlo xhi", ""), "line 6 is no header of a LAMMPS data file"),
