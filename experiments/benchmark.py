@@ -105,7 +105,7 @@ class Plan(NamedTuple):
       steps: time steps of a repeat.
       directions: directions of the shear runs.
       shear: settings of the shear runs.
-      recipe: settings of melt and quench; its `num_atoms` is replaced.
+      quench: settings of melt and quench; its `num_atoms` is replaced.
       glass: a structure to use instead, or None.
       cache: folder of the structures made.
       lammps_skin: skin of the neighbour list in the peer's shear runs [Å].
@@ -126,7 +126,7 @@ class Plan(NamedTuple):
     steps: int
     directions: tuple[str, ...]
     shear: aqs.ShearConfig
-    recipe: quench.QuenchConfig
+    quench: quench.QuenchConfig
     glass: Structure | None
     cache: Path
     lammps_skin: float
@@ -149,24 +149,24 @@ def specimen(kind: str, num_atoms: int, plan: Plan) -> Structure:
     """
     if plan.glass is not None:
         return plan.glass
-    recipe = dataclasses.replace(plan.recipe, num_atoms=num_atoms)
-    mix = recipe.elements, recipe.fractions
+    config = dataclasses.replace(plan.quench, num_atoms=num_atoms)
+    mix = config.elements, config.fractions
     alloy = "".join(f"{e}{100 * x:g}" for e, x in zip(*mix, strict=True))
-    made = f"{kind}-{alloy}-{num_atoms}-{plan.name}-{recipe.melt_time:g}ps"
-    path = plan.cache / f"{made}{f'-{recipe.quench_rate:g}Ks' if kind == 'glass' else ''}.npz"
+    made = f"{kind}-{alloy}-{num_atoms}-{plan.name}-{config.melt_time:g}ps"
+    path = plan.cache / f"{made}{f'-{config.quench_rate:g}Ks' if kind == 'glass' else ''}.npz"
     if path.exists():
         return io.read(path)
     print(f"making {path}", file=sys.stderr)
     key = jax.random.key(0)
     if kind == "liquid":
-        structure = quench.melt(key, plan.potential, recipe)[0][0]
+        structure = quench.melt(key, plan.potential, config)[0][0]
     elif kind == "solid":
         rough = relax.RelaxConfig(force_tolerance=0.01)
         liquid = specimen("liquid", num_atoms, plan)
         structure = relax.relax_cell(liquid, plan.potential, rough, 1e-3).structure
     else:
         liquid = specimen("liquid", num_atoms, plan)
-        cold = quench.quench(key, liquid, plan.potential, recipe)[0]
+        cold = quench.quench(key, liquid, plan.potential, config)[0]
         structure = relax.relax(cold, plan.potential, plan.shear.relaxation).structure
     io.write(path, structure)
     return structure
@@ -258,18 +258,13 @@ def dynamics(suite: str, num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
         theirs = work / statistics.median(x.seconds for x in other) if other else None
         name = f"{suite} {structure.num_atoms} atoms {precision}"
         rows.append(row(name, rate, theirs, "M atom-step/s", "more"))
-        if solid:
-            rows += on_gpu(name, run, plan)
+        if solid and jax.default_backend() == "gpu":
+            rows += in_batches(name, run, plan)
     return rows
 
 
-def on_gpu(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
-    """Rows of md against the batch size, and their share of the bandwidth; none on a CPU."""
-    return in_batches(name, run, plan) if jax.default_backend() == "gpu" else []
-
-
 def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
-    """The rows of `on_gpu`, on any device."""
+    """Rows of md against the batch size, and their share of the bandwidth."""
     neighbors = run.state.neighbors
     num_atoms, limit = len(run.state.force), bandwidth()
     rows = []
@@ -466,7 +461,7 @@ SUITES: dict[str, Callable[[int, Plan], list[dict[str, Any]]]] = {
 }
 
 
-def recipe_from_flags() -> quench.QuenchConfig:
+def quench_from_flags() -> quench.QuenchConfig:
     """Settings of a short melt with a single snapshot, and of its quench."""
     return quench.QuenchConfig(
         elements=tuple(_ELEMENTS.value),
@@ -490,7 +485,7 @@ def plan_from_flags() -> Plan:
     wrong = [p for p in _PRECISION.value if p not in PRECISIONS]
     if wrong:
         raise ValueError(f"--precision takes {', '.join(PRECISIONS)}, got {', '.join(wrong)}")
-    recipe = recipe_from_flags()
+    config = quench_from_flags()
     file = Path(_POTENTIAL.value)
     potential, is_file = potentials.load(_POTENTIAL.value), file.is_file()
     peer = lammps_peer.find(_LAMMPS_ENV.value, _RANKS.value) if _LAMMPS.value else None
@@ -510,8 +505,8 @@ def plan_from_flags() -> Plan:
         steps=_STEPS.value,
         directions=tuple(_DIRECTIONS.value),
         shear=aqs.ShearConfig(final=_STRAIN.value, stop_threshold=_EVENT),
-        recipe=recipe,
-        glass=io.read(_GLASS.value, recipe.elements) if _GLASS.value else None,
+        quench=config,
+        glass=io.read(_GLASS.value, config.elements) if _GLASS.value else None,
         cache=Path(_CACHE.value),
         lammps_skin=_SKIN.value,
         lammps_timestep=_FIRE_STEP.value,
