@@ -1,11 +1,10 @@
-"""A trained network on disk: one sealed archive, and its config and history as JSON to read."""
+"""A trained network on disk: an archive with a digest, and config and history as JSON to read."""
 
 import dataclasses
 import os
 from pathlib import Path
 
 import jax
-import numpy as np
 from flax import traverse_util
 
 from stzjax.io import archives
@@ -17,7 +16,7 @@ _PARTS = ("network", "scaler", "calibration")
 
 
 def save(folder: str | os.PathLike, result: TrainResult) -> None:
-    """Write a result into a folder, each file atomically, the network last."""
+    """Write a result to a folder, each file atomically, the network last."""
     folder = Path(folder)
     settings = {
         "model": models.name_of(result.config.model),
@@ -39,11 +38,7 @@ def save(folder: str | os.PathLike, result: TrainResult) -> None:
 
 
 def load(folder: str | os.PathLike) -> TrainResult:
-    """Read what `save` wrote.
-
-    Raises:
-      ValueError: there is none, it is damaged, or of another version.
-    """
+    """The result that `save` wrote; ValueError if it is missing, damaged, or of another version."""
     path = Path(folder) / _NETWORK
     arrays, settings = archives.load_archive(path)
     content = traverse_util.unflatten_dict(arrays, sep="/")
@@ -52,7 +47,7 @@ def load(folder: str | os.PathLike) -> TrainResult:
         params = Params(
             network,
             splits.Scaler(**scaler),
-            calibration.Calibration(**{k: _number(v) for k, v in calibrated.items()}),
+            calibration.Calibration(**{k: float(v) for k, v in calibrated.items()}),
         )
         # A network that was written before there were several is a GAT, and has None for "never".
         flat = {**settings["config"], "patience": settings["config"]["patience"] or 0}
@@ -64,7 +59,3 @@ def load(folder: str | os.PathLike) -> TrainResult:
         raise ValueError(
             f"{path} holds no training of this version ({error}); train again"
         ) from error
-
-
-def _number(value: np.ndarray) -> float:
-    return float(value)

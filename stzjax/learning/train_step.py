@@ -1,4 +1,4 @@
-"""One step of training, compiled: of one network, or of many of one shape side by side."""
+"""A compiled step of training, for a single network or for lanes: networks of one shape."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ import optax
 from jax import Array
 
 from stzjax.learning import models, sampling
+from stzjax.numerics import batching
 
 
 class State(NamedTuple):
@@ -22,7 +23,7 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step of one lane takes: a padded graph, its key, and whether it counts."""
+    """Input of a step of a lane: a padded graph, its random key, and whether the step counts."""
 
     graph: jraph.GraphsTuple
     key: Array
@@ -30,14 +31,12 @@ class Step(NamedTuple):
 
 
 def stack(lanes: Sequence[Any]) -> Any:
-    """Trees of several lanes as one with a leading axis; that of a single lane as it is."""
-    if len(lanes) == 1:
-        return lanes[0]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+    """Trees of several lanes as a tree with a leading axis; a single tree stays as it is."""
+    return lanes[0] if len(lanes) == 1 else batching.stack(lanes)
 
 
 def pick(tree: Any, place: int, num_lanes: int) -> Any:
-    """The tree of one of several lanes; that of a single lane as it is."""
+    """The tree of a lane, from the tree that `stack` made."""
     return tree if num_lanes == 1 else jax.tree.map(lambda leaf: leaf[place], tree)
 
 
@@ -69,21 +68,19 @@ def _advance(state: State, step: Step, terms, rate, ratio, model: models.Config,
 
 @functools.partial(jax.jit, static_argnames=("model", "loss", "many"))
 def take(state, step, terms, rate, ratio, *, model: models.Config, loss: Callable, many: bool):
-    """State and loss after a step, of one lane or, with a leading axis, of many."""
+    """State and loss after a step, of a single lane or, with a leading axis, of many lanes."""
     advance = functools.partial(_advance, rate=rate, ratio=ratio, model=model, loss=loss)
     return (jax.vmap(advance) if many else advance)(state, step, terms)
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def forward(network, graph, *, model: models.Config):
-    """Logits (A, 2) of a padded graph."""
-    return models.network(model).apply({"params": network}, graph)
+@functools.partial(jax.jit, static_argnames=("model", "many"))
+def forward(network, graph, *, model: models.Config, many: bool):
+    """Logits (A, 2) of a padded graph; (lanes, A, 2) if there are many lanes."""
 
+    def logits(network, graph):
+        return models.network(model).apply({"params": network}, graph)
 
-@functools.partial(jax.jit, static_argnames="model")
-def forward_many(network, graph, *, model: models.Config):
-    """Logits (lanes, A, 2) of the padded graph of each lane."""
-    return jax.vmap(lambda n, g: models.network(model).apply({"params": n}, g))(network, graph)
+    return (jax.vmap(logits) if many else logits)(network, graph)
 
 
 @functools.partial(jax.jit, static_argnames="loss")

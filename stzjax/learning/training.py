@@ -176,8 +176,8 @@ def predict(
     bucket = graphs.bucket_shape(scaled, config.graphs_per_batch)
     found: list[np.ndarray] = []
     for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
-        logits = np.asarray(train_step.forward(params.network, graph, model=config.model))
-        found += _parted(logits, scaled, number, config.graphs_per_batch)
+        logits = train_step.forward(params.network, graph, model=config.model, many=False)
+        found += _parted(np.asarray(logits), scaled, number, config.graphs_per_batch)
     return [np.asarray(calibration.confidence(own, params.calibration)) for own in found]
 
 
@@ -336,8 +336,9 @@ def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> l
     found: list[list[np.ndarray]] = [[] for _ in lanes]
     for number in range(max(map(len, padded))):
         graph = train_step.stack([mine[min(number, len(mine) - 1)] for mine in padded])
-        forward = train_step.forward if len(lanes) == 1 else train_step.forward_many
-        logits = np.asarray(forward(network, graph, model=config.model))
+        logits = np.asarray(
+            train_step.forward(network, graph, model=config.model, many=len(lanes) > 1)
+        )
         for place, lane in enumerate(lanes):
             if number < len(padded[place]):
                 mine = train_step.pick(logits, place, len(lanes))
