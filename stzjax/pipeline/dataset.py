@@ -43,15 +43,9 @@ class Dataset:
       num_runs: number of all runs, with and without an event.
     """
 
-    def __init__(self, folder: Folder, threshold: float | None = None):
-        """Read features and runs, make labels and graphs.
-
-        Args:
-          folder: a described run folder.
-          threshold: threshold of D²min [Å²], instead of that of the settings.
-        """
-        settings = folder.settings
-        threshold = settings.labels.threshold if threshold is None else threshold
+    def __init__(self, folder: Folder):
+        """Read features and runs of a described run folder, make labels and graphs."""
+        settings = folder.settings.labels
         self.folder = folder
         numbers = np.array(stages.specimens(folder))
         self.split = splits.by_specimen(numbers, key=folder.key(Purpose.SPLIT))
@@ -62,10 +56,10 @@ class Dataset:
         for run_id in stages.run_ids(folder):
             run = stages.read_run(folder, run_id)
             self.num_runs += 1
-            step = run.event_step(threshold, settings.labels.min_cluster)
+            step = run.event_step(settings.threshold, settings.min_cluster)
             if step is None:
                 continue
-            labels = run.labels(threshold, settings.labels.min_cluster)
+            labels = run.labels(settings.threshold, settings.min_cluster)
             self.events[run_id] = Event(float(run.strain[step]), int(labels.sum()))
             self.graphs[run_id] = self._graph(run_id, labels)
 

@@ -116,13 +116,11 @@ def thresholds(
 
     ValueError for a threshold for which the shear runs keep no labels.
     """
-    own = {value: folder.settings.changed(threshold=value) for value in values}
-    for settings in own.values():
+    changed = [folder.settings.changed(threshold=value) for value in sorted(values)]
+    for settings in changed:
         settings.validate()
-    rows = [
-        _threshold_row(dataclasses.replace(folder, settings=own[v]), v, seeds, rotations, threads)
-        for v in sorted(values)
-    ]
+    folders = [dataclasses.replace(folder, settings=settings) for settings in changed]
+    rows = [_threshold_row(own, seeds, rotations, threads) for own in folders]
     out = folder.path / "thresholds"
     archives.write_json(out / "thresholds.json", {"rows": rows})
     table = _threshold_table(rows)
@@ -131,10 +129,10 @@ def thresholds(
 
 
 def _threshold_row(
-    folder: Folder, value: float, seeds: Sequence[int], rotations: int, threads: int
+    folder: Folder, seeds: Sequence[int], rotations: int, threads: int
 ) -> dict[str, Any]:
-    """Results with the labels of a threshold, averaged over seeds and splits."""
-    data = Dataset(folder)
+    """Results with the threshold of the settings, averaged over seeds and splits."""
+    data, value = Dataset(folder), folder.settings.labels.threshold
     candidate = comparisons.network(
         folder, data, f"{value:g}", folder.settings.train_config(), seeds
     )

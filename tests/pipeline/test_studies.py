@@ -22,6 +22,10 @@ def folder(tmp_path_factory):
     return synthetic.write(tmp_path_factory.mktemp("study") / "run", epochs=12)
 
 
+def at_threshold(folder, value):
+    return Folder(folder.path, folder.settings.changed(threshold=value))
+
+
 def rows_of(folder, title):
     content = json.loads((folder.path / title / f"{title}.json").read_text())
     return {row["name"]: row for row in content["rows"]}
@@ -100,13 +104,13 @@ def test_thresholds_label_anew_and_follow_the_event(folder):
     low, high = content["rows"]
     assert (low["threshold"], high["threshold"]) == (0.03, 0.1)
     for row in (low, high):
-        data = Dataset(folder, row["threshold"])
+        data = Dataset(at_threshold(folder, row["threshold"]))
         labels = np.concatenate([graph.nodes.label for graph in data.graphs.values()])
         assert row["class_ratio"] == pytest.approx(labels.sum() / (labels == 0).sum())
         assert row["events"] == len(data.graphs) and row["runs"] == 20
         assert set(row["test"]) <= set(row["interval"])
     # The first rearrangement passes the low threshold alone: one atom, a step earlier.
-    early = Dataset(folder, 0.03).events
+    early = Dataset(at_threshold(folder, 0.03)).events
     assert any(event.size == 1 and event.strain == 1e-4 for event in early.values())
     with pytest.raises(ValueError, match=r"threshold 0\.2 lies above stop_threshold 0\.1"):
         studies.thresholds(folder, [0.2], [0], 0, threads=1)
