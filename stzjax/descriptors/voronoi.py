@@ -1,7 +1,7 @@
 """Voronoi tessellation of a periodic cell: volumes, indices by face edges, shared faces.
 
 Host code: NumPy in, NumPy out, by one of two methods with the same results. `jax` is
-`stzjax.descriptors.polyhedra`, the array code for accelerators and derivatives. `qhull` finds the
+`voronoi_cells`, the array code for accelerators and derivatives. `qhull` finds the
 lower convex hull of the lifted points (x, |x|² - w), which is dual to the Voronoi cells, of the
 atoms and as many periodic images as can matter.
 

@@ -250,7 +250,7 @@ def run_many(
 ) -> State:
     """Advance many specimens, each with its own cell, thermostat and neighbour list.
 
-    All stop when the list of one overflows, see `stepping.advance`; `steps` says where each is.
+    All stop when the list of one overflows, see `loop.advance`; `steps` says where each is.
     The temperature of a step depends on its number alone, so a run in pieces is the whole run.
 
     Args:

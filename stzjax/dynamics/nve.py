@@ -67,7 +67,7 @@ def init(
 def run_many(
     states: State, potential: EAM, num_steps: Array, timestep: Array, width: int = 1
 ) -> State:
-    """Advance many specimens; all stop when the list of one overflows, see `stepping.advance`.
+    """Advance many specimens; all stop when the list of one overflows, see `loop.advance`.
 
     Args:
       states: B specimens, the leading axis of every array.

@@ -125,7 +125,7 @@ def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neigh
     Args:
       spec: static shape; where it is too small, `overflow` is True and pairs are missing.
       structure: N atoms.
-      anchor: see `fusion.apart`; for batches, a number that is not batched.
+      anchor: see `unfused.apart`; for batches, a number that is not batched.
     """
     grid, reach = spec.grid, spec.cutoff + spec.skin
     anchor = structure.cell if anchor is None else anchor

@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
     Attributes:
       structure: N atoms; relaxed here to the tolerance of the run if they are not.
-      direction: one of `loading.DIRECTIONS`.
+      direction: one of `loads.DIRECTIONS`.
       name: whatever identifies the job to the caller.
       saved: where to go on, as `save` of `shear_many` was given it; None begins.
     """
@@ -129,7 +129,7 @@ def shear(
     Args:
       structure: N atoms; relaxed here to the tolerance of the run if they are not.
       potential: an embedded-atom potential.
-      direction: one of `loading.DIRECTIONS`.
+      direction: one of `loads.DIRECTIONS`.
       config: settings.
       on_step: called now and then with the last step and its largest D²min, for progress.
 

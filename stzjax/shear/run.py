@@ -122,7 +122,7 @@ class Run:
     """One shear run: S steps, the unsheared state first.
 
     Attributes:
-      direction: one of `loading.DIRECTIONS`.
+      direction: one of `loads.DIRECTIONS`.
       strain: (S,) engineering strain.
       energy: (S,) potential energy [eV].
       stress: (S, 3, 3) [eV/Å³].

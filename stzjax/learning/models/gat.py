@@ -266,7 +266,7 @@ class SymmetryFunctions(nn.Module):
     Attributes:
       radial: Gaussians of the distance.
       angular: functions of the angle.
-      learn: False leaves the parameters where `symmetry.initial` puts them.
+      learn: False leaves the parameters where `symmetry_functions.initial` puts them.
     """
 
     radial: int
