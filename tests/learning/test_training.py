@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from stzjax.core.structure import Structure
 from stzjax.io import archives
-from stzjax.learning import checkpoints, graphs, sampling, splits, train_step, training
+from stzjax.learning import checkpoints, graphs, losses, sampling, splits, train_step, training
 from stzjax.learning.models import gat
 
 NUM_FEATURES = 4
@@ -430,11 +430,8 @@ def test_samplers_leave_validation_and_prediction_alone(remedy, monkeypatch):
     # The validation loss, too, is that of all atoms.
     truth = members[3].nodes.label
     chosen = np.where(truth == 1, again, 1 - again)
-    weights = np.asarray(
-        config.loss_terms(
-            sampling.counts([g.nodes.label for g in members[:3]], config.undersample)
-        ).weights
-    )
+    counts = sampling.counts([g.nodes.label for g in members[:3]], config.undersample)
+    weights = np.asarray(losses.terms(counts, config).weights)
     expected = np.average(-np.log(chosen), weights=weights[truth])
     assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
     assert len(seen) == traced > 0
