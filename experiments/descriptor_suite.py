@@ -20,14 +20,17 @@ from stzjax.core import loads, units
 from stzjax.core.structure import Structure
 from stzjax.descriptors import (
     linear_response,
+    participation,
     soft_modes,
     stiffness,
     stress,
     table,
     voronoi,
     voronoi_cells,
+    voronoi_fit,
 )
-from stzjax.mechanics import hessians
+from stzjax.mechanics import allocation, expansion, hessians
+from stzjax.mechanics.expansion import Expansion
 from stzjax.neighbors import lists
 from stzjax.potentials.eam import EAM
 from stzjax.shear import nonaffine
@@ -72,12 +75,13 @@ def rows(
     size = f"{glass.num_atoms} atoms"
     found = cells(glass, size, repeats)
     found += beside_ovito(glass, size, repeats)
-    found += modes(glass, potential, neighbors, size, patience)
+    around = allocation.expand(glass, potential, neighbors)
+    found += modes(around, size, patience)
     lammps = born_peer.born(peer, glass, potential, table_points)
-    found += born(glass, potential, neighbors, size, repeats, lammps)
+    found += born(around, size, repeats, lammps)
 
     def respond() -> Array:
-        return linear_response.respond(glass, potential, neighbors).fields
+        return linear_response.respond(allocation.expand(glass, potential, neighbors)).fields
 
     jax.block_until_ready(respond())
     found.append(row(f"linear response {size}", seconds(respond), None, "s"))
@@ -111,19 +115,24 @@ def gradients(
     shape = table.allocate(glass, neighbors)
     weight = jnp.asarray(np.random.default_rng(0).normal(size=glass.num_atoms))
 
+    def expanded(one: Structure) -> Expansion:
+        return expansion.expand(one, potential, neighbors, shape.tiling)
+
     def descriptor(name: str, one: Structure) -> Array:
         if name == "participation":
-            return soft_modes.participation(one, potential, neighbors, shape.soft).fraction
+            return participation.participation(expanded(one)).fraction
         if name == "response":
-            fields = linear_response.response(one, potential, neighbors, shape.soft.tiling).fields
+            fields = linear_response.response(expanded(one)).fields
             return jnp.sum(fields**2, axis=(0, 2))
         cells = voronoi_cells.tessellate(shape.cells, one)
         if name == "soft icosahedron":
             return voronoi_cells.soft_icosahedron(cells)
         if name == "stress":
-            return stress.atomic_stress(one, potential, cells.volume, neighbors)[:, 0, 1]
+            around = expansion.expand(one, potential, neighbors)
+            return stress.atomic_stress(around, cells.volume)[:, 0, 1]
         if name == "stiffness":
-            tensors = stiffness.atomic_stiffness(one, potential, cells.volume, neighbors)
+            around = expansion.expand(one, potential, neighbors)
+            tensors = stiffness.atomic_stiffness(around, cells.volume)
             return tensors[:, 0, 1, 0, 1]
         return cells.volume
 
@@ -148,18 +157,16 @@ def gradients(
 
 
 def born(
-    glass: Structure,
-    potential: EAM,
-    neighbors: lists.Neighbors,
+    around: Expansion,
     size: str,
     repeats: int,
     lammps: Callable[[], Timed] | None,
 ) -> list[dict[str, Any]]:
     """Born stiffness of every atom, beside LAMMPS' of all atoms together (`born_peer.born`)."""
-    volume = jnp.asarray(voronoi.tessellate(glass).volume)
+    volume = jnp.asarray(voronoi.tessellate(around.structure).volume)
 
     def ours() -> Array:
-        return stiffness.atomic_stiffness(glass, potential, volume, neighbors)
+        return stiffness.atomic_stiffness(around, volume)
 
     jax.block_until_ready(ours())
     mine, other = alternate(lambda: timed(ours), lammps, repeats)
@@ -222,7 +229,7 @@ def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
     if other:
         error = np.abs(mine[0][1].volume / other[0][1] - 1.0).max()
         found.append(row(f"voronoi {size}, largest difference of a volume", error, None, "1"))
-    shape = voronoi_cells.allocate(glass)
+    shape = voronoi_fit.allocate(glass)
     jax.block_until_ready(voronoi_cells.tessellate(shape, glass))
     spent = median([timed(voronoi_cells.tessellate, shape, glass) for _ in range(repeats)])
     found.append(row(f"voronoi {size}, compiled", spent, theirs, "s", "less"))
@@ -248,20 +255,18 @@ def _voro(glass: Structure) -> Callable[[], Timed] | None:
     return measure
 
 
-def modes(
-    glass: Structure, potential: EAM, neighbors, size: str, patience: float = math.inf
-) -> list[dict[str, Any]]:
+def modes(around: Expansion, size: str, patience: float = math.inf) -> list[dict[str, Any]]:
     """The lowest 1 % of the modes, against ARPACK with the same operator and residual.
 
     ARPACK is stopped when it has taken `patience` times as long as ours; the row says so.
     """
 
     def ours() -> soft_modes.Modes:
-        return soft_modes.modes(glass, potential, method="chebyshev", neighbors=neighbors)
+        return soft_modes.modes(around, method="chebyshev")
 
     ours()
     own, soft = timed(ours)
-    theirs, values = _arpack(glass, potential, neighbors, soft, patience * own)
+    theirs, values = _arpack(around, soft, patience * own)
     name = f"soft modes {size}, against ARPACK" + (", stopped unfinished" * (values is None))
     found = [
         row(name, own, theirs, "s", "less"),
@@ -270,10 +275,8 @@ def modes(
     if values is not None:
         off = _off(soft.eigenvalues, values)
         found.append(row(f"soft modes {size}, off ARPACK's", off, None, "1"))
-    if glass.num_atoms <= _DENSE_UP_TO:
-        spent, exact = timed(
-            lambda: soft_modes.modes(glass, potential, method="dense", neighbors=neighbors)
-        )
+    if around.structure.num_atoms <= _DENSE_UP_TO:
+        spent, exact = timed(lambda: soft_modes.modes(around, method="dense"))
         share = [soft_modes.participation_fraction(m.vectors) for m in (soft, exact)]
         worst = float(np.abs(share[0] - share[1]).max())
         found += [
@@ -292,12 +295,12 @@ class _TooLongError(Exception):
     """The peer is stopped."""
 
 
-def _arpack(glass: Structure, potential: EAM, neighbors, soft: soft_modes.Modes, longest: float):
+def _arpack(around: Expansion, soft: soft_modes.Modes, longest: float):
     """Time of SciPy's eigsh to the largest residual of ours, and its eigenvalues.
 
     The eigenvalues are None if it took longer than the longest time [s] and was stopped.
     """
-    hessian = hessians.assemble(glass, potential, neighbors, hessians.tiling(glass, neighbors))
+    hessian, glass = around.operator(), around.structure
     root = np.sqrt(units.masses(glass.elements)[np.asarray(glass.species)])[:, None, None]
     still = root / np.linalg.norm(root)
     size, count = 3 * glass.num_atoms, len(soft.eigenvalues)

@@ -1,12 +1,16 @@
-"""What an atom of an unsheared glass looks like: one file a family of descriptors.
+"""Descriptors of the atoms of an unsheared glass: one file for each family.
 
-Geometry (`voronoi` on the host, `voronoi_planes`, `voronoi_faces` and `voronoi_cells` as array
-code, `symmetry_functions`), `stress`, `stiffness`, `soft_modes`, `linear_response`; `table` puts
-the columns together. Whatever needs an event belongs to `shear` or `learning`.
+`registry` lists the families and says how to add one; `table` is the way in: it makes what all of
+them share (`host_inputs`, `compiled_inputs`) and puts their columns together. Geometry lives in
+`voronoi` and `voronoi_fit` (host), in `voronoi_planes`, `voronoi_faces` and `voronoi_cells` (array
+code), and in `symmetry_functions` with `symmetry_places`. Descriptors that need an event belong to
+`shear` or `learning`.
 """
 
 from stzjax.descriptors import (
     linear_response,
+    participation,
+    registry,
     soft_modes,
     stiffness,
     stress,
@@ -14,12 +18,13 @@ from stzjax.descriptors import (
     table,
     voronoi,
     voronoi_cells,
-    voronoi_faces,
-    voronoi_planes,
+    voronoi_fit,
 )
 
 __all__ = [
     "linear_response",
+    "participation",
+    "registry",
     "soft_modes",
     "stiffness",
     "stress",
@@ -27,6 +32,5 @@ __all__ = [
     "table",
     "voronoi",
     "voronoi_cells",
-    "voronoi_faces",
-    "voronoi_planes",
+    "voronoi_fit",
 ]

@@ -27,9 +27,15 @@ class FeatureConfig:
     response: bool = setting(
         False, "Relaxed stiffness and D²min of the linear response as seven more features."
     )
+    further: tuple[str, ...] = setting(
+        (), "Further families of features, by their names in the registry of descriptors."
+    )
     smooth: bool = False
     """The differentiable twin of the icosahedron's indicator; no flag, since networks learn the
     hard one."""
+    elements: tuple[str, ...] = ()
+    """Elements of the columns and of the radii, the centre of icosahedra first; empty: those of the
+    structure in alphabetical order. No flag, since the alloy is a setting of its own."""
 
     def validate(self) -> None:
         """Raise ValueError for the first setting that makes no sense."""

@@ -7,6 +7,7 @@ C. Maloney and A. Lemaître, Phys. Rev. E 74, 016118 (2006); A. Lemaître and C.
 J. Stat. Phys. 123, 415 (2006).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -16,26 +17,27 @@ from jax import Array
 
 from stzjax.core import loads
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, hessians
-from stzjax.mechanics.hessians import Tiling
+from stzjax.descriptors import stiffness
+from stzjax.descriptors.family import Family, Inputs
+from stzjax.mechanics import expansion, hessians
+from stzjax.mechanics.expansion import Expansion
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
-from stzjax.potentials.eam import EAM
 from stzjax.shear import nonaffine
 
 _TOLERANCE, _MAX_ITERATIONS = 1e-9, 20000
 
 
 class Response(NamedTuple):
-    """Non-affine velocities under the six strains in Voigt order, see `loading.VOIGT`.
+    """Non-affine velocities under the six strains in Voigt order, see `loads.VOIGT`.
 
     Attributes:
       fields: (6, N, 3) displacement per unit strain on top of the affine one, without translation
         [Å]; engineering strain for the shears.
       residual: (6,) relative residual of the linear solver.
       iterations: (6,) products with the Hessian.
-      outcome: (6,) one of `conjugate.OUTCOMES`; where not converged the field is NaN.
+      outcome: (6,) one of `conjugate_gradient.OUTCOMES`; where not converged the field is NaN.
     """
 
     fields: Array
@@ -44,112 +46,66 @@ class Response(NamedTuple):
     outcome: Array
 
 
-def respond(
-    structure: Structure,
-    potential: EAM,
-    neighbors: Neighbors | None = None,
-    tolerance: float = _TOLERANCE,
-) -> Response:
-    """Response of one structure, on the host.
+def respond(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
+    """Response of a structure at hand, on the host.
 
     Args:
-      structure: N atoms at a minimum of the energy; concrete arrays.
-      potential: an embedded-atom potential.
-      neighbors: as in `energetics.energy`.
+      around: from `allocation.expand`, N atoms at a minimum of the energy.
       tolerance: of the norm of the residual, relative to that of Ξ.
 
     Raises:
       ValueError: not a minimum, or the solver did not converge.
     """
-    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
-    tiling = hessians.tiling(structure, neighbors)
-    found = _jit_response(structure, potential, neighbors, tiling, tolerance)
-    check(found)
-    return found
-
-
-def check(response: Response) -> None:
-    """Refuse a response that failed, on the host.
-
-    Raises:
-      ValueError: with the outcome and the strain.
-    """
-    failed = np.flatnonzero(np.asarray(response.outcome) != conjugate_gradient.CONVERGED)
+    found = _jit_response(around, tolerance)
+    failed = np.flatnonzero(np.asarray(found.outcome) != conjugate_gradient.CONVERGED)
     if len(failed):
         place = int(failed[0])
         raise ValueError(
             f"no linear response to strain {place + 1} (Voigt): "
-            f"{conjugate_gradient.OUTCOMES[int(response.outcome[place])]} after "
-            f"{int(response.iterations[place])} iterations, residual "
-            f"{float(response.residual[place]):.1e}; relax the structure, to a tighter force "
+            f"{conjugate_gradient.OUTCOMES[int(found.outcome[place])]} after "
+            f"{int(found.iterations[place])} iterations, residual "
+            f"{float(found.residual[place]):.1e}; relax the structure, to a tighter force "
             "tolerance if it was relaxed already"
         )
+    return found
 
 
-def response(
-    structure: Structure,
-    potential: EAM,
-    neighbors: Neighbors,
-    tiling: Tiling,
-    tolerance: float = _TOLERANCE,
-) -> Response:
+def response(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
     """Response for compiled code, under `vmap` too.
 
     It can be differentiated, in both modes, by positions, cell and potential: by the implicit
     function theorem, at the cost of one more solution for each derivative.
 
     Args:
-      structure: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
-      neighbors: a valid list.
-      tiling: from `hessians.tiling`.
+      around: expansion of N atoms at a minimum of the energy, with its Hessian.
       tolerance: as in `respond`.
-    """
-    hessian = hessians.assemble(*jax.lax.stop_gradient((structure, potential)), neighbors, tiling)
 
-    def product(fields: Array) -> Array:
-        one = jax.vmap(
-            lambda u: energetics.hessian_vector_product(structure, potential, u, neighbors),
-            in_axes=2,
-            out_axes=2,
-        )
-        return one(fields)
+    Raises:
+      ValueError: an expansion without Hessian.
+    """
+    hessian = around.operator()
 
     def solve(_, sides: Array):
         found = hessians.solve(hessian, sides, tolerance, _MAX_ITERATIONS)
         return found.fields, found._replace(fields=None)
 
     fields, info = jax.lax.custom_linear_solve(
-        product, affine_forces(structure, potential, neighbors), solve, symmetric=True, has_aux=True
+        functools.partial(expansion.products, around),
+        expansion.affine_forces(around),
+        solve,
+        symmetric=True,
+        has_aux=True,
     )
     good = info.outcome == conjugate_gradient.CONVERGED
     fields = jnp.where(good, fields, jnp.nan)
     return Response(jnp.moveaxis(fields, -1, 0), info.residual, info.iterations, info.outcome)
 
 
-_jit_response = jax.jit(response, static_argnames="tiling")
-
-
-def affine_forces(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
-    """-Ξ: change of the forces per unit affine strain, (N, 3, 6) [eV/Å], in Voigt order."""
-    # At a minimum a simple shear and the symmetric one differ by a rotation, which brings no force.
-    # The simple one keeps the cell upper triangular.
-    generators = np.zeros((6, 3, 3))
-    for place, (a, b) in enumerate(loads.VOIGT):
-        generators[place, min(a, b), max(a, b)] = 1.0
-
-    def along(generator: Array) -> Array:
-        return jax.jvp(
-            lambda cell: energetics.forces(structure.replace(cell=cell), potential, neighbors),
-            (structure.cell,),
-            (generator @ structure.cell,),
-        )[1]
-
-    return jnp.moveaxis(jax.lax.map(along, jnp.asarray(generators)), 0, -1)
+_jit_response = jax.jit(response)
 
 
 def to_direction(fields: Array, direction: str) -> Array:
-    """The field of a load, (N, 3) [Å], from the six of a response; see `loading.DIRECTIONS`."""
+    """The field of a load, (N, 3) [Å], from the six of a response; see `loads.DIRECTIONS`."""
     return loads.axes(direction)[2] * fields[place(direction)]
 
 
@@ -185,3 +141,31 @@ def local_d2min(
     inside = jnp.sum(bonds * bonds, axis=0) < cutoff * cutoff
     mask = inside & (idx < structure.num_atoms)
     return nonaffine.fit(bonds, bonds + relative, mask)[1]
+
+
+def _measure(inputs: Inputs) -> tuple[Array, Array]:
+    """Relaxed stiffness (N, 3, 3, 3, 3) [eV/Å³]; D²min of each response (6, N) [Å²]."""
+    around, fields = inputs.expansion, inputs.response
+    assert fields is not None, "the family asks for the response"
+    relaxed = stiffness.relaxed_stiffness(around, inputs.born, inputs.volume, fields)
+    d2min = jax.lax.map(
+        lambda field: local_d2min(around.structure, field, around.neighbors), fields
+    )
+    return relaxed, d2min
+
+
+def _project(values: tuple[Array, Array], direction: str) -> list[Array]:
+    relaxed, d2min = values
+    # The field of -xy is that of +xy turned round, and D²min does not see the sign.
+    return [*stiffness.column_of_load(relaxed, direction), d2min[place(direction)]]
+
+
+FAMILY = Family(
+    "response",
+    ("R14", "R24", "R34", "R44", "R54", "R64", "response_d2min"),
+    _measure,
+    _project,
+    response=True,
+)
+"""Relaxed stiffness in the frame of the load [eV/Å³], and D²min of the linear response to the load
+per strain squared [Å²]."""

@@ -1,24 +1,39 @@
 """Atomic stress: the virial of an atom over the volume of its Voronoi cell."""
 
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from stzjax.core.structure import Structure
+from stzjax.core import loads
+from stzjax.descriptors.family import Family, Inputs
 from stzjax.mechanics import energetics
-from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.mechanics.expansion import Expansion
+
+_COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))
 
 
-def atomic_stress(
-    structure: Structure, potential: EAM, volume: Array, neighbors: Neighbors | None = None
-) -> Array:
+def atomic_stress(expansion: Expansion, volume: Array) -> Array:
     """Stress of each atom, (N, 3, 3) [eV/Å³]; potential part only (T = 0), positive in tension.
 
     The average weighted with the volumes is `energetics.stress`.
 
     Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
+      expansion: of N atoms; its Hessian is not needed.
       volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
-      neighbors: as in `energetics.energy`.
     """
-    return energetics.atomic_virial(structure, potential, neighbors) / volume[:, None, None]
+    virial = energetics.atomic_virial(expansion.structure, expansion.potential, expansion.neighbors)
+    return virial / volume[:, None, None]
+
+
+def _measure(inputs: Inputs) -> Array:
+    return atomic_stress(inputs.expansion, inputs.volume)
+
+
+def _project(stress: Array, direction: str) -> list[Array]:
+    first, second = np.array(_COMPONENTS).T
+    turned = loads.rotate(jnp.asarray(stress), loads.rotation(direction))
+    return list(turned[:, first, second].T)
+
+
+FAMILY = Family("stress", ("s11", "s22", "s33", "s12", "s23", "s31"), _measure, _project)
+"""Components of the atomic stress in the frame of the load [eV/Å³]."""

@@ -7,7 +7,6 @@ parameters of these from geometry that was measured once, and all of it differen
 """
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -99,29 +98,8 @@ def initial(num_radial: int, num_angular: int, cutoff: float = 5.0) -> Basis:
     )
 
 
-def allocate(
-    configurations: Sequence[Structure], cutoff: float = 5.0, angular_cutoff: float = 3.8
-) -> Shape:
-    """A shape that holds the surroundings of all of some structures, on the host.
-
-    Raises:
-      ValueError: a cut-off that is not positive, or a cell too small for it.
-    """
-    if not 0.0 < angular_cutoff <= cutoff:
-        raise ValueError(
-            f"the cut-offs must satisfy 0 < angular ≤ radial, got {angular_cutoff} and {cutoff} Å"
-        )
-    most = np.ones(2, int)
-    for structure in configurations:
-        length = _lengths(structure, lists.allocate(structure, cutoff, skin=0.0))[0]
-        counts = [int((length < c).sum(axis=0).max()) for c in (cutoff, angular_cutoff)]
-        most = np.maximum(most, counts)
-    places, angular = (2 * -(-int(n) // 2) for n in most)
-    return Shape(float(cutoff), float(angular_cutoff), places, angular)
-
-
 @jax.jit
-def _lengths(structure: Structure, neighbors: Neighbors) -> tuple[Array, Array, Array]:
+def lengths(structure: Structure, neighbors: Neighbors) -> tuple[Array, Array, Array]:
     """Distances (K, N) [Å], infinite for padding; bond vectors (3, K, N) [Å]; neighbours."""
     idx = lists.table(neighbors)
     vectors = structure.bonds(idx)
@@ -140,9 +118,9 @@ def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Su
     Args:
       structure: N atoms.
       neighbors: a list that is valid at the cut-off of the shape.
-      shape: from `allocate` for this structure or ones like it.
+      shape: from `symmetry_places.allocate` for this structure or ones like it.
     """
-    length, vectors, idx = _lengths(structure, neighbors)
+    length, vectors, idx = lengths(structure, neighbors)
     # A list may be shorter than the shape, which holds the surroundings of other structures too.
     rows = ((0, max(0, shape.places - len(length))), (0, 0))
     length = jnp.pad(length, rows, constant_values=jnp.inf)

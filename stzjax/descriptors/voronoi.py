@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.descriptors import voronoi_cells, voronoi_faces
+from stzjax.descriptors import voronoi_cells, voronoi_faces, voronoi_fit
 
 METHODS = ("auto", "qhull", "jax")
 
@@ -125,7 +125,7 @@ def is_icosahedron(indices: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
 def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
     """Faces whose `other` is an atom, and the atom that each is an image of: itself."""
     del spacing
-    _, cells = voronoi_cells.fit(structure, radii)
+    _, cells = voronoi_fit.fit(structure, radii)
     owner = np.arange(structure.num_atoms)
     neighbor, area, volume, edges = (
         np.asarray(x).T

@@ -3,42 +3,25 @@
 Which faces and edges a cell has is found without derivatives (`topology`), how large they are is a
 smooth function of positions, cell and radii (`measure`); `tessellate` does both.
 
-`bisectors` gives the planes between atoms, `facets` what they leave of each other. The cost is
-cubic in the number of planes, so only those count that are nearer than the farthest vertex of the
-cell that the nearest planes alone make.
+`voronoi_planes` gives the planes between atoms, `voronoi_faces` the faces that they leave of each
+other. The cost is cubic in the number of planes, so only those count that are nearer than the
+farthest vertex of the cell that the nearest planes alone make. `voronoi_fit` finds the shape.
 
 Radical (power) cells: F. Aurenhammer, SIAM J. Comput. 16, 78 (1987).
 """
 
 import functools
-import itertools
-import math
 from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.descriptors import voronoi_faces, voronoi_planes
 from stzjax.neighbors import lists
-
-_FIRST_REACH = 2.1
-"""How far neighbours are sought at first [spacing]; glasses need 1.9 to 2."""
-
-_FIRST_PLACES, _ROUNDS = (40, 22, 12), 12
-"""Planes of a small structure, faces and edges of a face at first; rounds of making them more."""
-
-_SHARES = (0.5, 0.9, 0.99, 1.0)
-"""Shares of the atoms, those with fewest planes first, that are cut with planes of one number."""
-
-_RANKED_FROM = 1000
-"""Fewer atoms are cut with planes of the same number: compiling costs more than empty places."""
-
-_MOST_IMAGES = 1_000_000
 
 
 class Spec(NamedTuple):
@@ -117,113 +100,11 @@ def tessellate(spec: Spec, structure: Structure, radii: Array | None = None) -> 
     respect to positions, cell and radii, lengths wherever no edge appears or vanishes.
 
     Args:
-      spec: from `allocate`, for this structure or one like it.
+      spec: from `voronoi_fit.allocate`, for this structure or one like it.
       structure: N atoms.
       radii: (N,) for the radical tessellation [Å]; None for the plain one.
     """
     return measure(structure, topology(spec, structure, radii), radii)
-
-
-def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, Cells]:
-    """Find a shape in which all cells of a structure are closed, and the cells; on the host.
-
-    Args:
-      structure: N atoms; concrete arrays.
-      radii: as in `tessellate`.
-      margin: share by which neighbours are sought farther than they must be, so that the shape
-        also serves structures that differ a little.
-
-    Raises:
-      ValueError: atoms coincide, the cell is too thin, or an argument is not finite.
-    """
-    radii = _checked(structure, radii)
-    reach = _FIRST_REACH * float(voronoi_planes.spacing_of(structure))
-    places: tuple[int, ...] = _FIRST_PLACES
-    for _ in range(_ROUNDS):
-        spec = _shape(structure, radii, reach, *places)
-        cells = tessellate(spec, structure, radii)
-        if bool(cells.complete):
-            return spec, cells
-        _check_apart(cells)
-        short = np.asarray(cells.topology.overflow)[1:]
-        places = tuple(
-            _even(3 * number // 2) if full else number
-            for number, full in zip(places, short, strict=True)
-        )
-        # With too few planes a cell is too large, with too few faces or edges it is none.
-        if not (np.asarray(cells.closed).all() or short[1:].any()):
-            weights = np.asarray(voronoi_planes.weights_of(structure, radii))
-            radius = np.where(cells.closed, cells.radius, np.minimum(cells.radius, reach))
-            needed = np.max(radius + np.sqrt(radius**2 + weights.max() - weights))
-            reach = min(max(float(needed) * (1.0 + margin), 1.1 * reach), 2.0 * reach)
-    raise ValueError(
-        f"the Voronoi cells of {structure.num_atoms} atoms in the cell "
-        f"{np.asarray(structure.cell).tolist()} do not close; is the cell extremely flat?"
-    )
-
-
-def allocate(structure: Structure, radii=None, margin: float = 0.02) -> Spec:
-    """The shape alone, see `fit`; for `tessellate` under `jit`, `vmap` and `grad`."""
-    return fit(structure, radii, margin)[0]
-
-
-def _checked(structure: Structure, radii) -> Array | None:
-    if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
-        raise ValueError("positions and cell must be finite, got NaN or infinity")
-    if radii is None:
-        return None
-    radii = np.asarray(radii, np.float64)
-    if radii.shape != (structure.num_atoms,) or not np.isfinite(radii).all() or radii.min() < 0.0:
-        raise ValueError(
-            f"radii must be {structure.num_atoms} finite lengths >= 0 Å, one per atom, got shape "
-            f"{radii.shape}"
-        )
-    return jnp.asarray(radii)
-
-
-def _check_apart(cells: Cells) -> None:
-    coincident = np.asarray(cells.topology.coincident)
-    if coincident.any():
-        raise ValueError(
-            f"atom {int(np.argmax(coincident))} coincides with another atom; remove one of them"
-        )
-
-
-def _shape(structure: Structure, radii, reach: float, planes: int, faces: int, edges: int) -> Spec:
-    """A shape in which all atoms within `reach` [Å] of an atom are looked at."""
-    # Coarse steps, so that like structures share one shape and its compiled code.
-    reach = math.ceil(10.0 * reach) / 10.0
-    heights = geometry.heights(structure.cell)
-    a, b, c = (max(1, math.ceil(2.0 * reach / height)) for height in heights)
-    if a * b * c * structure.num_atoms > _MOST_IMAGES:
-        raise ValueError(
-            f"the cell is {heights.min():.3g} Å across at its thinnest, and atoms up to "
-            f"{reach:.3g} Å away matter: that takes {a} x {b} x {c} copies of it; use a less flat "
-            "cell of the same crystal"
-        )
-    search = lists.allocate(voronoi_planes.replicate(structure, (a, b, c)), reach, skin=0.0).spec
-    if structure.num_atoms < _RANKED_FROM:
-        groups = [(structure.num_atoms, min(planes, search.capacity))]
-        return Spec(search, (a, b, c), tuple(groups), faces, edges)
-    weights = voronoi_planes.weights_of(structure, radii)
-    needed = np.sort(_needed(search, (a, b, c), structure, weights))
-    ends = [0, *(round(share * structure.num_atoms) for share in _SHARES)]
-    groups = [
-        (end - begin, min(_even(int(needed[end - 1]) + 1), search.capacity))
-        for begin, end in itertools.pairwise(ends)
-    ]
-    return Spec(search, (a, b, c), tuple(groups), faces, edges)
-
-
-def _even(count: int) -> int:
-    return int(count) + int(count) % 2
-
-
-@functools.partial(jax.jit, static_argnames=("search", "replicas"))
-def _needed(search: lists.Spec, replicas, structure: Structure, weights: Array) -> Array:
-    """How many planes can matter to each atom, (N,)."""
-    near = voronoi_planes.around(search, replicas, structure, weights)
-    return voronoi_faces.ranked(near.direction, near.offset, 2 * voronoi_faces.FIRST)[1]
 
 
 def topology(spec: Spec, structure: Structure, radii: Array | None = None) -> Topology:

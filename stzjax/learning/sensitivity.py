@@ -20,7 +20,7 @@ from stzjax.core.structure import Structure
 from stzjax.descriptors import stiffness, table
 from stzjax.learning import calibration, models
 from stzjax.learning.training import Params
-from stzjax.mechanics import implicit
+from stzjax.mechanics import expansion, implicit
 from stzjax.mechanics.hessians import Tiling
 from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors.lists import Neighbors
@@ -43,14 +43,14 @@ def confidence(
     are constant between the jumps they make, and have no derivative.
 
     Args:
-      params: of a network trained on the columns of `table.COLUMNS`.
+      params: of a network trained on the features that the shape describes.
       model: its shape.
       structure: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
       neighbors: a valid list.
-      shape: from `table.allocate`.
+      shape: from `table.allocate`, with the settings of the features.
       graph: of the structure, for its edges; its features are not looked at.
-      direction: of the load, one of `loading.DIRECTIONS`; static.
+      direction: of the load, one of `loads.DIRECTIONS`; static.
 
     Raises:
       ValueError: a network with symmetry functions, or one trained on other columns.
@@ -116,15 +116,16 @@ def mean_stiffness(
       potential: what it is a function of.
       structure: N atoms near the minimum.
       neighbors: a list for them.
-      tiling: from `hessians.tiling`, with slack.
-      place: Voigt indices from zero, see `loading.VOIGT`; C44 by default.
+      tiling: from `allocation.tiling`, with slack.
+      place: Voigt indices from zero, see `loads.VOIGT`; C44 by default.
       config: of the minimiser.
     """
     found = implicit.minimum(structure, potential, neighbors, tiling, config)
     # With equal volumes the mean is the sum over the volume of the cell.
     share = geometry.volume(structure.cell) / structure.num_atoms
     volume = jnp.full(structure.num_atoms, share)
-    moduli = stiffness.atomic_stiffness(found.structure, potential, volume, found.neighbors)
+    around = expansion.expand(found.structure, potential, found.neighbors)
+    moduli = stiffness.atomic_stiffness(around, volume)
     return jnp.mean(stiffness.to_voigt(moduli)[:, place[0], place[1]])
 
 

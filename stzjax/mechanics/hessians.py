@@ -1,4 +1,4 @@
-"""The Hessian of a structure as an operator, and the linear response that it governs.
+"""The Hessian of a structure as an operator, and the solution of equations with it.
 
 With F' frozen an EAM is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose Hessian is one 3×3
 block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i. Both are kept as small dense matrices,
@@ -7,13 +7,11 @@ what every backend does best: many displacement fields at a time cost little mor
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from stzjax.core import geometry
@@ -23,9 +21,6 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
 from stzjax.potentials.eam import EAM, slope, value_and_slope
-
-_TILE = 10
-"""Atoms of a tile, roughly: more waste arithmetic on zeros, fewer waste copies of neighbours."""
 
 _COLUMNS_AT_A_TIME = 2048
 """Tiles times fields of one batch of matrix products."""
@@ -118,25 +113,8 @@ def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -
     )
 
 
-def tiling(structure: Structure, neighbors: Neighbors, slack: float = 1.0) -> Tiling:
-    """The static shape of the Hessian of a structure, on the host.
-
-    Args:
-      structure: N atoms; concrete arrays.
-      neighbors: a valid list.
-      slack: factor of spare room, for structures like it.
-    """
-    num_atoms = structure.num_atoms
-    levels = max(0, round(math.log2(max(num_atoms, 1) / _TILE)))
-    size = math.ceil(num_atoms / (1 << levels))
-    members = np.asarray(_jit_members(structure, levels, size))
-    table = np.concatenate([np.asarray(lists.table(neighbors)), np.arange(num_atoms)[None]], axis=0)
-    table = np.pad(table, ((0, 0), (0, 1)), constant_values=num_atoms)
-    most = max(len(np.unique(table[:, tile])) for tile in members)
-    return Tiling(levels, size, min(8 * math.ceil(most * slack / 8), 8 * math.ceil(num_atoms / 8)))
-
-
-def _members(structure: Structure, levels: int, size: int) -> Array:
+@functools.partial(jax.jit, static_argnames=("levels", "size"))
+def members_of(structure: Structure, levels: int, size: int) -> Array:
     """Atoms of each tile, (T, c): halved along the longest side again and again."""
     num_atoms = structure.num_atoms
     sides = 1.0 / jnp.linalg.norm(geometry.inverse(structure.cell), axis=-1)
@@ -153,9 +131,6 @@ def _members(structure: Structure, levels: int, size: int) -> Array:
     return atoms.reshape(1 << levels, size)
 
 
-_jit_members = jax.jit(_members, static_argnames=("levels", "size"))
-
-
 @functools.partial(jax.jit, static_argnames="shape")
 def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Tiling) -> Hessian:
     """The Hessian of a structure.
@@ -164,17 +139,17 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
       structure: N atoms.
       potential: an embedded-atom potential.
       neighbors: a valid list.
-      shape: from `tiling` for this structure or one like it.
+      shape: from `allocation.tiling` for this structure or one like it.
     """
     num_atoms = structure.num_atoms
-    members = _members(structure, shape.levels, shape.size)
+    members = members_of(structure, shape.levels, shape.size)
     place = jnp.zeros(num_atoms + 1, jnp.int32)
     place = place.at[members.reshape(-1)].set(jnp.arange(members.size, dtype=jnp.int32))
     table = jnp.pad(lists.table(neighbors), ((0, 0), (0, 1)), constant_values=num_atoms)
     around = jnp.moveaxis(table[:, members], 0, -1)  # (T, c, K)
     whole = jnp.concatenate([around, members[..., None]], axis=-1).reshape(len(members), -1)
     touched, overflow = _distinct(whole, num_atoms, shape.width)
-    find = jax.vmap(lambda there, some: jnp.searchsorted(there, some))
+    find = jax.vmap(jnp.searchsorted)
     at = find(touched, around)
     itself = find(touched, members)
     bonds = bond_curvature(structure, potential, neighbors)

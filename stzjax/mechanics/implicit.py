@@ -53,7 +53,7 @@ def minimum(
       structure: N atoms.
       potential: an embedded-atom potential.
       neighbors: a list for them.
-      tiling: from `hessians.tiling`, with some slack for atoms that move.
+      tiling: from `allocation.tiling`, with some slack for atoms that move.
       config: of the minimiser; its force tolerance limits the accuracy of the derivatives.
     """
     fixed, frozen, pairs = jax.lax.stop_gradient((structure, potential, neighbors))

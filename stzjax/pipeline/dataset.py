@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stzjax.descriptors import symmetry_functions
+from stzjax.descriptors import symmetry_functions, symmetry_places
 from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.learning import splits
@@ -114,7 +114,7 @@ class Dataset:
         """Give every graph the surroundings of its atoms, computed once for each specimen."""
         numbers = sorted({number for number, _ in self.graphs})
         glasses = {number: stages.glass(self.folder, number) for number in numbers}
-        shape = symmetry_functions.allocate(list(glasses.values()))
+        shape = symmetry_places.allocate(list(glasses.values()))
         around = {}
         for number, glass in glasses.items():
             near = lists.allocate(glass, shape.cutoff, skin=0.0)

@@ -13,7 +13,7 @@ from stzjax.descriptors import table
 from stzjax.evaluation import metrics
 from stzjax.figures import gradients, picture
 from stzjax.learning import checkpoints, models, sensitivity, training
-from stzjax.mechanics import hessians
+from stzjax.mechanics import allocation
 from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors import lists
 from stzjax.pipeline import stages
@@ -42,28 +42,20 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
       atom: its number; the most confident one by default.
 
     Raises:
-      ValueError: the run is not trained, on other columns, or there is no such atom.
+      ValueError: the run is not trained, or there is no such atom.
     """
     result = checkpoints.load(folder.model)
     data = Dataset(folder)
     data.check(data.split)
     number, direction = data.run_ids(data.split.test)[0]
     graph = data.graphs[number, direction]
-    if len(result.params.scaler.mean) != len(table.COLUMNS):
-        raise ValueError("the run was trained on further columns: describe without --response")
     if atom is None:
         atom = int(np.argmax(training.predict(result.params, result.config, [graph])[0]))
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
     if not 0 <= atom < glass.num_atoms:
         raise ValueError(f"there is no atom {atom} among {glass.num_atoms}")
     neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
-    settings = folder.settings
-    shape = table.allocate(
-        glass,
-        neighbors,
-        mode_fraction=settings.features.mode_fraction,
-        mass_weighted=settings.features.mass_weighted,
-    )
+    shape = table.allocate(glass, neighbors, stages.feature_config(folder))
     everyone, slopes = jax.device_get(
         sensitivity.confidence_gradient(
             result.params,
@@ -117,7 +109,7 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
     """
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
     neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
-    tiling = hessians.tiling(glass, neighbors, 1.1)
+    tiling = allocation.tiling(glass, neighbors, 1.1)
 
     @jax.jit
     def modulus(potential):

@@ -15,6 +15,7 @@ from stzjax import io, potentials
 from stzjax.core import loads
 from stzjax.core.structure import Structure
 from stzjax.descriptors import table
+from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.dynamics import quench
 from stzjax.dynamics.npt_batch import Trace, steps_of
 from stzjax.io import archives
@@ -274,6 +275,12 @@ def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
     return contents.run(path)[0]
 
 
+def feature_config(folder: Folder) -> FeatureConfig:
+    """Settings of the features of a run, with columns for the elements of its alloy."""
+    settings = folder.settings
+    return dataclasses.replace(settings.features, elements=settings.quench.elements)
+
+
 def describe_stage(folder: Folder, workers: Workers) -> None:
     """Features of every specimen in every direction."""
     directions = [loads.canonical(d) for d in folder.settings.labels.directions]
@@ -303,26 +310,12 @@ def describe_stage(folder: Folder, workers: Workers) -> None:
 
 def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:
     """Write the features of a specimen in the given directions."""
-    settings, structure = folder.settings, glass(folder, number)
-    radii = (
-        np.array(settings.features.radii)[structure.species] if settings.features.radii else None
-    )
-    described = table.describe(
-        structure,
-        potential,
-        mode_fraction=settings.features.mode_fraction,
-        mass_weighted=settings.features.mass_weighted,
-        edge_threshold=settings.features.edge_threshold,
-        radii=radii,
-        voronoi_method=settings.features.voronoi,
-        with_response=settings.features.response,
-    )
-    columns = table.COLUMNS + (table.RESPONSE_COLUMNS if settings.features.response else ())
+    described = table.describe(glass(folder, number), potential, feature_config(folder))
     for direction in directions:
         arrays = {
             "features": table.rotate_to(described, direction),
             "pairs": described.pairs,
-            "columns": np.array(columns),
+            "columns": np.array(described.columns()),
         }
         folder.save(folder.features(number, direction), "describe", arrays)
     _LOG.info("specimen %d: described in %d directions", number, len(directions))

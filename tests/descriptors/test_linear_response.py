@@ -8,8 +8,8 @@ from reference import cases, small_glass
 
 import stzjax
 from stzjax.core import loads
-from stzjax.descriptors import linear_response, soft_modes, stiffness
-from stzjax.mechanics import energetics, hessians, implicit, relax
+from stzjax.descriptors import linear_response, stiffness
+from stzjax.mechanics import allocation, energetics, expansion, hessians, implicit, relax
 from stzjax.numerics import conjugate_gradient
 
 TIGHT = relax.RelaxConfig(force_tolerance=1e-11)
@@ -29,12 +29,18 @@ def glass():
 @pytest.fixture(scope="module")
 def tiling(glass):
     structure, _, neighbors = glass
-    return hessians.tiling(structure, neighbors, slack=1.3)
+    return allocation.tiling(structure, neighbors, slack=1.3)
 
 
 @pytest.fixture(scope="module")
-def found(glass):
-    return linear_response.respond(*glass)
+def around(glass):
+    """The expansion of the energy of the glass, with its Hessian."""
+    return allocation.expand(*glass)
+
+
+@pytest.fixture(scope="module")
+def found(around):
+    return linear_response.respond(around)
 
 
 def generator(place: int) -> np.ndarray:
@@ -48,7 +54,7 @@ def test_the_operator_is_the_hessian(glass, tiling):
     structure, potential, neighbors = glass
     operator = hessians.assemble(structure, potential, neighbors, tiling)
     assert not operator.overflow
-    dense = soft_modes.hessian(structure, potential, neighbors)
+    dense = small_glass.hessian(structure, potential, neighbors)
     fields = np.random.default_rng(0).normal(size=(54, 3, 5))
     expected = (dense @ fields.reshape(162, 5)).reshape(fields.shape)
     np.testing.assert_allclose(hessians.apply(operator, fields), expected, atol=1e-10)
@@ -68,8 +74,8 @@ def test_a_tile_without_room_is_seen(glass, tiling):
 def test_many_tiles(glass, monkeypatch):
     """Tiles of a few atoms, as many as a large structure has."""
     structure, potential, neighbors = glass
-    monkeypatch.setattr(hessians, "_TILE", 4)
-    tiling = hessians.tiling(structure, neighbors)
+    monkeypatch.setattr(allocation, "_TILE", 4)
+    tiling = allocation.tiling(structure, neighbors)
     assert tiling.levels == 4 and tiling.size == 4
     operator = hessians.assemble(structure, potential, neighbors, tiling)
     assert sorted(np.asarray(operator.members).ravel())[:54] == list(range(54))
@@ -80,11 +86,11 @@ def test_many_tiles(glass, monkeypatch):
     )
 
 
-def test_the_response_solves_the_dense_equations(glass, found):
+def test_the_response_solves_the_dense_equations(glass, around, found):
     structure, potential, neighbors = glass
-    dense = soft_modes.hessian(structure, potential, neighbors)
+    dense = small_glass.hessian(structure, potential, neighbors)
     inverse = np.linalg.pinv(dense, rcond=1e-9, hermitian=True)
-    forces = np.asarray(linear_response.affine_forces(structure, potential, neighbors))
+    forces = np.asarray(expansion.affine_forces(around))
     expected = (inverse @ forces.reshape(162, 6)).T.reshape(6, 54, 3)
     assert np.all(found.residual < 1e-8)
     np.testing.assert_allclose(found.fields, expected, atol=1e-6 * np.abs(expected).max())
@@ -135,14 +141,15 @@ def test_local_d2min_is_that_of_a_small_step(glass, found):
     assert float(local.max()) > 0.0
 
 
-def test_relaxed_moduli_are_the_slopes_of_the_relaxed_stress(glass, found):
+def test_relaxed_moduli_are_the_slopes_of_the_relaxed_stress(glass, around, found):
     """C : E + G σ + σ Gᵀ - tr(G) σ of a stressed solid, for a displacement gradient G."""
-    structure, potential, neighbors = glass
+    structure, potential, _ = glass
     volume = stzjax.geometry.volume(structure.cell) / 54 * jnp.ones(54)
-    atoms = stiffness.relaxed_stiffness(structure, potential, volume, found.fields, neighbors)
+    curvature = expansion.born(around)
+    atoms = stiffness.relaxed_stiffness(around, curvature, volume, found.fields)
     moduli = np.asarray(stiffness.to_voigt(atoms)).mean(axis=0)
     np.testing.assert_allclose(moduli, moduli.T, atol=1e-7 * np.abs(moduli).max())
-    born = stiffness.to_voigt(stiffness.atomic_stiffness(structure, potential, volume, neighbors))
+    born = stiffness.to_voigt(stiffness.atomic_stiffness(around, volume))
     # The case would show the non-affine part if it were forgotten.
     assert np.all(np.diag(moduli) < 0.9 * np.diag(born.mean(axis=0)))
 
@@ -164,30 +171,26 @@ def test_an_unstable_structure_is_an_outcome(glass):
     structure, potential, neighbors = glass
     rough = small_glass.rough(small_glass.TILTED, jitter=0.06)
     with pytest.raises(ValueError, match="not a minimum of the energy"):
-        linear_response.respond(rough, potential)
-    tiling = hessians.tiling(rough, neighbors, slack=1.5)
+        linear_response.respond(allocation.expand(rough, potential))
+    tiling = allocation.tiling(rough, neighbors, slack=1.5)
     pairs = stzjax.neighbors.allocate(rough, potential.cutoff)
-    assert np.all(np.isnan(linear_response.response(rough, potential, pairs, tiling).fields))
+    saddle = expansion.expand(rough, potential, pairs, tiling)
+    assert np.all(np.isnan(linear_response.response(saddle).fields))
     broken = structure.replace(fractional=structure.fractional.at[0].set(np.nan))
     with pytest.raises(ValueError, match="not finite"):
-        linear_response.respond(broken, potential, neighbors)
+        linear_response.respond(allocation.expand(broken, potential, neighbors))
 
 
-def test_too_few_iterations_are_an_outcome(glass, tiling):
-    structure, potential, neighbors = glass
-    operator = hessians.assemble(structure, potential, neighbors, tiling)
-    sides = linear_response.affine_forces(structure, potential, neighbors)
-    done = hessians.solve(operator, sides, 1e-9, 3)
+def test_too_few_iterations_are_an_outcome(around):
+    done = hessians.solve(around.hessian, expansion.affine_forces(around), 1e-9, 3)
     assert np.all(np.asarray(done.outcome) == conjugate_gradient.OUT_OF_ITERATIONS)
     assert np.all(np.asarray(done.iterations) == 3)
 
 
-def test_columns_do_not_influence_each_other(glass, tiling):
-    structure, potential, neighbors = glass
-    operator = hessians.assemble(structure, potential, neighbors, tiling)
-    sides = linear_response.affine_forces(structure, potential, neighbors)
-    together = hessians.solve(operator, sides)
-    alone = hessians.solve(operator, sides[..., 2:3])
+def test_columns_do_not_influence_each_other(around):
+    sides = expansion.affine_forces(around)
+    together = hessians.solve(around.hessian, sides)
+    alone = hessians.solve(around.hessian, sides[..., 2:3])
     np.testing.assert_allclose(together.fields[..., 2], alone.fields[..., 0], atol=1e-9)
     assert int(together.iterations[2]) == int(alone.iterations[0])
 
@@ -203,8 +206,8 @@ def test_the_gradient_of_the_response(glass, tiling):
         moved = structure.replace(
             fractional=structure.fractional + x * move, cell=structure.cell + x * strain
         )
-        fields = linear_response.response(moved, potential, neighbors, tiling, 1e-12).fields
-        return jnp.sum(weight * fields)
+        around = expansion.expand(moved, potential, neighbors, tiling)
+        return jnp.sum(weight * linear_response.response(around, 1e-12).fields)
 
     compiled = jax.jit(value)
     expected = cases.derivative(lambda x: float(compiled(x)), SHORT)
@@ -215,9 +218,12 @@ def test_the_gradient_of_the_response(glass, tiling):
 def test_the_response_under_vmap(glass, tiling, found):
     structure, potential, neighbors = glass
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), structure)
-    many = jax.vmap(lambda s: linear_response.response(s, potential, neighbors, tiling).fields)(
-        batch
-    )
+
+    def fields(structure):
+        around = expansion.expand(structure, potential, neighbors, tiling)
+        return linear_response.response(around).fields
+
+    many = jax.vmap(fields)(batch)
     np.testing.assert_allclose(many[1], found.fields, atol=1e-7 * np.abs(found.fields).max())
 
 

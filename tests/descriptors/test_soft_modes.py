@@ -15,7 +15,8 @@ from reference import cases, small_glass
 
 import stzjax
 from stzjax.core import units
-from stzjax.descriptors import soft_modes
+from stzjax.descriptors import participation, soft_modes
+from stzjax.mechanics import allocation, expansion
 from stzjax.numerics import eigensolver
 
 # Relative to the largest entry: five-point differences and splines err by less.
@@ -29,6 +30,12 @@ def glass():
     """54 atoms at a minimum of an asymmetric potential, in a tilted cell."""
     structure, potential = small_glass.relaxed(small_glass.TILTED), small_glass.potential()
     return structure, potential, stzjax.neighbors.allocate(structure, potential.cutoff)
+
+
+@pytest.fixture(scope="module")
+def around(glass):
+    """The expansion of the energy of the glass, with its Hessian."""
+    return allocation.expand(*glass)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +62,7 @@ def spectrum(glass):
 
 
 def test_the_hessian_is_the_slope_of_the_forces(glass, spectrum):
-    found = soft_modes.hessian(*glass)
+    found = small_glass.hessian(*glass)
     np.testing.assert_allclose(found, spectrum[0], atol=CURVATURE * np.abs(found).max())
     np.testing.assert_allclose(found, found.T, atol=1e-12 * np.abs(found).max())
 
@@ -73,23 +80,22 @@ def test_the_hessian_is_the_curvature_of_a_closed_form(glass, seed):
         return cases.oracle(moved, small_glass.TOY).sum()
 
     expected = cases.derivative(lambda x: cases.derivative(lambda y: energy(x, y)))
-    found = first.ravel() @ soft_modes.hessian(structure, potential, neighbors) @ second.ravel()
+    found = first.ravel() @ small_glass.hessian(structure, potential, neighbors) @ second.ravel()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_hessian_of_the_built_in_potential_is_that_of_its_forces():
     structure, potential = cases.stored("glass", "tilted"), stzjax.potentials.mendelev2019()
     neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
-    matrix = soft_modes.hessian(structure, potential, neighbors)
+    matrix = small_glass.hessian(structure, potential, neighbors)
     move = np.random.default_rng(0).normal(size=(structure.num_atoms, 3))
     product = stzjax.energetics.hessian_vector_product(structure, potential, move, neighbors)
     np.testing.assert_allclose(matrix @ move.ravel(), product.ravel(), atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["dense", "chebyshev"])
-def test_modes_agree_with_scipy(glass, spectrum, method):
-    structure, potential, neighbors = glass
-    found = soft_modes.modes(structure, potential, fraction=0.1, method=method, neighbors=neighbors)
+def test_modes_agree_with_scipy(around, spectrum, method):
+    found = soft_modes.modes(around, fraction=0.1, method=method)
     eigenvalues, vectors = spectrum[1][:16], spectrum[2][:16]
     assert found.eigenvalues.shape == (16,) and found.vectors.shape == (16, 54, 3)
     np.testing.assert_allclose(found.eigenvalues, eigenvalues, atol=CURVATURE * spectrum[1].max())
@@ -97,9 +103,9 @@ def test_modes_agree_with_scipy(glass, spectrum, method):
     np.testing.assert_allclose(np.abs(overlap), 1.0, atol=1e-6)
 
 
-def test_every_vibration_and_no_translation(glass, spectrum):
-    structure, potential, neighbors = glass
-    found = soft_modes.modes(structure, potential, fraction=1.0, neighbors=neighbors)
+def test_every_vibration_and_no_translation(glass, around, spectrum):
+    structure = glass[0]
+    found = soft_modes.modes(around, fraction=1.0)
     assert found.eigenvalues.shape == (159,)
     np.testing.assert_allclose(found.eigenvalues, spectrum[1], atol=CURVATURE * spectrum[1].max())
     flat = found.vectors.reshape(159, -1)
@@ -109,22 +115,15 @@ def test_every_vibration_and_no_translation(glass, spectrum):
     np.testing.assert_allclose(drift, 0.0, atol=1e-8)
 
 
-def test_without_masses_the_modes_are_those_of_the_hessian(glass, spectrum):
-    structure, potential, neighbors = glass
-    found = soft_modes.modes(
-        structure, potential, fraction=1.0, mass_weighted=False, neighbors=neighbors
-    )
+def test_without_masses_the_modes_are_those_of_the_hessian(around, spectrum):
+    found = soft_modes.modes(around, fraction=1.0, mass_weighted=False)
     expected = scipy.linalg.eigvalsh(spectrum[0])
     expected = np.delete(expected, np.argsort(np.abs(expected))[:3])
     np.testing.assert_allclose(found.eigenvalues, expected, atol=CURVATURE * expected.max())
 
 
-def test_the_methods_agree_on_a_glass(glass):
-    structure, potential, neighbors = glass
-    dense, chebyshev = (
-        soft_modes.modes(structure, potential, 0.05, method=m, neighbors=neighbors)
-        for m in ("dense", "chebyshev")
-    )
+def test_the_methods_agree_on_a_glass(around):
+    dense, chebyshev = (soft_modes.modes(around, 0.05, method=m) for m in ("dense", "chebyshev"))
     np.testing.assert_allclose(dense.eigenvalues, chebyshev.eigenvalues, rtol=1e-7)
     share = [soft_modes.participation_fraction(m.vectors) for m in (dense, chebyshev)]
     np.testing.assert_allclose(share[0], share[1], atol=1e-4)
@@ -132,17 +131,16 @@ def test_the_methods_agree_on_a_glass(glass):
     assert np.all(np.abs(dense.eigenvalues - chebyshev.eigenvalues) <= chebyshev.residuals)
 
 
-def test_the_soft_subspace_is_as_close_as_promised(glass):
+def test_the_soft_subspace_is_as_close_as_promised(around):
     """The sine of each mode's angle to the dense eigenspace of all that lies below the edge."""
-    structure, potential, neighbors = glass
-    shape = soft_modes.shape(structure, neighbors, 0.05)
-    pairs, _ = soft_modes._lowest(structure, potential, neighbors, shape)
-    every = soft_modes.modes(structure, potential, 1.0, method="dense", neighbors=neighbors)
+    count = participation.num_modes(54, 0.05)
+    pairs, _ = participation.lowest(around, count)
+    every = soft_modes.modes(around, 1.0, method="dense")
     below = every.vectors[: len(pairs.values)].reshape(len(pairs.values), -1)
-    soft = np.asarray(pairs.vectors[:, : shape.num_modes])
+    soft = np.asarray(pairs.vectors[:, :count])
     outside = np.linalg.norm(soft - below.T @ (below @ soft), axis=0)
-    assert np.all(pairs.converged[: shape.num_modes])
-    assert outside.max() < soft_modes._TOLERANCE
+    assert np.all(pairs.converged[:count])
+    assert outside.max() < participation._TOLERANCE
 
 
 def _known(size: int, num_soft: int, seed: int):
@@ -204,9 +202,11 @@ import jax, sys
 jax.config.update("jax_enable_x64", True)
 from concurrent.futures import ThreadPoolExecutor
 from reference import small_glass
-from stzjax.descriptors import vibrations
+from stzjax.descriptors import soft_modes
+from stzjax.mechanics import allocation
 glass, potential = small_glass.relaxed(small_glass.TILTED), small_glass.potential()
-def soft(_): return vibrations.modes(glass, potential, 0.05, method="chebyshev").eigenvalues[0]
+around = allocation.expand(glass, potential)
+def soft(_): return soft_modes.modes(around, 0.05, method="chebyshev").eigenvalues[0]
 soft(0)
 with ThreadPoolExecutor(2) as pool:
     assert len(set(pool.map(soft, range(24)))) == 1
@@ -216,19 +216,22 @@ with ThreadPoolExecutor(2) as pool:
     subprocess.run(command, env=environment, cwd=tmp_path, timeout=300, check=True)
 
 
-def test_compiled_participation_is_that_of_the_modes(glass):
+def test_compiled_participation_is_that_of_the_modes(glass, around):
     structure, potential, neighbors = glass
-    shape = soft_modes.shape(structure, neighbors, 0.05)
-    dense = soft_modes.modes(structure, potential, 0.05, method="dense", neighbors=neighbors)
+    tiling = allocation.tiling(structure, neighbors)
+    dense = soft_modes.modes(around, 0.05, method="dense")
     expected = soft_modes.participation_fraction(dense.vectors)
-    one = jax.jit(soft_modes.participation, static_argnums=3)(
-        structure, potential, neighbors, shape
-    )
+    one = jax.jit(participation.participation, static_argnums=1)(around, 0.05)
     assert bool(one.converged)
     np.testing.assert_allclose(one.fraction, expected, atol=1e-4)
     np.testing.assert_allclose(one.lowest, dense.eigenvalues[0], rtol=1e-7)
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), structure)
-    many = jax.vmap(lambda s: soft_modes.participation(s, potential, neighbors, shape))(batch)
+
+    def soft(structure):
+        expanded = expansion.expand(structure, potential, neighbors, tiling)
+        return participation.participation(expanded, 0.05)
+
+    many = jax.vmap(soft)(batch)
     np.testing.assert_allclose(many.fraction[1], expected, atol=1e-4)
 
 
@@ -236,9 +239,10 @@ def test_compiled_participation_is_that_of_the_modes(glass):
 SHORT = 1e-5
 
 
-def _share(structure, potential, neighbors, weight) -> float:
+def _share(structure, potential, neighbors, weight, fraction=0.05) -> float:
     """Σ w p from all eigenvectors of the dense matrix."""
-    soft = soft_modes.modes(structure, potential, 0.05, method="dense", neighbors=neighbors)
+    around = allocation.expand(structure, potential, neighbors)
+    soft = soft_modes.modes(around, fraction, method="dense")
     return float(weight @ soft_modes.participation_fraction(soft.vectors))
 
 
@@ -246,7 +250,7 @@ def _share(structure, potential, neighbors, weight) -> float:
 def test_the_gradient_of_participation(glass, seed):
     """Against central differences along random moves, of the cell too, within the 1e-4 asked."""
     structure, potential, neighbors = glass
-    shape = soft_modes.shape(structure, neighbors, 0.05)
+    tiling = allocation.tiling(structure, neighbors)
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=54)
     move, strain = rng.normal(size=(54, 3)) / 300.0, rng.normal(size=(3, 3)) / 100.0
@@ -257,8 +261,8 @@ def test_the_gradient_of_participation(glass, seed):
         )
 
     def value(x):
-        found = soft_modes.participation(moved(x), potential, neighbors, shape)
-        return jnp.asarray(weight) @ found.fraction
+        around = expansion.expand(moved(x), potential, neighbors, tiling)
+        return jnp.asarray(weight) @ participation.participation(around, 0.05).fraction
 
     expected = cases.derivative(lambda x: _share(moved(x), potential, neighbors, weight), SHORT)
     np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-4)
@@ -272,10 +276,12 @@ def test_degenerate_modes_have_a_finite_gradient():
     potential = small_glass.potential()
     neighbors = stzjax.neighbors.allocate(crystal, potential.cutoff, skin=0.3)
     share = 12 / (3 * 108 - 3)
-    soft = soft_modes.modes(crystal, potential, 2 * share, method="dense", neighbors=neighbors)
+    soft = soft_modes.modes(
+        allocation.expand(crystal, potential, neighbors), 2 * share, method="dense"
+    )
     eigenvalues = soft.eigenvalues / soft.eigenvalues[0]
     assert np.ptp(eigenvalues[:12]) < 1e-9 and eigenvalues[12] > 1.5
-    shape = soft_modes.shape(crystal, neighbors, share)
+    tiling = allocation.tiling(crystal, neighbors)
     rng = np.random.default_rng(0)
     weight, move = rng.normal(size=108), rng.normal(size=(108, 3)) / 300.0
 
@@ -283,20 +289,18 @@ def test_degenerate_modes_have_a_finite_gradient():
         return crystal.replace(fractional=crystal.fractional + x * move)
 
     def value(x):
-        found = soft_modes.participation(moved(x), potential, neighbors, shape)
-        return jnp.asarray(weight) @ found.fraction
+        around = expansion.expand(moved(x), potential, neighbors, tiling)
+        return jnp.asarray(weight) @ participation.participation(around, share).fraction
 
     def expected(x):
-        soft = soft_modes.modes(moved(x), potential, share, method="dense", neighbors=neighbors)
-        return float(weight @ soft_modes.participation_fraction(soft.vectors))
+        return _share(moved(x), potential, neighbors, weight, share)
 
     np.testing.assert_allclose(jax.grad(value)(0.0), cases.derivative(expected, SHORT), rtol=1e-4)
 
 
-def test_one_mode_at_least_and_the_fraction_is_rounded(glass):
-    structure, potential, _ = glass
+def test_one_mode_at_least_and_the_fraction_is_rounded(around):
     for fraction, count in ((1e-6, 1), (0.01, 2), (0.02, 3)):
-        found = soft_modes.modes(structure, potential, fraction)
+        found = soft_modes.modes(around, fraction)
         assert len(found.eigenvalues) == count
 
 
@@ -312,9 +316,8 @@ def test_participation_of_plane_waves_and_of_one_atom():
     np.testing.assert_allclose(soft_modes.participation_fraction(alone), expected)
 
 
-def test_participation_is_one_on_average(glass):
-    structure, potential, neighbors = glass
-    soft = soft_modes.modes(structure, potential, 0.05, neighbors=neighbors)
+def test_participation_is_one_on_average(around):
+    soft = soft_modes.modes(around, 0.05)
     share = soft_modes.participation_fraction(soft.vectors)
     assert share.shape == (54,) and share.min() >= 0.0
     np.testing.assert_allclose(share.sum(), 54.0, rtol=ROUNDING)
@@ -324,12 +327,12 @@ def test_participation_is_one_on_average(glass):
 def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
     _, potential, _ = glass
     rough = small_glass.rough(small_glass.TILTED, jitter=0.05)
-    matrix = soft_modes.hessian(rough, potential)
+    matrix = small_glass.hessian(rough, potential)
     mass = np.repeat(units.masses(rough.elements)[np.asarray(rough.species)], 3)
     lowest = scipy.linalg.eigvalsh(matrix / np.sqrt(np.outer(mass, mass)))[0]
     assert lowest < 0
     with pytest.raises(ValueError, match=re.escape(f"the eigenvalue {lowest:.3e}; relax")):
-        soft_modes.modes(rough, potential, method=method)
+        soft_modes.modes(allocation.expand(rough, potential), method=method)
 
 
 @pytest.mark.parametrize("method", ["dense", "chebyshev"])
@@ -339,16 +342,18 @@ def test_atoms_without_bonds_are_no_minimum(method):
         [[0.1, 0.1, 0.1], [0.4, 0.4, 0.4], [0.7, 0.7, 0.7]], np.eye(3) * 20.0, [0, 1, 0], ELEMENTS
     )
     with pytest.raises(ValueError, match="not a minimum"):
-        soft_modes.modes(gas, potential, method=method)
+        soft_modes.modes(allocation.expand(gas, potential), method=method)
 
 
-def test_bad_input_is_refused(glass):
+def test_bad_input_is_refused(glass, around):
     structure, potential, neighbors = glass
     for fraction in (0.0, -0.1, 1.5, np.nan):
         with pytest.raises(ValueError, match=r"must be in \(0, 1\]"):
-            soft_modes.modes(structure, potential, fraction, neighbors=neighbors)
+            soft_modes.modes(around, fraction)
     with pytest.raises(ValueError, match="unknown method 'fast'; choose from auto, dense"):
-        soft_modes.modes(structure, potential, method="fast", neighbors=neighbors)
+        soft_modes.modes(around, method="fast")
     broken = structure.replace(fractional=structure.fractional.at[0].set(np.nan))
     with pytest.raises(ValueError, match="not finite"):
-        soft_modes.modes(broken, potential, neighbors=neighbors)
+        soft_modes.modes(allocation.expand(broken, potential, neighbors))
+    with pytest.raises(ValueError, match="has no Hessian: give `expand` the tiling"):
+        soft_modes.modes(expansion.expand(structure, potential, neighbors))

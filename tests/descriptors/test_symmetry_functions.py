@@ -7,7 +7,7 @@ import pytest
 from reference import cases, small_glass
 
 import stzjax
-from stzjax.descriptors import symmetry_functions
+from stzjax.descriptors import symmetry_functions, symmetry_places
 from stzjax.learning.models import gat
 
 # Rounding of sums of a few hundred terms of order one.
@@ -31,7 +31,7 @@ BASIS = symmetry_functions.Basis(
 
 
 def around(structure, shape=None):
-    shape = shape or symmetry_functions.allocate([structure], CUTOFF, ANGULAR)
+    shape = shape or symmetry_places.allocate([structure], CUTOFF, ANGULAR)
     neighbors = stzjax.neighbors.allocate(structure, CUTOFF)
     return symmetry_functions.surroundings(structure, neighbors, shape)
 
@@ -74,7 +74,7 @@ def test_the_definition(glass):
 
 
 def test_spare_places_change_nothing(glass):
-    shape = symmetry_functions.allocate([glass], CUTOFF, ANGULAR)
+    shape = symmetry_places.allocate([glass], CUTOFF, ANGULAR)
     loose = shape._replace(places=shape.places + 40, angular_places=shape.angular_places + 5)
     found, padded = (symmetry_functions.functions(BASIS, around(glass, s)) for s in (shape, loose))
     np.testing.assert_allclose(found, padded, atol=ROUNDING)
@@ -82,7 +82,7 @@ def test_spare_places_change_nothing(glass):
 
 @pytest.mark.parametrize("name", ["places", "angular_places"])
 def test_too_few_places_are_not_silent(glass, name):
-    shape = symmetry_functions.allocate([glass], CUTOFF, ANGULAR)
+    shape = symmetry_places.allocate([glass], CUTOFF, ANGULAR)
     short = around(glass, shape._replace(**{name: 4}))
     assert np.isnan(short.weight).all()
     with pytest.raises(ValueError, match="weight of the surroundings is not finite"):
@@ -105,7 +105,7 @@ def test_rotated_and_relabelled(glass):
 
 
 def test_derivatives_by_positions_and_parameters(glass):
-    shape = symmetry_functions.allocate([glass], CUTOFF, ANGULAR)
+    shape = symmetry_places.allocate([glass], CUTOFF, ANGULAR)
     neighbors = stzjax.neighbors.allocate(glass, CUTOFF)
     rng = np.random.default_rng(1)
     weight, move = rng.normal(size=(54, 12)), rng.normal(size=(54, 3))
@@ -159,7 +159,7 @@ def test_bad_input(glass):
     with pytest.raises(ValueError, match="graphs built with surroundings"):
         stzjax.training.train([graph], [graph], config)
     with pytest.raises(ValueError, match="0 < angular ≤ radial"):
-        symmetry_functions.allocate([glass], 3.0, 3.5)
+        symmetry_places.allocate([glass], 3.0, 3.5)
     with pytest.raises(ValueError, match="radial must not be negative"):
         gat.Config(radial=-1)
     with pytest.raises(ValueError, match="surroundings of 54 atoms"):

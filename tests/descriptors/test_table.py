@@ -8,10 +8,21 @@ from reference import cases, small_glass
 
 import stzjax
 from stzjax.core import loads
-from stzjax.descriptors import linear_response, soft_modes, stiffness, stress, table, voronoi
+from stzjax.descriptors import (
+    composition,
+    linear_response,
+    soft_modes,
+    stiffness,
+    stress,
+    table,
+    voronoi,
+)
+from stzjax.descriptors.feature_config import FeatureConfig
+from stzjax.mechanics import allocation
 
 # Soft modes amplify the rounding of the positions; everything else is better.
 ROUNDING = 1e-8
+RESPONDING = table.columns(FeatureConfig(response=True))
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +47,12 @@ def test_columns_are_the_parts(glass, specimen):
     assert features.shape == (54, 19) and features.dtype == np.float64
     assert len(set(table.COLUMNS)) == 19
     cells = voronoi.tessellate(structure)
-    soft = soft_modes.modes(structure, potential, 0.01)
+    around = allocation.expand(structure, potential)
+    soft = soft_modes.modes(around, 0.01)
     species = np.asarray(structure.species)
     icosahedron = voronoi.is_icosahedron(cells.indices) & (species == 0)
-    moduli = stiffness.to_voigt(stiffness.atomic_stiffness(structure, potential, cells.volume))
-    stresses = np.asarray(stress.atomic_stress(structure, potential, cells.volume))
+    moduli = stiffness.to_voigt(stiffness.atomic_stiffness(around, cells.volume))
+    stresses = np.asarray(stress.atomic_stress(around, cells.volume))
     expected = {
         "Cu": species == 0,
         "Zr": species == 1,
@@ -81,12 +93,12 @@ def test_the_load_selects_its_own_shear_stress_and_modulus(specimen, direction):
     """s23 and C44 by contraction with the strain of the load, without any rotation."""
     features = table.rotate_to(specimen, direction)
     strain = loads.generator(direction)
-    resolved = np.einsum("nab,ab->n", specimen.stress, strain)
-    modulus = np.einsum("ab,nabcd,cd->n", strain, specimen.stiffness, strain)
+    resolved = np.einsum("nab,ab->n", specimen.values["stress"], strain)
+    modulus = np.einsum("ab,nabcd,cd->n", strain, specimen.values["stiffness"], strain)
     np.testing.assert_allclose(column(features, "s23"), resolved, atol=1e-13)
     np.testing.assert_allclose(column(features, "C44"), modulus, atol=1e-13)
     plane = np.eye(3)[loads.axes(direction)[1]]
-    normal = np.einsum("nab,a,b->n", specimen.stress, plane, plane)
+    normal = np.einsum("nab,a,b->n", specimen.values["stress"], plane, plane)
     np.testing.assert_allclose(column(features, "s33"), normal, atol=1e-13)
 
 
@@ -137,14 +149,38 @@ def test_the_order_of_the_elements_does_not_matter(glass, specimen):
     ],
 )
 def test_element_columns(elements, columns):
-    assert table.element_columns(elements).tolist() == columns
+    assert composition.places(elements).tolist() == columns
 
 
-def test_icosahedra_are_centred_on_copper(monkeypatch, glass):
+def test_the_elements_of_the_settings_name_the_columns():
+    """Their order counts, and the first is the centre of icosahedra."""
+    plain = table.COLUMNS[2:]
+    reversed_ = FeatureConfig(elements=("Zr", "Cu"))
+    assert table.columns(reversed_) == ("Zr", "Cu", *plain)
+    assert composition.places(("Cu", "Zr"), ("Zr", "Cu")).tolist() == [1, 0]
+    assert table.columns(elements=("Ni", "Al")) == ("Al", "Ni", *plain)
+    assert table.columns(elements=("Al",)) == ("Al", *plain)
+    assert table.columns(elements=("Zr",)) == table.COLUMNS
+    with pytest.raises(ValueError, match="columns for Al, Ni, but the structure holds Cu"):
+        table.columns(FeatureConfig(elements=("Al", "Ni")), ("Al", "Cu"))
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ValueError, match="no descriptors cubic; further ones are response"):
+        table.columns(FeatureConfig(further=("cubic",)))
+    asked = table.columns(FeatureConfig(further=("response",), response=True))
+    assert asked == table.columns(FeatureConfig(response=True)) and len(asked) == 26
+
+
+def test_icosahedra_are_centred_on_the_first_element(monkeypatch, glass):
     structure, potential = glass
     monkeypatch.setattr(voronoi, "is_icosahedron", lambda indices: np.ones(len(indices), bool))
-    features = table.features(structure, potential)
-    np.testing.assert_array_equal(column(features, "icosahedron"), column(features, "Cu"))
+    for first, elements in (("Cu", ()), ("Zr", ("Zr", "Cu"))):
+        config = FeatureConfig(elements=elements)
+        names = table.columns(config)
+        features = np.asarray(table.features(structure, potential, config=config))
+        found = [features[:, names.index(name)] for name in ("icosahedron", first)]
+        np.testing.assert_array_equal(*found)
 
 
 def test_turning_runs_under_jit(specimen):
@@ -158,6 +194,9 @@ def test_bad_input_is_refused(glass):
         table.features(structure, potential, "yx")
     with pytest.raises(ValueError, match="two elements, got Cu, Zr, Al"):
         table.describe(structure.replace(elements=("Cu", "Zr", "Al")), potential)
+    shape = table.Shape(None, None, FeatureConfig(response=True))
+    with pytest.raises(ValueError, match="the shape was made for FeatureConfig"):
+        table.features(structure, potential, config=FeatureConfig(), shape=shape)
     with pytest.raises(ValueError, match="not a minimum"):
         table.features(small_glass.rough(small_glass.TILTED, jitter=0.05), potential)
 
@@ -168,7 +207,8 @@ def tilted():
     structure = small_glass.relaxed(small_glass.TILTED, tolerance=1e-10)
     potential = small_glass.potential()
     neighbors = stzjax.neighbors.allocate(structure, potential.cutoff, skin=0.3, slack=1.4)
-    return structure, potential, neighbors, table.allocate(structure, neighbors)
+    config = FeatureConfig(response=True, smooth=True)
+    return structure, potential, neighbors, table.allocate(structure, neighbors, config)
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +216,8 @@ def compiled(tilted):
     """Features with the response, smooth, of a structure and its list; compiled once."""
     _, potential, _, shape = tilted
     return jax.jit(
-        lambda structure, neighbors: table.measure(
-            structure, potential, neighbors, shape, with_response=True, smooth=True
+        lambda structure, neighbors: table.describe(
+            structure, potential, neighbors=neighbors, shape=shape
         )
     )
 
@@ -190,9 +230,10 @@ def measured(tilted, compiled):
 
 def test_compiled_features_are_those_of_the_host(tilted, measured):
     structure, potential, neighbors, _ = tilted
-    host = table.describe(structure, potential, neighbors=neighbors, with_response=True)
+    config = FeatureConfig(response=True)
+    host = table.describe(structure, potential, config, neighbors=neighbors)
     assert bool(measured.good) and bool(host.good)
-    names = table.COLUMNS + table.RESPONSE_COLUMNS
+    names = RESPONDING
     # Modes are iterated here and diagonalised there; the smooth indicator is another feature.
     tolerance = {"participation_fraction": 1e-4, "icosahedron": 1.0, "not_icosahedron": 1.0}
     for direction in ("+yz", "-xz"):
@@ -212,6 +253,7 @@ def test_compiled_features_are_those_of_the_host(tilted, measured):
 def test_features_with_a_shape_are_pure(tilted):
     """The public function under jit: with the hard indicator, and without the response."""
     structure, potential, neighbors, shape = tilted
+    shape = shape._replace(config=FeatureConfig())
     expected = np.asarray(table.features(structure, potential, "-xy", neighbors=neighbors))
     pure = jax.jit(lambda s: table.features(s, potential, "-xy", neighbors=neighbors, shape=shape))
     found = np.asarray(pure(structure))
@@ -221,11 +263,11 @@ def test_features_with_a_shape_are_pure(tilted):
 def test_response_columns_are_of_the_load(tilted, measured):
     """R44 by contraction with the strain of the load, D²min of its own field."""
     structure, potential, neighbors, _ = tilted
-    answer = linear_response.respond(structure, potential, neighbors)
+    answer = linear_response.respond(allocation.expand(structure, potential, neighbors))
     for direction in loads.DIRECTIONS:
         features = np.asarray(table.rotate_to(measured, direction))
         strain = loads.generator(direction)
-        modulus = np.einsum("ab,nabcd,cd->n", strain, measured.relaxed, strain)
+        modulus = np.einsum("ab,nabcd,cd->n", strain, measured.values["response"][0], strain)
         np.testing.assert_allclose(features[:, 19 + 3], modulus, atol=1e-12)
         field = linear_response.to_direction(answer.fields, direction)
         local = linear_response.local_d2min(structure, field, neighbors)
@@ -239,7 +281,13 @@ def test_features_that_are_not_to_be_used_say_so(tilted, compiled):
     pairs = stzjax.neighbors.make(neighbors.spec, rough)
     assert not pairs.overflow
     saddle = compiled(rough, pairs)
-    assert not saddle.good and np.all(np.isnan(saddle.stress))
+    assert not saddle.good and np.all(np.isnan(table.rotate_to(saddle, "-xy")))
+
+    def total(stress):
+        values = saddle.values | {"stress": stress}
+        return jnp.sum(table.rotate_to(saddle.replace(values=values), "-xy"))
+
+    assert np.all(np.isnan(jax.grad(total)(saddle.values["stress"])))
 
 
 def test_gradients_of_features(tilted, compiled):
@@ -251,7 +299,7 @@ def test_gradients_of_features(tilted, compiled):
     structure, _, neighbors, _ = tilted
     rng = np.random.default_rng(0)
     move, strain = rng.normal(size=(54, 3)) / 300.0, np.triu(rng.normal(size=(3, 3))) / 100.0
-    names = table.COLUMNS + table.RESPONSE_COLUMNS
+    names = RESPONDING
     size = np.abs(np.asarray(table.rotate_to(compiled(structure, neighbors), "-xy"))).max(axis=0)
     weight = rng.normal(size=(54, len(names))) / np.where(size > 0.0, size, 1.0)
     weight[:, names.index("participation_fraction")] = 0.0

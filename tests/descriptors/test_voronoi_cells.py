@@ -10,7 +10,7 @@ from scipy.spatial import HalfspaceIntersection
 from test_voronoi import assert_voro, in_order, padded, stored
 
 import stzjax
-from stzjax.descriptors import voronoi, voronoi_cells, voronoi_faces
+from stzjax.descriptors import voronoi, voronoi_cells, voronoi_faces, voronoi_fit
 
 ROUNDING = 1e-10
 RADII = np.array([1.28, 1.60])
@@ -31,7 +31,7 @@ def disordered(seed=0, tilt=1.3):
 
 @functools.cache
 def shape():
-    return voronoi_cells.allocate(disordered(), margin=0.1)
+    return voronoi_fit.allocate(disordered(), margin=0.1)
 
 
 def compare(found, expected, areas=1e-9):
@@ -51,7 +51,7 @@ def test_voro_agrees(monkeypatch, case, kind):
     """
     structure = stored(case)
     if (case, kind) == ("glass", "radical"):
-        monkeypatch.setattr(voronoi_cells, "_RANKED_FROM", 500)
+        monkeypatch.setattr(voronoi_fit, "_RANKED_FROM", 500)
     radii = None if kind == "plain" else RADII[np.asarray(structure.species)]
     cells = voronoi.tessellate(structure, radii=radii, method="jax")
     assert_voro(cells, case, kind)
@@ -82,7 +82,7 @@ CRYSTALS = {
 @functools.cache
 def crystal_shape():
     """One shape for all, so that it compiles once: 864 replicated atoms in a single grid cell."""
-    spec = voronoi_cells._shape(CRYSTALS["fcc"][0], None, 2.4, 40, 22, 12)
+    spec = voronoi_fit._shape(CRYSTALS["fcc"][0], None, 2.4, 40, 22, 12)
     grid = spec.search.grid._replace(cells=(1, 1, 1), reach=(0, 0, 0), words=28, width=31)
     return spec._replace(search=spec.search._replace(grid=grid, near=(88,)), replicas=(2, 2, 2))
 
@@ -329,7 +329,7 @@ def test_bad_input_is_refused():
     structure = disordered()
     twice = structure.replace(fractional=structure.fractional.at[7].set(structure.fractional[3]))
     with pytest.raises(ValueError, match="atom 3 coincides with another atom"):
-        voronoi_cells.fit(twice, margin=0.1)
+        voronoi_fit.fit(twice, margin=0.1)
     with pytest.raises(ValueError, match="one of auto, qhull, jax, got 'voro'"):
         voronoi.tessellate(structure, method="voro")
     with pytest.raises(ValueError, match="radii must be 54 finite lengths"):
@@ -343,7 +343,7 @@ def test_bad_input_is_refused():
 
 
 def test_the_soft_icosahedron_becomes_the_hard_one():
-    cells = voronoi_cells.fit(stored("glass"))[1]
+    cells = voronoi_fit.fit(stored("glass"))[1]
     hard = voronoi.is_icosahedron(voronoi_cells.indices(cells))
     assert 10 < hard.sum() < 300
     narrow = voronoi_cells.soft_icosahedron(cells, 1e-6, 0.1, 0.1)

@@ -21,7 +21,7 @@ from stzjax.descriptors import stiffness
 from stzjax.dynamics import nve
 from stzjax.learning import training
 from stzjax.learning.models import gat
-from stzjax.mechanics import energetics
+from stzjax.mechanics import energetics, expansion
 from stzjax.neighbors import lists
 from stzjax.shear import aqs
 
@@ -351,7 +351,8 @@ def test_rows_of_gradients_and_of_an_impatient_peer():
 
 def curvature(glass) -> np.ndarray:
     """Second derivatives of the energy of all atoms by the strain, (6, 6) [eV]."""
-    tensors = stiffness.atomic_stiffness(glass, small_glass.potential(), np.ones(glass.num_atoms))
+    around = expansion.expand(glass, small_glass.potential())
+    tensors = stiffness.atomic_stiffness(around, np.ones(glass.num_atoms))
     total = np.asarray(tensors).sum(axis=0)
     return np.array([[total[(*a, *b)] for b in loads.VOIGT] for a in loads.VOIGT])
 

@@ -8,8 +8,10 @@ from reference import cases, small_glass
 
 import stzjax
 from stzjax.descriptors import table
+from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.learning import sensitivity
 from stzjax.learning.models import gat
+from stzjax.mechanics import allocation
 from stzjax.mechanics.relax import RelaxConfig
 
 # Differences of relaxed states and of soft modes see tolerances of 1e-9.
@@ -26,7 +28,7 @@ def glass():
 
 def test_the_stiffness_of_the_relaxed_glass_by_the_potential(glass):
     structure, potential, neighbors = glass
-    tiling = stzjax.hessians.tiling(structure, neighbors, 1.5)
+    tiling = allocation.tiling(structure, neighbors, 1.5)
 
     @jax.jit
     def modulus(potential):
@@ -78,7 +80,7 @@ def test_the_energy_is_linear_in_the_coefficients_of_pairs(kind):
 @pytest.mark.slow
 def test_the_confidence_by_the_positions(glass):
     structure, potential, neighbors = glass
-    shape = table.allocate(structure, neighbors, mode_fraction=0.05)
+    shape = table.allocate(structure, neighbors, FeatureConfig(mode_fraction=0.05))
     x = np.asarray(table.features(structure, potential, "-xy", neighbors=neighbors, shape=shape))
     graph = stzjax.graphs.build(structure, x, np.arange(54) % 6 == 0)
     model = gat.Config(2, 3, 2)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stzjax.descriptors import table
+from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.dynamics import npt_batch
 from stzjax.io import archives
 from stzjax.pipeline import differentiate, stages
@@ -177,7 +178,7 @@ def test_further_features(run, tmp_path):
     stages.describe_stage(folder, Workers())
     found, _ = archives.load_archive(folder.features(1, "+xy"))
     plain, _ = archives.load_archive(Folder(out, PRESETS["smoke"]).features(1, "+xy"))
-    assert tuple(found["columns"]) == table.COLUMNS + table.RESPONSE_COLUMNS
+    assert tuple(found["columns"]) == table.columns(FeatureConfig(response=True))
     assert found["features"].shape == (400, 26) and np.isfinite(found["features"]).all()
     same = [table.COLUMNS.index(name) for name in ("Cu", "potential_energy")]
     np.testing.assert_array_equal(found["features"][:, same], plain["features"][:, same])

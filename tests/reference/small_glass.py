@@ -2,6 +2,8 @@
 
 import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from reference import cases, tables
 
@@ -39,6 +41,19 @@ def rough(cell, seed: int = 0, jitter: float = 0.03) -> stzjax.Structure:
 def potential() -> stzjax.potentials.EAM:
     """The splines of `TOY`."""
     return cases.potential(TOY)
+
+
+def hessian(structure, potential, neighbors=None) -> np.ndarray:
+    """Second derivative of the energy by the positions, (3 N, 3 N) [eV/Å²], from the forces alone.
+
+    By forward derivatives of the forces along every coordinate: nothing of `hessians` is in it.
+    """
+    if neighbors is None:
+        neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
+    size = 3 * structure.num_atoms
+    unit = jnp.eye(size).reshape(size, -1, 3)
+    along = jax.vmap(stzjax.energetics.hessian_vector_product, in_axes=(None, None, 0, None))
+    return np.asarray(along(structure, potential, unit, neighbors)).reshape(size, size).T
 
 
 def relaxed(cell, seed: int = 0, tolerance: float = 1e-8) -> stzjax.Structure:

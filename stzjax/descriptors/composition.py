@@ -1,0 +1,33 @@
+"""The elements that the feature table has columns for."""
+
+import numpy as np
+
+
+def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The elements of the table in the order of its columns; the first one is that of icosahedra.
+
+    Args:
+      elements: of a structure.
+      wanted: of the settings; if empty the structure's own ones are taken, in alphabetical order,
+        and Cu and Zr where it holds one of these alone.
+
+    Raises:
+      ValueError: more than two elements, or an element of the structure that is not wanted.
+    """
+    if not wanted:
+        wanted = ("Cu", "Zr") if set(elements) <= {"Cu", "Zr"} else tuple(sorted(elements))
+    if len(wanted) > 2:
+        raise ValueError(f"the feature table has columns for two elements, got {', '.join(wanted)}")
+    missing = sorted(set(elements) - set(wanted))
+    if missing:
+        raise ValueError(
+            f"the feature table has columns for {', '.join(wanted)}, but the structure holds "
+            f"{', '.join(missing)}"
+        )
+    return wanted
+
+
+def places(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> np.ndarray:
+    """Column of each element of a structure; arguments and errors as `table_elements`."""
+    known = table_elements(elements, wanted)
+    return np.array([known.index(element) for element in elements])

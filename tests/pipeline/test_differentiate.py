@@ -1,0 +1,62 @@
+"""Derivatives of a finished run are those of the features that its network was trained on."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+from reference import small_glass
+
+import stzjax
+from stzjax.learning import sensitivity, training
+from stzjax.pipeline import differentiate, stages, train_evaluate
+from stzjax.pipeline.dataset import Dataset
+from stzjax.pipeline.work_queue import Crew
+from stzjax.run_folder.folder import prepare
+
+
+@pytest.fixture
+def radical(tmp_path, monkeypatch):
+    """A trained run of 54 atoms, with radical cells, merged edges, and modes of its own."""
+    monkeypatch.setattr(stages, "load_potential", lambda folder: small_glass.potential())
+    settings = dataclasses.replace(
+        synthetic.SETTINGS,
+        num_atoms=54,
+        num_specimens=3,
+        directions=("+xy",),
+        radii=(1.28, 1.6),
+        edge_threshold=0.4,
+        mode_fraction=0.05,
+        epochs=3,
+    )
+    folder = prepare(tmp_path / "run", settings, "smoke")
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        glass = small_glass.relaxed(small_glass.TILTED, seed=number)
+        folder.save(folder.specimen(number), "quench", stzjax.io.structure_arrays(glass))
+        field = 0.2 * rng.random(54)
+        stages.write_run(folder, (number, "+xy"), synthetic._run(glass, "+xy", field))
+    stages.describe_stage(folder, Crew())
+    train_evaluate.train_stage(folder)
+    return folder
+
+
+def test_the_confidence_is_of_the_features_of_the_run(radical, monkeypatch):
+    """The gradient has a test of its own, and takes a minute to compile."""
+
+    def values(*args):
+        return sensitivity.confidence(*args[:-1]), jnp.ones((54, 3))
+
+    monkeypatch.setattr(sensitivity, "confidence_gradient", values)
+    found = differentiate.confidence(radical, atom=7).numbers
+    data = Dataset(radical)
+    result = stzjax.learning.checkpoints.load(radical.model)
+    lane = found["specimen"], found["direction"]
+    expected = training.predict(result.params, result.config, [data.graphs[lane]])[0]
+    # Soft modes are iterated here and diagonalised there.
+    np.testing.assert_allclose(found["confidence"], expected[7], atol=1e-4)
+    # With the features of other settings it is another confidence.
+    plain = dataclasses.replace(radical.settings, radii=(), edge_threshold=0.0)
+    other = differentiate.confidence(dataclasses.replace(radical, settings=plain), atom=7).numbers
+    assert abs(other["confidence"] - expected[7]) > 1e-2
