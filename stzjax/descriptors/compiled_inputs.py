@@ -30,8 +30,8 @@ class Shape(NamedTuple):
     """Static shape of the features of a structure, and their settings.
 
     Attributes:
-      cells: of the Voronoi tessellation.
-      tiling: of the Hessian.
+      cells: shape of the Voronoi tessellation.
+      tiling: shape of the Hessian.
       config: settings of the features.
     """
 

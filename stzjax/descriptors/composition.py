@@ -7,9 +7,9 @@ def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> t
     """The elements of the table in the order of its columns; the first one is that of icosahedra.
 
     Args:
-      elements: of a structure.
-      wanted: of the settings; if empty the structure's own ones are taken, in alphabetical order,
-        and Cu and Zr where it holds one of these alone.
+      elements: elements of a structure.
+      wanted: elements of the settings; if empty those of the structure are taken, in alphabetical
+        order, and both Cu and Zr where it holds but one of the two.
 
     Raises:
       ValueError: more than two elements, or an element of the structure that is not wanted.

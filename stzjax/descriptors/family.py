@@ -45,7 +45,7 @@ class Family(NamedTuple):
     """A family of feature columns.
 
     Attributes:
-      name: of the family.
+      name: the family's name.
       columns: names of its columns.
       measure: from the inputs to the values that do not depend on the direction of the load, in
         the frame of the structure; any pytree of arrays. Pure, for derivatives too.

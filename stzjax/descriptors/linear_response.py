@@ -33,8 +33,8 @@ class Response(NamedTuple):
     """Non-affine velocities under the six strains in Voigt order, see `loads.VOIGT`.
 
     Attributes:
-      fields: (6, N, 3) displacement per unit strain on top of the affine one, without translation
-        [Å]; engineering strain for the shears.
+      fields: (6, N, 3) displacement per unit strain beyond the affine displacement, without
+        translation [Å]; engineering strain for the shears.
       residual: (6,) relative residual of the linear solver.
       iterations: (6,) products with the Hessian.
       outcome: (6,) one of `conjugate_gradient.OUTCOMES`; where not converged the field is NaN.
@@ -51,7 +51,7 @@ def respond(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
 
     Args:
       around: from `allocation.expand`, N atoms at a minimum of the energy.
-      tolerance: of the norm of the residual, relative to that of Ξ.
+      tolerance: limit of the norm of the residual, relative to that of Ξ.
 
     Raises:
       ValueError: not a minimum, or the solver did not converge.
@@ -113,13 +113,6 @@ def place(direction: str) -> int:
     """Number of the strain of a load in Voigt order, whatever its sign."""
     flow, gradient, _ = loads.axes(direction)
     return [set(pair) for pair in loads.VOIGT].index({flow, gradient})
-
-
-def to_strain(fields: Array, strain: Array) -> Array:
-    """The field of a symmetric strain tensor (3, 3), (N, 3) [Å], from the six of a response."""
-    first, second = np.array(loads.VOIGT).T
-    factor = np.where(first == second, 1.0, 2.0)
-    return jnp.tensordot(factor * jnp.asarray(strain)[first, second], fields, 1)
 
 
 def local_d2min(

@@ -67,7 +67,7 @@ def participation(
     soft modes. It exists where the next eigenvalue is apart from them.
 
     Args:
-      expansion: of N atoms at a minimum of the energy, with its Hessian.
+      expansion: that of N atoms at a minimum of the energy, with its Hessian.
       fraction: share of the vibrations that count as soft; see `num_modes`; static.
       mass_weighted: modes of the dynamical matrix; else of the Hessian; static.
     """
@@ -111,7 +111,7 @@ def lowest(
     """The soft modes and a few more, and the mean of the diagonal of the dynamical matrix.
 
     Args:
-      expansion: of N atoms, with its Hessian.
+      expansion: that of N atoms, with its Hessian.
       count: modes that are wanted.
       mass_weighted: as in `participation`.
       precise: as gradients need it.
@@ -180,7 +180,7 @@ def _perturbed(
     """Fields y_p with (D - λ_p) y_p = Q b_p for M soft modes; Q takes these modes out.
 
     Args:
-      data: of the dynamical matrix D, see `_dynamical`.
+      data: arrays of the dynamical matrix D, see `_dynamical`.
       pairs: its lowest eigenpairs, more than M.
       sides: (N, 3, M) right-hand sides b.
     """

@@ -15,7 +15,7 @@ from stzjax.mechanics import hessians
 from stzjax.mechanics.expansion import Expansion
 
 METHODS = ("auto", "dense", "chebyshev")
-"""How to find the lowest modes; "auto" takes the faster method for the size."""
+"""Methods for the lowest modes; "auto" takes the faster method for the size."""
 
 _DENSE_UP_TO = 150
 _ROUNDING = 1e-11

@@ -18,7 +18,7 @@ def atomic_stress(expansion: Expansion, volume: Array) -> Array:
     The average weighted with the volumes is `energetics.stress`.
 
     Args:
-      expansion: of N atoms; its Hessian is not needed.
+      expansion: that of N atoms; its Hessian is not needed.
       volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
     """
     virial = energetics.atomic_virial(expansion.structure, expansion.potential, expansion.neighbors)

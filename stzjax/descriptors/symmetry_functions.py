@@ -19,15 +19,15 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 
 _SMALLEST = 1e-6
-"""Of 1 + λ cos θ, whose logarithm is taken."""
+"""Least value of 1 + λ cos θ, whose logarithm is taken."""
 
 
 class Shape(NamedTuple):
     """Static shape of the surroundings.
 
     Attributes:
-      cutoff: of the radial functions [Å].
-      angular_cutoff: of both sides of an angle [Å].
+      cutoff: reach of the radial functions [Å].
+      angular_cutoff: reach of both sides of an angle [Å].
       places: neighbours within the first, at most.
       angular_places: neighbours within the second, at most.
     """
@@ -84,7 +84,7 @@ def initial(num_radial: int, num_angular: int, cutoff: float = 5.0) -> Basis:
     Args:
       num_radial: R.
       num_angular: A.
-      cutoff: of the radial functions [Å].
+      cutoff: reach of the radial functions [Å].
     """
     centre = jnp.linspace(2.2, cutoff - 0.4, max(num_radial, 1))[:num_radial]
     spacing = (cutoff - 2.6) / max(num_radial - 1, 1)
@@ -118,7 +118,7 @@ def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Su
     Args:
       structure: N atoms.
       neighbors: a list that is valid at the cut-off of the shape.
-      shape: from `symmetry_places.allocate` for this structure or ones like it.
+      shape: from `symmetry_places.allocate` for this structure or others like it.
     """
     length, vectors, idx = lengths(structure, neighbors)
     # A list may be shorter than the shape, which holds the surroundings of other structures too.

@@ -31,7 +31,7 @@ def columns(
 
     Args:
       config: settings of the features.
-      elements: of the structure.
+      elements: elements of the structure.
     """
     known = composition.table_elements(elements, config.elements)
     return (*known, *(name for family in registry.chosen(config) for name in family.columns))
@@ -46,11 +46,11 @@ class Specimen(flax.struct.PyTreeNode):
 
     Attributes:
       kind: (N,) place of the atom's element among the first columns.
-      values: of each family by its name, in the frame of the structure; see `Family.measure`.
+      values: values of each family by its name, as `Family.measure` gives them.
       pairs: (P, 2) atoms that share a Voronoi face; see `Inputs.pairs`.
       good: () bool; False where something did not converge or did not fit: features are NaN then.
       config: settings of the features.
-      elements: of the first columns.
+      elements: names of the first columns.
     """
 
     kind: Array

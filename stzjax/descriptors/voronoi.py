@@ -68,8 +68,8 @@ class _Faces(NamedTuple):
       centre: (F,) the atom.
       other: (F,) the atom, or image, beyond the face.
       area: (F,) [Å²].
-      volume: (F,) of the pyramid from the atom to the face [Å³]; negative where the atom lies
-        beyond the plane of the face, which happens in radical tessellations alone.
+      volume: (F,) volume of the pyramid from the atom to the face [Å³]; negative where the atom
+        lies beyond the plane of the face, which happens in radical tessellations alone.
       edges: (F,) edges longer than the edge threshold.
     """
 
@@ -89,7 +89,7 @@ def tessellate(
       structure: N atoms; concrete arrays.
       edge_threshold: edges up to this length are not counted in `indices`, and a face left with
         fewer than three is not either [Å]. Volumes, pairs and areas do not depend on it.
-      radii: (N,) for the radical tessellation [Å]; None for the plain one.
+      radii: (N,) for the radical tessellation [Å]; None for plain cells.
       method: one of `METHODS`; "auto" is "qhull" on CPU, which need not compile, and "jax" on
         accelerators.
 

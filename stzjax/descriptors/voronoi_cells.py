@@ -28,7 +28,7 @@ class Spec(NamedTuple):
     """Static shape of a tessellation.
 
     Attributes:
-      search: of the neighbour list whose atoms give the planes.
+      search: shape of the neighbour list whose atoms give the planes.
       replicas: copies of the structure along the cell vectors in which neighbours are looked for.
       groups: (atoms, planes) of each group, those with the fewest planes first.
       faces: most faces of a cell, F.
@@ -79,7 +79,7 @@ class Cells(flax.struct.PyTreeNode):
         cut it. False for atoms that coincide with others.
       complete: () bool; all cells are closed, no static shape was too small and the volumes add
         up to the periodic cell's. Where False the rest is not to be used.
-      topology: what the cells were measured from.
+      topology: the faces and edges that were measured.
     """
 
     volume: Array
@@ -102,7 +102,7 @@ def tessellate(spec: Spec, structure: Structure, radii: Array | None = None) -> 
     Args:
       spec: from `voronoi_fit.allocate`, for this structure or one like it.
       structure: N atoms.
-      radii: (N,) for the radical tessellation [Å]; None for the plain one.
+      radii: (N,) for the radical tessellation [Å]; None for plain cells.
     """
     return measure(structure, topology(spec, structure, radii), radii)
 
@@ -267,8 +267,8 @@ def soft_icosahedron(
     Args:
       cells: measured cells.
       edge_width: below which edges fade out [Å].
-      face_width: how far from five edges a face is a pentagon still.
-      count_width: how far from twelve pentagons, and from no other face.
+      face_width: distance from five edges within which a face is a pentagon still.
+      count_width: the same distance from twelve pentagons and from no other face.
     """
 
     def step(u):

@@ -87,7 +87,7 @@ def _rank(direction: Array, offset: Array, most: int) -> tuple[Array, Array]:
     nearest = jnp.take_along_axis(offset, first, axis=0)
     lines = _lines(jnp.take_along_axis(direction, first[None], axis=1), nearest)
     low, high = _clip(*lines, parallel=1e-5, same=1e-4)
-    # What rounding may have cut off counts, so that the bound is one.
+    # An edge that rounding may have cut off counts, so that no plane is missed.
     counts = (high - low > -1e-4) & _pairs_of(nearest)
     end = jnp.maximum(low**2, high**2) + lines[2] ** 2 + nearest[:, None] ** 2
     radius = jnp.sqrt(jnp.max(jnp.where(counts, end, 0.0), axis=(0, 1)))
@@ -95,7 +95,7 @@ def _rank(direction: Array, offset: Array, most: int) -> tuple[Array, Array]:
 
 
 def _pairs_of(offset: Array) -> Array:
-    """Which pairs of planes (C, C, n) are of two planes that are there."""
+    """Pairs of two different planes that are both there, (C, C, n) bool."""
     there = offset < 0.5 * FAR
     other = ~np.eye(len(offset), dtype=bool)[:, :, None]
     return there[:, None] & there[None] & other
@@ -138,7 +138,7 @@ def _clip(x: Array, y: Array, height: Array, parallel: float, same: float) -> tu
     """The interval of each line that all other lines of its plane leave, (C, C, n) each.
 
     Args:
-      x: of the lines' normals; see `_lines`.
+      x: component of the lines' normals; see `_lines`.
       y: likewise.
       height: likewise.
       parallel: sine below which lines are parallel.
@@ -212,7 +212,7 @@ def _is_face(length: Array, along: Array, x: Array, y: Array, height: Array) -> 
     Args:
       length: (C, C, n) of its edges; 0 for lines that are none.
       along: (C, C, n) middles of the edges on their lines.
-      x: of the lines' normals; see `_lines`.
+      x: component of the lines' normals; see `_lines`.
       y: likewise.
       height: likewise.
     """

@@ -16,7 +16,7 @@ from stzjax.descriptors.voronoi_cells import Cells, Spec
 from stzjax.neighbors import lists
 
 _FIRST_REACH = 2.1
-"""How far neighbours are sought at first [spacing]; glasses need 1.9 to 2."""
+"""Distance within which neighbours are sought at first [spacing]; glasses need 1.9 to 2."""
 
 _FIRST_PLACES, _ROUNDS = (40, 22, 12), 12
 """Planes of a small structure, faces and edges of a face at first; rounds of making them more."""
@@ -127,6 +127,6 @@ def _even(count: int) -> int:
 
 @functools.partial(jax.jit, static_argnames=("search", "replicas"))
 def _needed(search: lists.Spec, replicas, structure: Structure, weights: Array) -> Array:
-    """How many planes can matter to each atom, (N,)."""
+    """Number of planes that can matter to each atom, (N,)."""
     near = voronoi_planes.around(search, replicas, structure, weights)
     return voronoi_faces.ranked(near.direction, near.offset, 2 * voronoi_faces.FIRST)[1]

@@ -37,7 +37,7 @@ def around(search: lists.Spec, replicas, structure: Structure, weights: Array) -
     """The planes of all atoms that a search finds.
 
     Args:
-      search: of the neighbour list, in `replicas` copies of the structure.
+      search: shape of the neighbour list, in `replicas` copies of the structure.
       replicas: along each cell vector.
       structure: N atoms.
       weights: (N,) from `weights_of`.
@@ -88,7 +88,7 @@ def replicate(structure: Structure, replicas: tuple[int, int, int]) -> Structure
 
 
 def weights_of(structure: Structure, radii: Array | None) -> Array:
-    """Weights of the radical tessellation, (N,) [Å²]; 0 for the plain one."""
+    """Weights of the radical tessellation, (N,) [Å²]; 0 for plain cells."""
     if radii is None:
         return jnp.zeros(structure.num_atoms, structure.cell.dtype)
     return jnp.asarray(radii) ** 2

@@ -1,4 +1,4 @@
-"""What a prediction and a modulus depend on: derivatives through the whole path.
+"""Derivatives of a prediction and of a modulus through the whole path.
 
 A confidence is a function of the positions through the features of all atoms; a modulus is one of
 the potential through the relaxed positions too.
@@ -39,7 +39,7 @@ def confidence(
 ) -> Array:
     """Confidence of each atom as a function of positions, cell and potential, (N,).
 
-    Pure: descriptors, their scaling and the network in one. Edges and the indicator of icosahedra
+    Pure: descriptors, their scaling and the network together. Edges and the indicator of icosahedra
     are constant between the jumps they make, and have no derivative.
 
     Args:
@@ -49,8 +49,8 @@ def confidence(
       potential: an embedded-atom potential.
       neighbors: a valid list.
       shape: from `table.allocate`, with the settings of the features.
-      graph: of the structure, for its edges; its features are not looked at.
-      direction: of the load, one of `loads.DIRECTIONS`; static.
+      graph: graph of the structure, for its edges; its features are not looked at.
+      direction: direction of the load, one of `loads.DIRECTIONS`; static.
 
     Raises:
       ValueError: a network with symmetry functions, or one trained on other columns.
@@ -87,7 +87,7 @@ def confidence_gradient(
       shape: from `table.allocate`.
       graph: as in `confidence`.
       direction: as in `confidence`.
-      atom: whose confidence is differentiated.
+      atom: number of the atom whose confidence is differentiated.
     """
 
     def chosen(fractional: Array) -> tuple[Array, Array]:
@@ -113,12 +113,12 @@ def mean_stiffness(
     theorem. NaN where the relaxation fails.
 
     Args:
-      potential: what it is a function of.
+      potential: the potential, by which it can be differentiated.
       structure: N atoms near the minimum.
       neighbors: a list for them.
       tiling: from `allocation.tiling`, with slack.
       place: Voigt indices from zero, see `loads.VOIGT`; C44 by default.
-      config: of the minimiser.
+      config: settings of the minimiser.
     """
     found = implicit.minimum(structure, potential, neighbors, tiling, config)
     # With equal volumes the mean is the sum over the volume of the cell.
@@ -184,7 +184,7 @@ def logarithmic_slope(potential: EAM, gradient: EAM, which: Coefficients) -> flo
 
     Args:
       potential: the coefficients θ.
-      gradient: what `jax.grad` returns for them.
+      gradient: derivatives by them, as `jax.grad` returns them.
       which: over what to sum.
     """
     values, slopes = (np.asarray(getattr(p, which.name)) for p in (potential, gradient))

@@ -188,7 +188,7 @@ def energy_and_virial(
 def forces_and_trace(
     structure: Structure, potential: EAM, neighbors: Neighbors | None = None
 ) -> tuple[Array, Array]:
-    """Forces (N, 3) [eV/Å] and trace of the virial, Σ r ∂E/∂r [eV]: what a barostat needs."""
+    """Forces (N, 3) [eV/Å] and trace of the virial, Σ r ∂E/∂r [eV], for a barostat."""
     return _jit_forces_and_trace(*_arguments(structure, potential, neighbors))
 
 

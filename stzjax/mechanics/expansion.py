@@ -79,7 +79,7 @@ def products(expansion: Expansion, fields: Array) -> Array:
     """The Hessian times displacement fields, (N, 3, M) [eV/Å]; differentiable, unlike `hessian`.
 
     Args:
-      expansion: of N atoms.
+      expansion: that of N atoms.
       fields: (N, 3, M) [Å].
     """
     return jax.vmap(
@@ -97,7 +97,7 @@ def third_order(expansion: Expansion, move: Array, fields: Array) -> Array:
     It is the change of `products` along the move: Σ ∂³E/∂x∂x∂x · move · field.
 
     Args:
-      expansion: of N atoms.
+      expansion: that of N atoms.
       move: (N, 3) [Å].
       fields: (N, 3, M) [Å].
     """
@@ -117,7 +117,7 @@ def affine_forces(expansion: Expansion) -> Array:
     Engineering strain for the shears; see `loads.VOIGT`.
 
     Args:
-      expansion: of N atoms at a minimum of the energy.
+      expansion: that of N atoms at a minimum of the energy.
     """
     structure = expansion.structure
     # At a minimum a simple shear and the symmetric one differ by a rotation, which brings no force.

@@ -2,8 +2,8 @@
 
 With F' frozen an EAM is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose Hessian is one 3×3
 block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i. Both are kept as small dense matrices,
-one for each tile of neighbouring atoms against all that it touches, because matrix products are
-what every backend does best: many displacement fields at a time cost little more than one.
+a matrix for each tile of neighbouring atoms against all atoms that it touches, because every
+backend is best at matrix products: many displacement fields cost little more than a single field.
 """
 
 import functools
@@ -63,7 +63,7 @@ class Hessian(flax.struct.PyTreeNode):
       members: (T, c) atoms of each tile; N where there is none.
       place: (N,) where each atom stands among them.
       touched: (T, U) atoms that a tile touches; N where there is none.
-      rows: (T, 4 c, 3 U) for each atom of a tile three rows at frozen F' [eV/Å²] and one, ∇ρ [1/Å].
+      rows: (T, 4 c, 3 U) for each atom of a tile three rows at frozen F' [eV/Å²], then ∇ρ [1/Å].
       back: (T, 3 c, U) ∂ρ_j/∂x_i for the atoms i of a tile and those that it touches, j [1/Å].
       bend: (N,) F'' [eV].
       diagonal: (N, 3, 3) diagonal blocks [eV/Å²].
@@ -207,7 +207,7 @@ def apply(hessian: Hessian, fields: Array) -> Array:
     """The Hessian times displacement fields, (N, 3, M) [eV/Å].
 
     Args:
-      hessian: of N atoms.
+      hessian: operator of N atoms.
       fields: (N, 3, M) [Å].
     """
     many = fields.shape[-1]
@@ -240,9 +240,9 @@ def solve(
     """Displacement fields u with H u = b, without translation, which costs no energy.
 
     Args:
-      hessian: of N atoms at a minimum of the energy.
+      hessian: operator of N atoms at a minimum of the energy.
       sides: (N, 3, M) right-hand sides b [eV/Å]; their means are taken out.
-      tolerance: of the norm of the residual, relative to that of b.
+      tolerance: limit of the norm of the residual, relative to that of b.
       max_iterations: products with the Hessian.
     """
     inverse = jnp.linalg.inv(hessian.diagonal)

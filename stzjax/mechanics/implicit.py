@@ -28,7 +28,7 @@ class Minimum(NamedTuple):
     Attributes:
       structure: relaxed; NaN where something failed.
       neighbors: its neighbour list.
-      converged: whether the minimiser was, and the step that carries the derivative.
+      converged: whether the minimiser and the step that carries the derivative have converged.
     """
 
     structure: Structure
@@ -54,7 +54,7 @@ def minimum(
       potential: an embedded-atom potential.
       neighbors: a list for them.
       tiling: from `allocation.tiling`, with some slack for atoms that move.
-      config: of the minimiser; its force tolerance limits the accuracy of the derivatives.
+      config: settings of the minimiser; its force tolerance limits the accuracy of derivatives.
     """
     fixed, frozen, pairs = jax.lax.stop_gradient((structure, potential, neighbors))
     found = fire.minimise(fixed, frozen, pairs, config or RelaxConfig())

@@ -35,10 +35,10 @@ class Answer(NamedTuple):
 
 
 def confidence(folder: Folder, atom: int | None = None) -> Answer:
-    """Which positions move the confidence of an atom of the first test graph most.
+    """The positions that move the confidence of an atom of the first test graph most.
 
     Args:
-      folder: of a trained run.
+      folder: folder of a trained run.
       atom: its number; the most confident one by default.
 
     Raises:
@@ -103,9 +103,9 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
     under scaled coefficients.
 
     Args:
-      folder: of a quenched run.
-      number: of the specimen.
-      change: of the coefficients, relative.
+      folder: folder of a quenched run.
+      number: number of the specimen.
+      change: relative change of the coefficients.
     """
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
     neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
@@ -156,8 +156,8 @@ def descriptor(
     splits and seeds for all of `VARIANTS`.
 
     Args:
-      folder: of a described run.
-      seeds: of the networks.
+      folder: folder of a described run.
+      seeds: seeds of the networks.
       radial: symmetry functions of the distance for each species.
       angular: symmetry functions of the angle for each pair of species.
       on_trial: called with each trial's row.
@@ -211,7 +211,7 @@ def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, floa
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and spread of each variant, and of its paired difference from the frozen one.
+    """Mean and spread of each variant, and of its paired difference from the frozen variant.
 
     Networks that were judged on one specimen are no independent trials: errors are over specimens.
     """
