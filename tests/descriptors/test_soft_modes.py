@@ -218,7 +218,8 @@ soft(0)
 with ThreadPoolExecutor(2) as pool:
     assert len(set(pool.map(soft, range(24)))) == 1
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    tests = Path(__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
     command = [sys.executable, "-c", program]
     subprocess.run(command, env=environment, cwd=tmp_path, timeout=300, check=True)
 

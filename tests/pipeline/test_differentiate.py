@@ -36,7 +36,9 @@ def radical(tmp_path, monkeypatch):
         glass = small_glass.relaxed(small_glass.TILTED, seed=number)
         folder.save(folder.specimen(number), "quench", stzjax.io.structure_arrays(glass))
         field = 0.2 * rng.random(54)
-        stages.write_run(folder, (number, "+xy"), synthetic._run(glass, "+xy", field))
+        run = synthetic._run(glass, "+xy", field)
+        run = dataclasses.replace(run, pairs=synthetic.PAIRS % 54)
+        stages.write_run(folder, (number, "+xy"), run)
     stages.describe_stage(folder, Crew())
     train_evaluate.train_stage(folder)
     return folder
