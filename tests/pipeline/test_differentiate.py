@@ -12,7 +12,7 @@ import stzjax
 from stzjax.learning import sensitivity, training
 from stzjax.pipeline import differentiate, stages, train_evaluate
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.work_queue import Crew
+from stzjax.pipeline.work_queue import Workers
 from stzjax.run_folder.folder import prepare
 
 
@@ -39,7 +39,7 @@ def radical(tmp_path, monkeypatch):
         run = synthetic._run(glass, "+xy", field)
         run = dataclasses.replace(run, pairs=synthetic.PAIRS % 54)
         stages.write_run(folder, (number, "+xy"), run)
-    stages.describe_stage(folder, Crew())
+    stages.describe_stage(folder, Workers())
     train_evaluate.train_stage(folder)
     return folder
 
