@@ -10,6 +10,7 @@ from typing import Any
 
 from stzjax.core import loads
 from stzjax.core.settings import check, item_type, setting, settings_of
+from stzjax.descriptors import registry
 from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.dynamics.quench import MeltConfig, QuenchConfig
 from stzjax.learning import models
@@ -128,6 +129,7 @@ class Settings:
         check(self.run)
         for config in (self.quench, self.shear, self.features, self.labels):
             config.validate()
+        registry.chosen(self.features)
         elements, radii = self.quench.elements, self.features.radii
         if len(elements) > 2:
             raise ValueError(

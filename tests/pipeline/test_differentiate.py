@@ -20,8 +20,7 @@ from stzjax.run_folder.folder import prepare
 def radical(tmp_path, monkeypatch):
     """A trained run of 54 atoms, with radical cells, merged edges, and modes of its own."""
     monkeypatch.setattr(stages, "load_potential", lambda folder: small_glass.potential())
-    settings = dataclasses.replace(
-        synthetic.SETTINGS,
+    settings = synthetic.SETTINGS.changed(
         num_atoms=54,
         num_specimens=3,
         directions=("+xy",),
@@ -59,6 +58,6 @@ def test_the_confidence_is_of_the_features_of_the_run(radical, monkeypatch):
     # Soft modes are iterated here and diagonalised there.
     np.testing.assert_allclose(found["confidence"], expected[7], atol=1e-4)
     # With the features of other settings it is another confidence.
-    plain = dataclasses.replace(radical.settings, radii=(), edge_threshold=0.0)
+    plain = radical.settings.changed(radii=(), edge_threshold=0.0)
     other = differentiate.confidence(dataclasses.replace(radical, settings=plain), atom=7).numbers
     assert abs(other["confidence"] - expected[7]) > 1e-2
