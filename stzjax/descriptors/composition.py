@@ -14,10 +14,12 @@ def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> t
     Raises:
       ValueError: more than two elements, or an element of the structure that is not wanted.
     """
+    if len(wanted or elements) > 2:
+        raise ValueError(
+            f"the feature table has columns for two elements, got {', '.join(wanted or elements)}"
+        )
     if not wanted:
         wanted = ("Cu", "Zr") if set(elements) <= {"Cu", "Zr"} else tuple(sorted(elements))
-    if len(wanted) > 2:
-        raise ValueError(f"the feature table has columns for two elements, got {', '.join(wanted)}")
     missing = sorted(set(elements) - set(wanted))
     if missing:
         raise ValueError(
