@@ -172,13 +172,9 @@ def _edges(pairs, num_atoms: int) -> tuple[np.ndarray, np.ndarray]:
 def check(
     title: str, graph: jraph.GraphsTuple, labelled: bool, columns: Sequence[str] = ()
 ) -> None:
-    """Raise ValueError unless a graph is unpadded and finite and, if it has to be, labelled.
+    """Raise ValueError unless a graph is unpadded, finite and, if it has to be, labelled.
 
-    Args:
-      title: name of the graph in the message.
-      graph: the graph.
-      labelled: whether every atom needs a label.
-      columns: names of the features for the message.
+    The title names the graph in the message, the columns its features.
     """
     finite = np.isfinite(graph.nodes.features).all(axis=0)
     if not finite.all():
@@ -206,17 +202,8 @@ def pad(
 ) -> jraph.GraphsTuple:
     """Bring a graph (or a batch) to a given shape by a graph of padding after the real ones.
 
-    Padding edges join padding nodes only, and receivers stay sorted.
-
-    Args:
-      graph: unpadded graph.
-      num_nodes: number of nodes with padding, which adds at least one.
-      num_edges: number of edges with padding.
-      num_graphs: number of graphs with padding; by default the padding is one graph.
-      degree: width of `incoming`; unchanged by default.
-
-    Raises:
-      ValueError: the graph does not fit.
+    Padding edges join padding nodes only, and receivers stay sorted. The padding has a node at
+    least, and is a single graph by default; `degree` is the width of `incoming`.
     """
     num_graphs = len(graph.n_node) + 1 if num_graphs is None else num_graphs
     asked = Bucket(num_nodes, num_edges, num_graphs, degree or graph.nodes.incoming.shape[1])

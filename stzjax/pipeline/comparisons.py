@@ -180,17 +180,14 @@ def rows(
 
 def _directions(own: Sequence[Trial]) -> dict[str, dict[str, float]]:
     """AUC, AP and AP/prevalence of each direction, averaged over the trials that hold it."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for trial in own:
-        for direction in sorted(set(trial.test.direction.tolist())):
-            mine = trial.test.along(direction)
-            judged = metrics.evaluate(mine.label, mine.confidence)
-            for name in metrics.RANKS:
-                found.setdefault(direction, {}).setdefault(name, []).append(judged[name])
-    return {
-        direction: {name: float(np.mean(values)) for name, values in by_metric.items()}
-        for direction, by_metric in found.items()
-    }
+    found = {}
+    for direction in sorted({d for trial in own for d in trial.test.direction.tolist()}):
+        parts = [trial.test.along(direction) for trial in own]
+        judged = [metrics.evaluate(p.label, p.confidence) for p in parts if len(p.label)]
+        found[direction] = {
+            name: float(np.mean([values[name] for values in judged])) for name in metrics.RANKS
+        }
+    return found
 
 
 def main_table(found: Sequence[Mapping[str, Any]]) -> ResultTable:

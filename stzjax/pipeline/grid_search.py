@@ -125,11 +125,6 @@ class Search:
 
         return unless_damaged(record)
 
-    def missing(self, shapes: Iterable[Shape], epochs: int) -> list[tuple[Shape, int]]:
-        """Shapes and folds of the trials that have not been made."""
-        pairs = itertools.product(shapes, range(len(self.folds)))
-        return [(shape, fold) for shape, fold in pairs if self.read(shape, epochs, fold) is None]
-
     def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
         """Train the missing trials.
 
@@ -150,7 +145,7 @@ class Search:
             self.folder.claims,
             "search",
             "trial",
-            self.missing(shapes, epochs),
+            itertools.product(shapes, range(len(self.folds))),
             name=lambda item: str(
                 self.path(item[0], epochs, item[1]).relative_to(self.folder.path)
             ),
@@ -185,26 +180,35 @@ class Search:
         Raises:
           ValueError: a trial has not been made.
         """
-        missing = self.missing(shapes, epochs)
+        folds = range(len(self.folds))
+        found = {shape: [self.read(shape, epochs, fold) for fold in folds] for shape in shapes}
+        missing = [
+            self.path(shape, epochs, fold)
+            for shape, own in found.items()
+            for fold in folds
+            if own[fold] is None
+        ]
         if missing:
-            first = self.path(missing[0][0], epochs, missing[0][1])
             raise ValueError(
-                f"{len(missing)} trials are missing, the first is {first}: run "
+                f"{len(missing)} trials are missing, the first is {missing[0]}: run "
                 "experiments/search.py with the same flags and without --collect"
             )
-        return [self._row(shape, epochs) for shape in shapes]
+        return [
+            {"shape": shape, "epochs": epochs, **_averaged([trial for trial in own if trial])}
+            for shape, own in found.items()
+        ]
 
-    def _row(self, shape: Shape, epochs: int) -> dict[str, Any]:
-        found = [self.read(shape, epochs, fold) for fold in range(len(self.folds))]
-        row: dict[str, Any] = {"shape": shape, "epochs": epochs}
-        for name in (*METRICS, "ap_over_prevalence"):
-            values = [trial["validation"][name] for trial in found if trial]
-            # JSON holds null where a metric is undefined.
-            defined = np.array([v for v in values if v is not None], float)
-            row[name] = float(defined.mean()) if len(defined) else math.nan
-            row[f"{name}_deviation"] = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
-        row["seconds"] = sum(trial["record"]["seconds"] for trial in found if trial)
-        return row
+
+def _averaged(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean and spread of every metric, and the sum of the times."""
+    row = {}
+    for name in (*METRICS, "ap_over_prevalence"):
+        values = [trial["validation"][name] for trial in records]
+        # JSON holds null where a metric is undefined.
+        defined = np.array([v for v in values if v is not None], float)
+        row[name] = float(defined.mean()) if len(defined) else math.nan
+        row[f"{name}_deviation"] = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
+    return row | {"seconds": sum(trial["record"]["seconds"] for trial in records)}
 
 
 def halving(num_shapes: int, epochs: int, factor: int = 3) -> list[tuple[int, int]]:

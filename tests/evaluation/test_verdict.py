@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stzjax.evaluation import averages, metrics, verdict
 from stzjax.evaluation.averages import Trial
 from stzjax.io import archives
-from stzjax.report import results
+from stzjax.run_folder import contents
 
 # Sums and quotients of counts in another order.
 TOLERANCE = 1e-12
@@ -80,8 +80,7 @@ def _resampled_atoms(specimen, num_samples, key=KEY):
 # Predictions
 
 
-def test_predictions_are_the_reports_and_know_their_runs():
-    assert results.Predictions is verdict.Predictions
+def test_predictions_know_their_runs():
     pooled = verdict.Predictions([0, 1, 0], [0.1, 0.2, 0.3], [2, 2, 5], ["+xy", "-xy", "-xy"])
     assert pooled.runs() == [
         (2, "+xy", slice(0, 1)),
@@ -108,9 +107,9 @@ def test_predictions_refuse(columns, message):
 
 def test_damaged_archive_is_named(tmp_path):
     columns = {"label": [0, 1], "confidence": [0.5], "specimen": [1, 1], "direction": ["+xy"] * 2}
-    archives.save_archive(tmp_path / "predictions" / "test.npz", columns, {})
+    archives.save_archive(tmp_path / "test.npz", columns, {})
     with pytest.raises(ValueError, match=r"test\.npz: columns must be of one length"):
-        results.read(tmp_path)
+        contents.predictions(tmp_path / "test.npz")
 
 
 # Hits
