@@ -4,7 +4,6 @@ import itertools
 import re
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from stzjax.io import words
 from stzjax.io.frames import Frame, in_cell
@@ -30,20 +29,16 @@ def read(text: str) -> Frame:
     rows = [line.split() for line in lines[start + 2 : end]]
     if len(rows) != number or not rows:
         raise words.wrong(start + 1, f"says {number} atoms, but {len(rows)} lines hold atoms")
-    vectors, columns, width = _comment(lines[start + 1], start + 2)
+    vectors, symbol, first, width = _comment(lines[start + 1], start + 2)
     words.check_width(rows, start + 3, width)
-    first = columns["pos"]
     coordinates = [word for row in rows for word in row[first : first + 3]]
     places = words.numbers(coordinates, (start + 3 + k // 3 for k in itertools.count()))
-    if "species" in columns:
-        symbols = [row[columns["species"]].capitalize() for row in rows]
-    else:
-        symbols = [_symbol(row[columns["Z"]], k) for k, row in enumerate(rows, start + 3)]
+    symbols = [row[symbol].capitalize() for row in rows]
     return Frame(vectors, in_cell(vectors, places.reshape(-1, 3)), symbols, range(1, number + 1))
 
 
-def _comment(line: str, number: int) -> tuple[np.ndarray, dict[str, int], int]:
-    """Cell vectors, first column of each property, and number of columns."""
+def _comment(line: str, number: int) -> tuple[np.ndarray, int, int, int]:
+    """Cell vectors, columns of the symbol and of x, and number of columns."""
     lattice = _values("Lattice", line, number)
     if len(lattice) != 9 or not _TRUE.issuperset(_values("pbc", line, number) or "T"):
         raise words.wrong(
@@ -54,15 +49,12 @@ def _comment(line: str, number: int) -> tuple[np.ndarray, dict[str, int], int]:
     vectors = words.numbers(lattice, itertools.repeat(number)).reshape(3, 3).T
     named = (_values("Properties", line, number) or ["species:S:1:pos:R:3"])[0].split(":")
     columns, width = {}, 0
-    for name, kind, size in zip(named[::3], named[1::3], named[2::3], strict=False):
-        columns[name if (name, kind, size) in _KNOWN else ""] = width
+    for *property_, size in zip(named[::3], named[1::3], named[2::3], strict=False):
+        columns[":".join([*property_, size])] = width
         width += words.count(size, number, "the columns of a property")
-    if len(named) % 3 or "pos" not in columns or not columns.keys() & {"species", "Z"}:
+    if len(named) % 3 or not {"species:S:1", "pos:R:3"} <= columns.keys():
         raise words.wrong(number, "needs Properties with species:S:1 and pos:R:3")
-    return vectors, columns, width
-
-
-_KNOWN = {("species", "S", "1"), ("Z", "I", "1"), ("pos", "R", "3")}
+    return vectors, columns["species:S:1"], columns["pos:R:3"], width
 
 
 def _values(key: str, line: str, number: int) -> list[str]:
@@ -71,10 +63,3 @@ def _values(key: str, line: str, number: int) -> list[str]:
     if len(found) > 1:
         raise words.wrong(number, f"has {key} {len(found)} times")
     return found[0].strip("\"'{}[]").replace(",", " ").split() if found else []
-
-
-def _symbol(word: str, line: int) -> str:
-    number = words.count(word, line, "an atomic number")
-    if not 0 < number < len(chemical_symbols):
-        raise words.wrong(line, f"has no atomic number, but {number}")
-    return chemical_symbols[number]

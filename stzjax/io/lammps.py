@@ -186,16 +186,13 @@ def _kinds(rows: _Rows, columns: list[str], kind: str, symbols: dict[str, str]) 
     """Symbol of each atom of a dump, told by one column and not contradicted by another."""
     if kind != "type":
         symbols = {symbol: symbol for symbol in symbols.values()}
-    told, others = columns.index(kind), [n for n in _NAMES if n in columns and n != kind]
-    kinds, seen = [], set()
-    for line, row in rows.numbered():
-        kinds.append(_symbol(line, row[told], symbols))
-        also = tuple(row[columns.index(name)] for name in (*others, "mass") if name in columns)
-        if (row[told], also) not in seen:
-            for name, word in zip((*others, "mass"), also, strict=False):
-                check = _check_mass if name == "mass" else _check_name
-                check(line, row[told], word, kinds[-1])
-            seen.add((row[told], also))
+    told = columns.index(kind)
+    kinds = [_symbol(line, row[told], symbols) for line, row in rows.numbered()]
+    for name in {*_NAMES, "mass"}.intersection(columns) - {kind}:
+        at, check = columns.index(name), _check_mass if name == "mass" else _check_name
+        seen = {(row[told], row[at]): line for line, row in rows.numbered()}
+        for (word, value), line in seen.items():
+            check(line, word, value, symbols[word])
     return kinds
 
 
