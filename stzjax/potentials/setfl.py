@@ -160,6 +160,8 @@ def _heading(lines: list[list[str]]) -> tuple[tuple[str, ...], int, int, np.ndar
     count, *elements = lines[3]
     if not elements or words.count(count, 4, "the number of elements") != len(elements):
         raise words.wrong(4, f"says {count} elements, but names {' '.join(elements) or 'none'}")
+    if len(set(elements)) < len(elements):
+        raise words.wrong(4, f"names an element twice: {' '.join(elements)}")
     num_rho, num_r = (words.count(lines[4][k], 5, "a number of points") for k in (0, 2))
     steps = words.numbers([lines[4][k] for k in (1, 3, 4)], itertools.repeat(5))
     density_step, r_step, cutoff = steps

@@ -4,6 +4,7 @@ The reference is the configuration that the texts were written from, in plain Nu
 """
 
 import gzip
+import itertools
 
 import numpy as np
 import pytest
@@ -141,6 +142,20 @@ def test_an_upright_box_has_no_tilts(tmp_path):
     np.testing.assert_allclose(found.cell, np.diag(SIDES), atol=1e-12)
     places = (np.asarray(found.positions()) - LOW) / SIDES - FRACTIONAL[np.argsort(IDS)]
     np.testing.assert_allclose(places - np.round(places), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tilts", ((1.5, 2.0, 0.7), (-1.5, -2.0, -0.7), (-1.5, 2.0, 0.7)))
+def test_the_bounds_of_a_dump_are_those_around_all_corners(tmp_path, tilts):
+    xy, xz, yz = tilts
+    cell = np.diag(SIDES) + np.array([[0, xy, xz], [0, 0, yz], [0, 0, 0]])
+    corners = LOW + np.array(list(itertools.product((0, 1), repeat=3))) @ cell.T
+    rows = zip(corners.min(axis=0), corners.max(axis=0), tilts, strict=True)
+    box = "xy xz yz pp pp pp\n" + "".join(text(row) + "\n" for row in rows)
+    content = dump("id type xs ys zs", lambda k: f"{k + 1} 1 {text(FRACTIONAL[k])}", box=box)
+    found = read(tmp_path, content)
+    np.testing.assert_allclose(found.cell, cell, atol=1e-12)
+    gap = np.asarray(found.fractional) - FRACTIONAL - np.linalg.solve(cell, LOW)
+    np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-12)
 
 
 def test_a_box_in_any_orientation(tmp_path):

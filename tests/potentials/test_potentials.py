@@ -1,6 +1,7 @@
 """Potentials: closed form against plain arithmetic, tables against closed forms, bad tables."""
 
 import dataclasses
+import gzip
 import math
 
 import jax
@@ -391,6 +392,17 @@ def test_any_number_of_columns_and_fortran_exponents(tmp_path, columns):
         assert jnp.array_equal(found, expected)
 
 
+def test_a_packed_table_is_read(tmp_path):
+    text = tables.ASYMMETRIC.text(fs=True, points=101)
+    (tmp_path / "table").write_text(text)
+    (tmp_path / "table.gz").write_bytes(gzip.compress(text.encode()))
+    found, expected = (read_setfl(tmp_path / name) for name in ("table.gz", "table"))
+    assert jnp.array_equal(found.pair_table, expected.pair_table)
+    (tmp_path / "table.gz").write_bytes(gzip.compress(text.encode())[:-100])
+    with pytest.raises(ValueError, match="compression is damaged or cut short"):
+        read_setfl(tmp_path / "table.gz")
+
+
 def test_placeholders_below_the_core_are_cut(tmp_path):
     toy = dataclasses.replace(tables.ASYMMETRIC, elements=("Cu", "Zr"))
     clean = toy.text(fs=True, columns=1, points=201).splitlines()
@@ -424,6 +436,8 @@ def _spoiled(text: str, how: str) -> str:
         lines[3] = "3 Cu Zr"
     if how == "one name too many":
         lines[3] = "2 Cu Zr Al # three of them"
+    if how == "twice":
+        lines[3] = "2 Cu Cu"
     if how == "no names":
         lines[3] = "2"
     if how == "fewer elements":
@@ -450,6 +464,7 @@ def _spoiled(text: str, how: str) -> str:
         ("one digit short", r"line \d+ is cut short: the file ends inside '[-0-9.e+]+'"),
         ("too many elements", "line 4 says 3 elements, but names Cu Zr;"),
         ("one name too many", "line 4 says 2 elements, but names Cu Zr Al;"),
+        ("twice", "line 4 names an element twice: Cu Cu;"),
         ("no names", "line 4 says 2 elements, but names none;"),
         ("fewer elements", "line 4 says 1 elements, but names Cu Zr;"),
         ("cutoff beyond", "correct line 5"),
