@@ -19,7 +19,7 @@ from stzjax.io import archives, words
 from stzjax.potentials.eam import EAM
 
 _PLACEHOLDER = 1e6
-"""|r·φ| from here on is a placeholder of the file's author, not physics [eV Å]."""
+"""Size of r·φ from which it is a placeholder of the file's author, not physics [eV Å]."""
 
 _FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
 """The letter before an exponent of Fortran."""
@@ -303,9 +303,9 @@ def sample(
 
 
 def resample(potential: EAM, num_r: int = 3000, num_densities: int = 3000) -> Tabulated:
-    """A potential as splines on grids of one's choice.
+    """A potential as splines on uniform grids, which float32 needs.
 
-    For float32: the powers of a closed form cancel, local polynomials do not.
+    The powers of a closed form cancel there, local polynomials do not.
     """
     values = sample(potential, num_r, num_densities)
     return tabulate(*values, elements=potential.elements, cutoff=potential.cutoff)

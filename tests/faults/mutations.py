@@ -10,7 +10,7 @@ _NUMBERS = ("nan", "inf", "-1", "1e999", "0", "3.7", "1e-3", "99999999999", "--5
 
 
 class Held(NamedTuple):
-    """What a structure file holds, in the order of ids.
+    """Content of a structure file, in the order of ids.
 
     Attributes:
       cell: (3, 3) vectors as columns [Å].

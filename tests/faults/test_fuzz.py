@@ -1,4 +1,4 @@
-"""Damaged input: read as what it says, or refused in one line that names the file. Never else.
+"""Damaged input is read as what it says, or refused in one line that names the file.
 
 `HYPOTHESIS_MAX_EXAMPLES` sets how many files of each kind are tried.
 """
