@@ -133,7 +133,7 @@ def local_d2min(
     relative = jnp.take(field.T, idx, axis=1, mode="clip") - field.T[:, None]
     inside = jnp.sum(bonds * bonds, axis=0) < cutoff * cutoff
     mask = inside & (idx < structure.num_atoms)
-    return nonaffine.fit(bonds, bonds + relative, mask)[1]
+    return nonaffine.residual(bonds, bonds + relative, mask)
 
 
 def _measure(inputs: Inputs) -> tuple[Array, Array]:

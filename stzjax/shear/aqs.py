@@ -122,7 +122,6 @@ def shear(
     potential: EAM,
     direction: str,
     config: ShearConfig | None = None,
-    on_step: Callable[[int, float], None] | None = None,
 ) -> Run:
     """Shear one relaxed glass in one direction.
 
@@ -131,7 +130,6 @@ def shear(
       potential: an embedded-atom potential.
       direction: one of `loads.DIRECTIONS`.
       config: settings.
-      on_step: called now and then with the last step and its largest D²min, for progress.
 
     Returns:
       The run; its `outcome` says how it ended.
@@ -140,9 +138,8 @@ def shear(
       ValueError: unknown direction or element, wrong settings, a cell that is too small, or a
         structure that cannot be relaxed.
     """
-    tell = None if on_step is None else lambda job, step, largest: on_step(step, largest)
     job = Job(structure, direction)
-    (_, run), *_ = shear_many([job], potential, config, num_lanes=1, on_step=tell)
+    (_, run), *_ = shear_many([job], potential, config)
     if not len(run.strain):
         raise ValueError(f"the unsheared structure does not relax: {run.outcome}")
     return run
@@ -153,7 +150,6 @@ def shear_many(
     potential: EAM,
     config: ShearConfig | None = None,
     num_lanes: int = 1,
-    on_step: Callable[[Job, int, float], None] | None = None,
     save: Callable[[Job, Saved], None] | None = None,
     save_every: float = 120.0,
 ) -> Iterator[tuple[Job, Run]]:
@@ -170,7 +166,6 @@ def shear_many(
       config: settings.
       num_lanes: runs at a time. On a GPU as many as its memory holds; on a CPU one lane for each
         thread that calls this is as fast as many and needs less memory.
-      on_step: called now and then with a job, its last step and the largest D²min in it.
       save: called now and then with a job and where it is.
       save_every: time between saves [s].
 
@@ -185,7 +180,7 @@ def shear_many(
     clock = Clock(save_every if save else math.inf)
     jobs = (job._replace(direction=loads.canonical(job.direction)) for job in jobs)
     batch = _ShearBatch(jobs, potential, config, num_lanes)
-    yield from batch.runs(on_step, save, clock)
+    yield from batch.runs(save, clock)
 
 
 _SLACK = 1.03
@@ -263,7 +258,7 @@ class _ShearBatch(loop_state.Batch[Lane]):
     def _run(self, states: Lane, turns: int) -> Lane:
         return compiled_loop.advance(states, self.potential, self.protocol, self.width, turns)
 
-    def runs(self, on_step, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
+    def runs(self, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
         """Advance until all jobs are done."""
         while any(self.logs):
             codes = self._advance()
@@ -274,8 +269,6 @@ class _ShearBatch(loop_state.Batch[Lane]):
                     continue
                 lane = self.at(place)
                 log.collect(lane, self.config)
-                if on_step is not None and log.steps:
-                    on_step(log.job, log.steps - 1, float(log.rows[-1].max_d2min[-1]))
                 if codes[place] == compiled_loop.NOTED:
                     self._set(place, closed=0, code=compiled_loop.RUNNING)
                     continue

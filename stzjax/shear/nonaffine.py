@@ -1,4 +1,4 @@
-"""Non-affine displacement D²min and the local deformation that best explains a bond's change.
+"""Non-affine displacement D²min: the change of bonds that no local deformation explains.
 
 M. L. Falk and J. S. Langer, Phys. Rev. E 57, 7192 (1998), eqs. 2.11-2.14.
 """
@@ -11,8 +11,8 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 
 
-def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
-    """Best local affine map of the bonds of each atom, and what it leaves unexplained.
+def residual(before: Array, after: Array, mask: Array) -> Array:
+    """Squared change of the bonds of each atom that its best local affine map leaves unexplained.
 
     Args:
       before: (3, K, N) bond vectors of the reference, one column per atom [Å].
@@ -20,8 +20,8 @@ def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
       mask: (K, N) bonds that count.
 
     Returns:
-      The map J (N, 3, 3) with after ≈ J before, and the squared residuals summed over the bonds
-      (N,) [Å²]. With fewer than three independent bonds the fit is exact and the residual zero.
+      Sums over the bonds (N,) [Å²]. With fewer than three independent bonds the map is exact and
+      the residual zero.
     """
     before = jnp.where(mask, before, 0.0)
     change = jnp.where(mask, after, 0.0) - before
@@ -33,12 +33,11 @@ def fit(before: Array, after: Array, mask: Array) -> tuple[Array, Array]:
         [sum(row[c] * inverse[min(b, c), max(b, c)] for c in range(3)) for b in range(3)]
         for row in cross
     ]
-    residual = jnp.zeros_like(before[0, 0])
+    total = jnp.zeros_like(before[0, 0])
     for a in range(3):
         explained = sum(gradient[a][b] * before[b] for b in range(3))
-        residual = residual + jnp.sum((change[a] - explained) ** 2, axis=0)
-    maps = jnp.stack([jnp.stack(row, axis=-1) for row in gradient], axis=-2)
-    return maps + jnp.eye(3, dtype=maps.dtype), residual
+        total = total + jnp.sum((change[a] - explained) ** 2, axis=0)
+    return total
 
 
 _UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -82,24 +81,10 @@ def d2min(
     """
     bonds, mask = _bonds(before, neighbors, cutoff)
     later, _ = _bonds(after, neighbors, cutoff)
-    residual = fit(bonds, later, mask)[1]
+    total = residual(bonds, later, mask)
     if reduction == "mean":
-        return residual / jnp.maximum(jnp.sum(mask, axis=0), 1)
-    return residual
-
-
-def deformation(
-    before: Structure, after: Structure, neighbors: Neighbors, cutoff: float = 3.8
-) -> Array:
-    """Local deformation gradient J of each atom, (N, 3, 3); arguments as `d2min`."""
-    bonds, mask = _bonds(before, neighbors, cutoff)
-    later, _ = _bonds(after, neighbors, cutoff)
-    return fit(bonds, later, mask)[0]
-
-
-def local_strain(maps: Array) -> Array:
-    """Green-Lagrange strain ½ (JᵀJ - 1) of local deformation gradients, (N, 3, 3)."""
-    return 0.5 * (jnp.swapaxes(maps, -1, -2) @ maps - jnp.eye(3, dtype=maps.dtype))
+        return total / jnp.maximum(jnp.sum(mask, axis=0), 1)
+    return total
 
 
 def near(structure: Structure, neighbors: Neighbors, cutoff: float = 3.8) -> Array:

@@ -134,12 +134,10 @@ def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
     np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
     assert next(quenched)[::3] == (0, npt_batch.NOT_FINITE)
     assert next(quenched, None) is None
+    twins = first.replace(fractional=first.fractional.at[0].set(first.fractional[1]))
     with pytest.raises(
         ValueError, match=r"blew up below nan K \(not finite\); use a shorter timestep"
     ):
-        quench.quench(keys[0], broken, potential, config)
-    twins = first.replace(fractional=first.fractional.at[0].set(first.fractional[1]))
-    with pytest.raises(ValueError, match=r"blew up .* \(not finite\)"):
         quench.quench(keys[0], twins, potential, config)
 
 
