@@ -18,17 +18,7 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM
 
-__all__ = [
-    "CONVERGED",
-    "NOT_FINITE",
-    "OUTCOMES",
-    "OUT_OF_ITERATIONS",
-    "OVERFLOW",
-    "RelaxConfig",
-    "Relaxed",
-    "relax",
-    "relax_cell",
-]
+__all__ = ["CONVERGED", "NOT_FINITE", "OUTCOMES"]  # Handed on from `fire`.
 
 _minimise = jax.jit(fire.minimise, static_argnames="config")
 

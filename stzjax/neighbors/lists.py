@@ -28,22 +28,7 @@ from stzjax.neighbors.tables import (
     update,
 )
 
-__all__ = [
-    "Clumped",
-    "Neighbors",
-    "Spec",
-    "TooThin",
-    "allocate",
-    "ensure",
-    "fitted",
-    "is_stale",
-    "longer",
-    "make",
-    "rebuild",
-    "table",
-    "update",
-    "widened",
-]
+__all__ = ["is_stale", "rebuild", "table", "update"]  # Handed on from `tables`.
 
 _WORD = 32
 """Bits of a word of the search."""

@@ -52,12 +52,20 @@ def put(items, place: int, item):
 
 
 def where(condition: Array, chosen, otherwise):
-    """`jnp.where` along the leading axis of all leaves of two like pytrees."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
-        chosen,
-        otherwise,
-    )
+    """`jnp.where` for two like pytrees; what both share is not copied.
+
+    Args:
+      condition: scalar, or (B,) for the leading axis of all leaves.
+      chosen: taken where the condition holds.
+      otherwise: taken elsewhere.
+    """
+
+    def choose(a, b):
+        if a is b:
+            return a
+        return jnp.where(jnp.expand_dims(condition, range(condition.ndim, a.ndim)), a, b)
+
+    return jax.tree.map(choose, chosen, otherwise)
 
 
 def serve(items: Items, waiting: Array, work: Callable[[Items], dict], width: int) -> Items:

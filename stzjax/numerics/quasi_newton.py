@@ -94,12 +94,13 @@ def advance(
         rows.at[place].set(jnp.where(useful, own, rows[place]))
         for rows, own in zip(found.force, found.new[2:], strict=True)
     )
-    weights = _lbfgs(told, along, across)
+    gain, share, scale = _lbfgs(told, along, across)
     step, kept = apart(
         functools.partial(_combine, place=place),
         anchor,
         memory,
-        weights,
+        gain,
+        share,
         useful,
         move,
         change,
@@ -109,7 +110,7 @@ def advance(
         rows.at[place].set(row)
         for rows, row in zip((memory.moves, memory.changes), kept, strict=True)
     )
-    step = (weights.scale * force.reshape(-1) + step).reshape(force.shape)
+    step = (scale * force.reshape(-1) + step).reshape(force.shape)
     return told.replace(moves=moves, changes=changes), step
 
 
@@ -144,17 +145,9 @@ def _cross(matrix: Array, place: Array, lines: tuple[Array, Array], own: Array, 
     return jnp.where(useful, crossed, matrix)
 
 
-class _Weights(NamedTuple):
-    """The next move is scale F + Σ gain s - Σ share y."""
-
-    gain: Array
-    share: Array
-    scale: Array
-
-
-def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, place):
+def _combine(memory: Memory, gain, share, useful, move, change, flat, place):
     """Contribution of the rows to the move, and the rows to write in the place of the new ones."""
-    gain, share = (x.astype(jnp.float32) for x in weights[:2])
+    gain, share = (x.astype(jnp.float32) for x in (gain, share))
     others = jnp.arange(len(gain)) != place
     rows = memory.moves[place], memory.changes[place]
     kept = jnp.where(useful, move, rows[0]), jnp.where(useful, change, rows[1])
@@ -164,8 +157,8 @@ def _combine(memory: Memory, weights: _Weights, useful, move, change, flat, plac
     return step + gain[place] * kept[0] - share[place] * kept[1], kept
 
 
-def _lbfgs(memory: Memory, along: Array, across: Array) -> _Weights:
-    """The two-loop recursion."""
+def _lbfgs(memory: Memory, along: Array, across: Array) -> tuple[Array, Array, Array]:
+    """The two-loop recursion: gain, share and scale of the move scale F + Σ gain s - Σ share y."""
     size = len(memory.moves)
     curvature = jnp.diagonal(memory.move_change)
     known = curvature > 0.0
@@ -189,4 +182,4 @@ def _lbfgs(memory: Memory, along: Array, across: Array) -> _Weights:
         return gain.at[place].set(share[place] - found), None
 
     gain, _ = jax.lax.scan(up, jnp.zeros(size, along.dtype), age)
-    return _Weights(gain, scale * share, scale)
+    return gain, scale * share, scale

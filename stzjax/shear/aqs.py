@@ -246,7 +246,11 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
     def _advance(self) -> np.ndarray:
         """Codes of the lanes, once one of them needs the host or some seconds have passed."""
-        quick = self.call(self._run)
+        quick = self.call(
+            lambda lanes, turns: compiled_loop.advance(
+                lanes, self.potential, self.protocol, self.width, turns
+            )
+        )
         codes = np.asarray(self.states.code)
         if quick and np.all((codes == compiled_loop.RUNNING) | (codes == compiled_loop.IDLE)):
             self.turns *= 2
@@ -254,9 +258,6 @@ class _ShearBatch(loop_state.Batch[Lane]):
         for lane in np.flatnonzero(np.asarray(self.states.code) == compiled_loop.OVERFLOW).tolist():
             self._set(lane, code=compiled_loop.RUNNING)
         return np.asarray(self.states.code)
-
-    def _run(self, states: Lane, turns: int) -> Lane:
-        return compiled_loop.advance(states, self.potential, self.protocol, self.width, turns)
 
     def runs(self, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
         """Advance until all jobs are done."""

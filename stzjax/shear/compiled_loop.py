@@ -250,8 +250,8 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
         converged=converged,
         code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
     )
-    result = _choose(lane.trial & (lost | suspicious), _give_up(seen, protocol), moved)
-    return _choose(active, result, lane).replace(memory=memory)
+    result = batching.where(lane.trial & (lost | suspicious), _give_up(seen, protocol), moved)
+    return batching.where(active, result, lane).replace(memory=memory)
 
 
 def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
@@ -293,14 +293,9 @@ def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
         code=code,
     )
     following = _attempt(closed, jnp.asarray(protocol.tries), protocol)
-    result = _choose(lane.trial & ~quiet, _give_up(lane, protocol), following)
+    result = batching.where(lane.trial & ~quiet, _give_up(lane, protocol), following)
     short = lane.replace(code=jnp.asarray(OVERFLOW, lane.code.dtype))
-    return _choose(bonds.overflow, short, result).replace(bonds=bonds)
-
-
-def _choose(condition: Array, chosen: Lane, otherwise: Lane) -> Lane:
-    """One lane or the other; what both share is not copied."""
-    return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), chosen, otherwise)
+    return batching.where(bonds.overflow, short, result).replace(bonds=bonds)
 
 
 _CLOSING = (
