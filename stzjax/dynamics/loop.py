@@ -32,7 +32,7 @@ def advance(
 
     Args:
       states: B specimens, the leading axis of every array.
-      potential: for the forces.
+      potential: an embedded-atom potential.
       num_steps: (B,) steps to take; not static.
       move: state to state, without the neighbour list.
       finish: state and potential to state.
@@ -43,9 +43,9 @@ def advance(
     def going(states) -> Array:
         return jnp.any(states.steps < last) & ~jnp.any(states.neighbors.overflow)
 
-    def search(some) -> dict:
+    def search(items) -> dict:
         find = batching.mapped(lambda n, s: lists.rebuild(n, s, potential.anchor))
-        return {"neighbors": find(some.neighbors, _structures(some))}
+        return {"neighbors": find(items.neighbors, _structures(items))}
 
     def turn(before):
         running = before.steps < last

@@ -129,7 +129,7 @@ def init(
 
 
 def _like(md: Any, dtype) -> Any:
-    """What belongs to the atoms in the dtype of the run, all else in float64."""
+    """The state with the arrays of atoms in the dtype of the run, all else in float64."""
     atoms = {
         name: getattr(md, name).astype(dtype) for name in ("position", "momentum", "force", "mass")
     }

@@ -33,7 +33,7 @@ class Schedule(NamedTuple):
       slope: change of the temperature per step [K].
       ensemble: constants of the dynamics.
       precision: "float32" or "float64".
-      skin: of the neighbour lists [Å].
+      skin: extra distance of the neighbour lists [Å].
     """
 
     start: float
@@ -86,7 +86,7 @@ class NptBatch(loop_state.Batch[npt.State]):
     """Specimens of one size on one schedule, each in a lane of its own.
 
     Attributes:
-      potential: of the dynamics; prepared for them once `start` knows the elements.
+      potential: potential of the dynamics; prepared for them once `start` knows the elements.
       schedule: how they are driven.
       lost: why specimens cannot go on, by their numbers: NOT_FINITE, TOO_THIN or CLUMPED.
     """
@@ -153,7 +153,7 @@ class NptBatch(loop_state.Batch[npt.State]):
                 self.on_steps(int(np.sum(self.steps - before)))
 
     def _run(self, left: np.ndarray, states: npt.State, turns: int) -> npt.State:
-        """So many of the steps that are left."""
+        """States after the steps that are left, or after so many turns."""
         return npt.run_many(
             states,
             self.potential,

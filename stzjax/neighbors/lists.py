@@ -37,10 +37,10 @@ _RANKED_FROM = 2000
 """Fewer atoms share one table: there the passes over short tables cost more than empty places."""
 
 _ROOM = 0.02
-"""What a cell may shrink before a skin that was shortened for it must be shortened again [Å]."""
+"""Length a cell may shrink by before a skin shortened for it must be shortened again [Å]."""
 
 _LONGER, _LOOSEST = 1.05, 4.0
-"""By how much the spare places grow at a time, and at most."""
+"""Factor by which the spare places grow at a time, and the largest factor of spare places."""
 
 
 class TooThin(ValueError):

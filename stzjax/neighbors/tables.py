@@ -3,8 +3,8 @@
 A list is made of tables (K, n), one column per atom, so that sums over neighbours run along the
 slow axis and vectorise over atoms; empty places carry N. Atoms are ranked by how many neighbours
 they have and share a table with their like, or all would be as long as the longest; `table` puts
-one together for whoever wants it whole. On request pairs within a shorter, inner cut-off come in
-tables of their own, so that what needs those alone need not look at the rest.
+the whole list together. On request pairs within a shorter, inner cut-off come in tables of their
+own, so that code that needs those alone need not look at the rest.
 """
 
 import functools
@@ -35,7 +35,7 @@ class Spec(NamedTuple):
       inner: every pair closer than this is in the first zone [Å].
       skin: extra distance of the search [Å].
       near: places per atom in each table of the first zone, the shortest first.
-      far: the same of the second zone; empty where `inner` is the cut-off itself.
+      far: the same for the second zone; empty where `inner` is the cut-off itself.
       grid: cells of the search.
     """
 

@@ -33,8 +33,8 @@ class Job(NamedTuple):
     Attributes:
       structure: N atoms; relaxed here to the tolerance of the run if they are not.
       direction: one of `loads.DIRECTIONS`.
-      name: whatever identifies the job to the caller.
-      saved: where to go on, as `save` of `shear_many` was given it; None begins.
+      name: name of the job for the caller, of any type.
+      saved: state to go on from, as `save` of `shear_many` was given it; None begins.
     """
 
     structure: Structure
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 class _Log:
-    """What the host has collected of one run."""
+    """Record of one run, as far as the host has collected it."""
 
     def __init__(self, job: Job):
         self.job = job
@@ -70,7 +70,7 @@ class _Log:
             self.history[self.steps - 1] = np.array(lane.d2min)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """What has been collected so far, as `Run` has it."""
+        """Arrays of the record so far, by their names in `Run`."""
         num_atoms = self.job.structure.num_atoms
         return {
             **{
@@ -193,7 +193,7 @@ class _ShearBatch(loop_state.Batch[Lane]):
     """Shear runs, each in a lane of its own: fills lanes, collects steps.
 
     Attributes:
-      logs: what has been collected of the run in each lane; None where there is no more to do.
+      logs: record of the run in each lane; None where there is no more to do.
     """
 
     list_names = "neighbors", "bonds"

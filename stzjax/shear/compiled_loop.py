@@ -81,7 +81,7 @@ class Protocol(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is kept of each closed step, R places: see `aqs.Run`."""
+    """Numbers kept of each closed step, R places: see `run.Run`."""
 
     energy: Array
     stress: Array
@@ -106,14 +106,14 @@ class Lane(flax.struct.PyTreeNode):
       force: (N, 3) in the turn before [eV/Å].
       move: (N, 3) made since then [Å].
       fire: inertia of FIRE.
-      memory: what the minimiser of tries has learnt.
+      memory: moves and changes that the minimiser of tries has learnt from.
       start: largest force at the start of the attempt [eV/Å].
       iterations: force evaluations of the attempt.
       wasted: force evaluations of attempts at this step that were given up.
       residual: largest force now [eV/Å].
       converged: whether the step waits to be closed.
-      energy: of the last closed step [eV].
-      stress: (3, 3) of the last closed step [eV/Å³].
+      energy: energy of the last closed step [eV].
+      stress: (3, 3) stress of the last closed step [eV/Å³].
       d2min: (N,) of the last closed step [Å²].
       record: closed steps not collected yet.
       closed: their number.
@@ -328,7 +328,7 @@ def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: 
 
     Args:
       lanes: B lanes; the arrays of `Lane` with a leading axis.
-      potential: for the forces, prepared by `potentials.compact` or not.
+      potential: an embedded-atom potential, prepared by `potentials.compact` or not.
       protocol: settings.
       width: lanes whose step is closed, or list rebuilt, at a time.
       turns: force evaluations of each lane, at most; not static.

@@ -74,7 +74,7 @@ def d2min(
 
     Args:
       before: reference configuration; bonds shorter than the cut-off in it count.
-      after: the same atoms later, in a cell that may differ.
+      after: configuration of the same atoms later, in a cell that may differ.
       neighbors: list that is valid for `before` at the cut-off.
       cutoff: [Å].
       reduction: "sum" over the bonds (OVITO, the default) or "mean".

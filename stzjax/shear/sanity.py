@@ -1,4 +1,4 @@
-"""What looks wrong in a shear run although it came to its end."""
+"""Faults of a shear run that came to its end all the same."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ _STIFFEST = 1.0
 """No metal resists shear by more than this [eV/Å³]."""
 
 _ROUNDING = 1e-6
-"""Of the energy of a relaxed configuration [eV]."""
+"""Rounding of the energy of a relaxed configuration [eV]."""
 
 
 def of(run: Run, threshold: float | None = None) -> list[str]:
