@@ -16,7 +16,7 @@ from stzjax.dynamics.quench import MeltConfig, QuenchConfig
 from stzjax.learning import models
 from stzjax.learning.train_config import TrainConfig
 from stzjax.potentials import BUILT_IN
-from stzjax.shear.run import ShearConfig
+from stzjax.shear.config import ShearConfig
 
 
 @dataclasses.dataclass(frozen=True)

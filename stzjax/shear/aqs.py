@@ -24,7 +24,8 @@ from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import compact
 from stzjax.shear import compiled_loop, nonaffine
 from stzjax.shear.compiled_loop import Lane
-from stzjax.shear.run import ENDED, Run, ShearConfig
+from stzjax.shear.config import ShearConfig
+from stzjax.shear.run import ENDED, Run
 
 
 class Job(NamedTuple):
@@ -200,7 +201,6 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
     def __init__(self, jobs: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
         self.jobs, self.config = jobs, config
-        self.protocol = config.protocol
         self.width = max(1, num_lanes // 8)
         first = list(itertools.islice(jobs, num_lanes))
         self.logs: list[_Log | None] = [_Log(job) for job in first]
@@ -224,7 +224,7 @@ class _ShearBatch(loop_state.Batch[Lane]):
         searched = (loop_state.listed(job.structure, job.saved, n) for n in self.list_names)
         found, near = map(lists.make, specs, searched)
         tilt = jnp.asarray(loads.generator(job.direction))
-        lane = _begin(job.structure, tilt, found, near, self.protocol)
+        lane = _begin(job.structure, tilt, found, near, self.config)
         lane = self.resumed(lane, job.saved)
         code = compiled_loop.OVERFLOW if found.overflow | near.overflow else compiled_loop.RUNNING
         return lane.replace(code=jnp.asarray(code, lane.code.dtype))
@@ -248,7 +248,7 @@ class _ShearBatch(loop_state.Batch[Lane]):
         """Codes of the lanes, once one of them needs the host or some seconds have passed."""
         quick = self.call(
             lambda lanes, turns: compiled_loop.advance(
-                lanes, self.potential, self.protocol, self.width, turns
+                lanes, self.potential, self.config, self.width, turns
             )
         )
         codes = np.asarray(self.states.code)

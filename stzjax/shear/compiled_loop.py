@@ -22,13 +22,14 @@ from jax import Array
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics, fire
-from stzjax.mechanics.fire import Fire, RelaxConfig
+from stzjax.mechanics.fire import Fire
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import batching, quasi_newton
 from stzjax.numerics.quasi_newton import Memory
 from stzjax.potentials.eam import EAM
 from stzjax.shear import nonaffine
+from stzjax.shear.config import ShearConfig
 
 RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = range(8)
 """Whether a lane runs, or why it stands still. NOTED: the host must see the step just closed."""
@@ -36,48 +37,20 @@ RUNNING, EVENT, FINAL, NOTED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE, IDLE = ra
 TOO_THIN, CLUMPED = 8, 9
 """Set by the host on a lane that overflowed: no list can be made, or none is long enough."""
 
-MINIMIZERS = ("lbfgs", "fire")
+_MEMORY = 40
+"""Changes that L-BFGS remembers."""
 
+_PATIENCE = 300
+"""Force evaluations before a try is given up."""
 
-class Protocol(NamedTuple):
-    """Settings of the loop; hashable, so a change recompiles.
+_GROWTH = 10.0
+"""A try whose largest force exceeds its first one by this factor is given up."""
 
-    Attributes:
-      relaxation: tolerance and limits of each relaxation, parameters of FIRE.
-      step: engineering strain per step.
-      num_steps: steps to the final strain.
-      d2min_cutoff: bonds that count for D²min [Å].
-      d2min_reduction: "sum" or "mean" over the bonds.
-      record_threshold: a step above this D²min is not quiet, and the host sees it [Å²].
-      stop_threshold: a step above this D²min ends the lane [Å²]; infinite: never.
-      extrapolate: try each step from the extrapolated non-affine displacement.
-      minimizer: one of `MINIMIZERS`, of those tries.
-      memory: changes that L-BFGS remembers.
-      patience: force evaluations before a try is given up.
-      growth: a try whose largest force exceeds its first one by this factor is given up.
-      dissipation: energy that may be lost in a quiet step [eV].
-      records: steps a lane may close before the host collects them.
-    """
+_DISSIPATION = 1e-4
+"""Energy that may be lost in a quiet step [eV]."""
 
-    relaxation: RelaxConfig
-    step: float
-    num_steps: int
-    d2min_cutoff: float
-    d2min_reduction: str
-    record_threshold: float
-    stop_threshold: float
-    extrapolate: bool
-    minimizer: str
-    memory: int = 40
-    patience: int = 300
-    growth: float = 10.0
-    dissipation: float = 1e-4
-    records: int = 64
-
-    @property
-    def tries(self) -> bool:
-        """Whether steps are tried before the reference protocol is asked."""
-        return self.extrapolate or self.minimizer != "fire"
+_RECORDS = 64
+"""Steps a lane may close before the host collects them."""
 
 
 class Record(NamedTuple):
@@ -99,7 +72,7 @@ class Lane(flax.struct.PyTreeNode):
       number: the step that is being relaxed; 0 is the unsheared glass.
       before: (N, 3) fractional positions at the end of the step before.
       drift: (N, 3) their change in the step before; zero where nothing may be extrapolated.
-      trial: whether this is a try, not the reference protocol.
+      trial: whether this is a try, not the reference config.
       structure: current configuration.
       neighbors: list that is valid for it, unless it overflowed.
       bonds: short list for D²min, valid for the step before.
@@ -147,7 +120,7 @@ class Lane(flax.struct.PyTreeNode):
 
 
 def begin(
-    structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, protocol: Protocol
+    structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, config: ShearConfig
 ) -> Lane:
     """A lane before its first force evaluation.
 
@@ -156,10 +129,10 @@ def begin(
       tilt: (3, 3) deformation per engineering strain, see `loads`.
       neighbors: valid list for the structure, of the potential's cut-off.
       bonds: valid list for the structure, of the cut-off of D²min.
-      protocol: settings.
+      config: settings.
     """
     num_atoms = structure.num_atoms
-    field, zero, places = jnp.zeros((num_atoms, 3)), jnp.zeros(()), protocol.records
+    field, zero, places = jnp.zeros((num_atoms, 3)), jnp.zeros(()), _RECORDS
     none = jnp.zeros((), jnp.int32)
     return Lane(
         cell=structure.cell,
@@ -173,8 +146,8 @@ def begin(
         bonds=bonds,
         force=field,
         move=field,
-        fire=fire.at_rest(field, protocol.relaxation),
-        memory=quasi_newton.empty(protocol.memory, num_atoms),
+        fire=fire.at_rest(field, config.relaxation),
+        memory=quasi_newton.empty(_MEMORY, num_atoms),
         start=zero,
         iterations=none,
         wasted=none,
@@ -195,29 +168,29 @@ def begin(
     )
 
 
-def _attempt(lane: Lane, trial: Array, protocol: Protocol) -> Lane:
+def _attempt(lane: Lane, trial: Array, config: ShearConfig) -> Lane:
     """The lane at the start of an attempt at its step."""
-    strain = lane.number * protocol.step
+    strain = lane.number * config.step
     cell = lane.cell + strain * lane.tilt @ lane.cell
     start = geometry.wrap(lane.before + jnp.where(trial, lane.drift, 0.0))
     return lane.replace(
         trial=trial,
         structure=lane.structure.replace(fractional=start, cell=cell),
-        fire=fire.at_rest(lane.force, protocol.relaxation),
+        fire=fire.at_rest(lane.force, config.relaxation),
         iterations=jnp.zeros_like(lane.iterations),
         converged=jnp.zeros_like(lane.converged),
     )
 
 
-def _give_up(lane: Lane, protocol: Protocol) -> Lane:
+def _give_up(lane: Lane, config: ShearConfig) -> Lane:
     """The step again, as the reference protocol has it."""
-    again = _attempt(lane, jnp.zeros_like(lane.trial), protocol)
+    again = _attempt(lane, jnp.zeros_like(lane.trial), config)
     return again.replace(wasted=lane.wasted + lane.iterations)
 
 
-def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
+def _turn(lane: Lane, force: Array, config: ShearConfig, anchor: Array) -> Lane:
     """Look at the forces, and move the atoms of a running lane unless it has converged."""
-    limits = protocol.relaxation
+    limits = config.relaxation
     active = lane.code == RUNNING
     residual = fire.largest_force(force)
     first = lane.iterations == 0
@@ -225,12 +198,12 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
     start = jnp.where(first, residual, lane.start)
     finite = jnp.isfinite(residual)
     converged = residual <= limits.force_tolerance
-    spent = iterations >= jnp.where(lane.trial, protocol.patience, limits.max_iterations)
+    spent = iterations >= jnp.where(lane.trial, _PATIENCE, limits.max_iterations)
     lost = ~finite | (spent & ~converged)
     suspicious = jnp.zeros((), bool)
     inertia, move = fire.fire_move(lane.fire, force, limits)
     memory = lane.memory
-    if protocol.minimizer != "fire":
+    if config.minimizer != "fire":
         change = lane.force - force
         # What was learnt about a step that went wrong, or before an event, is not to be trusted.
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
@@ -239,7 +212,7 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
         quick = fire.limited(quick, limits.max_move)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
-        grown = residual > protocol.growth * jnp.maximum(start, limits.force_tolerance)
+        grown = residual > _GROWTH * jnp.maximum(start, limits.force_tolerance)
         suspicious = (bent | grown) & ~converged
     move = jnp.where(converged | lost, 0.0, move)
     seen = lane.replace(start=start, iterations=iterations, residual=residual, force=force)
@@ -250,40 +223,40 @@ def _turn(lane: Lane, force: Array, protocol: Protocol, anchor: Array) -> Lane:
         converged=converged,
         code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
     )
-    result = batching.where(lane.trial & (lost | suspicious), _give_up(seen, protocol), moved)
+    result = batching.where(lane.trial & (lost | suspicious), _give_up(seen, config), moved)
     return batching.where(active, result, lane).replace(memory=memory)
 
 
-def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
+def _close(lane: Lane, potential: EAM, config: ShearConfig) -> Lane:
     """Close the step of a lane that has converged, or repeat it if it was a try and not quiet.
 
     With too short a list of bonds the lane stands still as it is, to be closed later.
     """
     after = lane.structure
-    strain = (lane.number - 1) * protocol.step
+    strain = (lane.number - 1) * config.step
     past = after.replace(fractional=lane.before, cell=lane.cell + strain * lane.tilt @ lane.cell)
     energy, virial = energetics.energy_and_virial(after, potential, lane.neighbors)
     stress = virial / geometry.volume(after.cell)
     bonds = lists.update(lane.bonds, past)
-    field = nonaffine.d2min(past, after, bonds, protocol.d2min_cutoff, protocol.d2min_reduction)
+    field = nonaffine.d2min(past, after, bonds, config.d2min_cutoff, config.d2min_reduction)
     unsheared = lane.number == 0
     field = jnp.where(unsheared, 0.0, field)
     largest = jnp.max(field)
     # Work of the mean stress through the step; what is missing in the energy is dissipated.
-    work = 0.5 * jnp.sum((lane.stress + stress) * lane.tilt) * protocol.step
+    work = 0.5 * jnp.sum((lane.stress + stress) * lane.tilt) * config.step
     lost = lane.energy + work * geometry.volume(after.cell) - energy
-    quiet = (largest <= protocol.record_threshold) & (lost <= protocol.dissipation)
+    quiet = (largest <= config.record_threshold) & (lost <= _DISSIPATION)
     drift = geometry.minimum_image(after.fractional - lane.before)
-    noted = (largest > protocol.record_threshold) | unsheared
-    full = lane.closed + 1 >= protocol.records
+    noted = (largest > config.record_threshold) | unsheared
+    full = lane.closed + 1 >= _RECORDS
     code = jnp.where(noted | full, NOTED, RUNNING)
-    code = jnp.where(lane.number >= protocol.num_steps, FINAL, code)
-    code = jnp.where(largest > protocol.stop_threshold, EVENT, code)
+    code = jnp.where(lane.number >= config.num_steps, FINAL, code)
+    code = jnp.where(largest > config.stop, EVENT, code)
     row = Record(energy, stress, largest, lane.iterations, lane.residual)
     closed = lane.replace(
         number=lane.number + 1,
         before=after.fractional,
-        drift=jnp.where(unsheared | ~quiet, 0.0, drift) * protocol.extrapolate,
+        drift=jnp.where(unsheared | ~quiet, 0.0, drift) * config.extrapolate,
         wasted=jnp.zeros_like(lane.wasted),
         energy=energy,
         stress=stress,
@@ -292,8 +265,8 @@ def _close(lane: Lane, potential: EAM, protocol: Protocol) -> Lane:
         closed=lane.closed + 1,
         code=code,
     )
-    following = _attempt(closed, jnp.asarray(protocol.tries), protocol)
-    result = batching.where(lane.trial & ~quiet, _give_up(lane, protocol), following)
+    following = _attempt(closed, jnp.asarray(config.tries), config)
+    result = batching.where(lane.trial & ~quiet, _give_up(lane, config), following)
     short = lane.replace(code=jnp.asarray(OVERFLOW, lane.code.dtype))
     return batching.where(bonds.overflow, short, result).replace(bonds=bonds)
 
@@ -319,8 +292,8 @@ def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
     return batching.serve(lanes, stale, search, width)
 
 
-@functools.partial(jax.jit, static_argnames=("protocol", "width"), donate_argnames="lanes")
-def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: Array) -> Lane:
+@functools.partial(jax.jit, static_argnames=("config", "width"), donate_argnames="lanes")
+def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns: Array) -> Lane:
     """Advance all running lanes until the host is needed by one of them, or for so many turns.
 
     Pure. A lane whose neighbour list overflows stands still before the force evaluation. Where a
@@ -329,7 +302,7 @@ def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: 
     Args:
       lanes: B lanes; the arrays of `Lane` with a leading axis.
       potential: an embedded-atom potential, prepared by `potentials.compact` or not.
-      protocol: settings.
+      config: settings.
       width: lanes whose step is closed, or list rebuilt, at a time.
       turns: force evaluations of each lane, at most; not static.
     """
@@ -344,7 +317,7 @@ def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: 
         return energetics.forces(structure, potential, neighbors)
 
     def close(some: Lane) -> dict:
-        closed = batching.mapped(lambda lane: _close(lane, potential, protocol))(some)
+        closed = batching.mapped(lambda lane: _close(lane, potential, config))(some)
         return {name: getattr(closed, name) for name in _CLOSING}
 
     def turn(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
@@ -352,7 +325,7 @@ def advance(lanes: Lane, potential: EAM, protocol: Protocol, width: int, turns: 
         forces = batching.mapped(evaluate)(lanes.structure, lanes.neighbors)
         # The lists do not change here, and are large: they stay outside.
         light = lanes.replace(neighbors=None)
-        moved = batching.mapped(lambda lane, force: _turn(lane, force, protocol, anchor))(
+        moved = batching.mapped(lambda lane, force: _turn(lane, force, config, anchor))(
             light, forces
         )
         lanes = moved.replace(neighbors=lanes.neighbors)

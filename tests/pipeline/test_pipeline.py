@@ -304,7 +304,7 @@ def test_paper_preset_is_the_paper():
     assert (recipe.elements, recipe.fractions) == (("Cu", "Zr"), (0.64, 0.36))
     assert recipe.num_snapshots == 1000
     assert paper.shear.num_steps == 400
-    assert paper.shear.protocol.stop_threshold == np.inf
+    assert paper.shear.stop == np.inf
     assert len(paper.labels.directions) == 6
 
 
