@@ -10,7 +10,6 @@ tolerances of the shear loop live far below, and stores its parameters in reduce
 import functools
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -70,11 +69,11 @@ class Fire(NamedTuple):
     downhill: Array
 
 
-def at_rest(force: Array, config: RelaxConfig) -> Fire:
-    """Inertia before the first iteration."""
-    scalar = functools.partial(jnp.asarray, dtype=force.dtype)
+def at_rest(field: Array, config: RelaxConfig) -> Fire:
+    """Inertia before the first iteration, for a field (N, 3) of the atoms."""
+    scalar = functools.partial(jnp.asarray, dtype=field.dtype)
     return Fire(
-        velocity=jnp.zeros_like(force),
+        velocity=jnp.zeros_like(field),
         step=scalar(config.step),
         mixing=scalar(config.mixing),
         downhill=jnp.zeros((), jnp.int32),
@@ -119,42 +118,6 @@ def limited(move: Array, longest: float) -> Array:
     return move * jnp.minimum(1.0, longest / jnp.maximum(length, jnp.finfo(move.dtype).tiny))
 
 
-class FireState(flax.struct.PyTreeNode):
-    """State of FIRE on one structure.
-
-    Attributes:
-      structure: current configuration.
-      neighbors: list that is valid for it, unless it overflowed.
-      force: (N, 3) at `structure` [eV/Å].
-      fire: inertia.
-      iterations: force evaluations done.
-    """
-
-    structure: Structure
-    neighbors: Neighbors
-    force: Array
-    fire: Fire
-    iterations: Array
-
-
-def fire_init(
-    structure: Structure, potential: EAM, neighbors: Neighbors, config: RelaxConfig
-) -> FireState:
-    """State at rest; evaluates the forces once."""
-    neighbors = lists.update(neighbors, structure)
-    force = energetics.forces(structure, potential, neighbors)
-    return FireState(structure, neighbors, force, at_rest(force, config), jnp.ones((), jnp.int32))
-
-
-def fire_step(state: FireState, potential: EAM, config: RelaxConfig) -> FireState:
-    """One iteration of FIRE; one force evaluation."""
-    fire, move = fire_move(state.fire, state.force, config)
-    structure = state.structure.displace(move)
-    neighbors = lists.update(state.neighbors, structure)
-    force = energetics.forces(structure, potential, neighbors)
-    return FireState(structure, neighbors, force, fire, state.iterations + 1)
-
-
 def largest_force(force: Array) -> Array:
     """Largest norm of the forces (N, 3) [eV/Å]."""
     return jnp.sqrt(jnp.max(jnp.sum(force**2, axis=-1)))
@@ -183,6 +146,16 @@ class Relaxed(NamedTuple):
         return bool(self.outcome == CONVERGED)
 
 
+class _State(NamedTuple):
+    """A configuration with its list and forces, the inertia, and the force evaluations so far."""
+
+    structure: Structure
+    neighbors: Neighbors
+    force: Array
+    fire: Fire
+    iterations: Array
+
+
 def minimise(
     structure: Structure, potential: EAM, neighbors: Neighbors, config: RelaxConfig
 ) -> Relaxed:
@@ -191,7 +164,12 @@ def minimise(
     Ends early, with its outcome, on neighbour overflow and on forces that are not finite.
     """
 
-    def going(state: FireState) -> Array:
+    def arrived(structure: Structure, neighbors: Neighbors, fire: Fire, iterations) -> _State:
+        neighbors = lists.update(neighbors, structure)
+        force = energetics.forces(structure, potential, neighbors)
+        return _State(structure, neighbors, force, fire, iterations)
+
+    def going(state: _State) -> Array:
         residual = largest_force(state.force)
         # A NaN residual compares False and so ends the loop.
         return (
@@ -201,11 +179,13 @@ def minimise(
             & jnp.isfinite(residual)
         )
 
-    state = jax.lax.while_loop(
-        going,
-        lambda state: fire_step(state, potential, config),
-        fire_init(structure, potential, neighbors, config),
-    )
+    def turn(state: _State) -> _State:
+        fire, move = fire_move(state.fire, state.force, config)
+        return arrived(state.structure.displace(move), state.neighbors, fire, state.iterations + 1)
+
+    rest = at_rest(structure.fractional, config)
+    start = arrived(structure, neighbors, rest, jnp.ones((), jnp.int32))
+    state = jax.lax.while_loop(going, turn, start)
     residual = largest_force(state.force)
     outcome = jnp.where(residual <= config.force_tolerance, CONVERGED, OUT_OF_ITERATIONS)
     outcome = jnp.where(jnp.isfinite(residual), outcome, NOT_FINITE)
