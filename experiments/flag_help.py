@@ -88,7 +88,17 @@ def _entry(name: str, defaults: Mapping[str, Any]) -> list[str]:
     pad = " " * _INDENT
     if len(head) < _INDENT - 1:
         return [f"{head:{_INDENT}}{text[0]}", *(pad + line for line in text[1:])]
-    return [head, *(pad + line for line in text)]
+    return [*_folded(head), *(pad + line for line in text)]
+
+
+def _folded(head: str) -> list[str]:
+    """A flag and its value in lines that end between two items of a list."""
+    lines = [""]
+    for piece in re.findall("[^,]+,?", head):
+        if len(lines[-1]) + len(piece) > _WIDTH:
+            lines.append(" " * 6)
+        lines[-1] += piece
+    return lines
 
 
 def _text(flag: Any, value: Any) -> str:
