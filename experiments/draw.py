@@ -14,9 +14,9 @@ from absl import flags
 
 from stzjax import io, report
 from stzjax.figures import picture
+from stzjax.figures.atoms import Scene
 from stzjax.io import archives
 from stzjax.pipeline import draw
-from stzjax.pipeline.draw import Judged
 from stzjax.run_folder.folder import Folder
 
 import flag_help
@@ -35,14 +35,14 @@ _EXPORT = flag_help.define_list(
 )
 
 
-def _exported(runs: list[Judged]) -> list[Judged]:
+def _exported(runs: list[Scene]) -> list[Scene]:
     """The runs that --export asks for."""
     if _EXPORT.value in (("all",), ("none",)):
         return runs if _EXPORT.value == ("all",) else []
     return [draw.pick(runs, name) for name in _EXPORT.value]
 
 
-def _write_figures(folder: Folder, runs: list[Judged]) -> None:
+def _write_figures(folder: Folder, runs: list[Scene]) -> None:
     shown = draw.pick(runs, _RUN.value)
     drawn = draw.figures(folder, runs, shown, _SECTION.value, _THICKNESS.value)
     for name, (figure, numbers) in drawn.items():
@@ -55,7 +55,7 @@ def _write_figures(folder: Folder, runs: list[Judged]) -> None:
         print(f"figure4: not drawn, {folder.thresholds} is missing")
 
 
-def _write_tables(folder: Folder, runs: list[Judged]) -> None:
+def _write_tables(folder: Folder, runs: list[Scene]) -> None:
     for run in runs:
         glass, columns = draw.table(folder, run)
         for ending in ("extxyz", "dump"):

@@ -8,6 +8,9 @@ from jax import Array
 
 from stzjax.evaluation import metrics
 
+OPERATING = 0.5
+"""Confidence from which the paper calls an atom positive."""
+
 _QUIET = 1e-10
 """Smaller D²min is rounding noise [Å²]."""
 
@@ -45,6 +48,12 @@ def bins(d2min, threshold: float, per_decade: int = 4) -> np.ndarray:
     place = per_decade * np.log10(np.array([values.min(), values.max()]) / threshold)
     first, last = int(np.floor(place[0])), int(np.floor(place[1])) + 1
     return threshold * 10.0 ** (np.arange(first, last + 1) / per_decade)
+
+
+def at_operating(d2min, confidence, specimen, threshold: float, seed: int) -> Share:
+    """Share of atoms with a confidence of `OPERATING` or more, on bins around a threshold [Å²]."""
+    edges, key = bins(d2min, threshold), jax.random.key(seed)
+    return by_d2min(d2min, np.asarray(confidence) >= OPERATING, specimen, edges, key=key)
 
 
 def by_d2min(d2min, called, specimen, edges, *, key: Array, num_samples: int = 1000) -> Share:

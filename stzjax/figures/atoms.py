@@ -27,32 +27,52 @@ D2MIN_LOW, D2MIN_STEP = -16.0, 3e-4
 _CODES = 2**16
 
 
-def figure(positions, cell, labels, confidence, threshold: float = 0.5) -> Figure:
-    """Predicted and true atoms of one cell in space, as Figure 2 B and C of the paper.
+class Scene(NamedTuple):
+    """A test run of N atoms in space.
 
-    Args:
-      positions: (N, 3) Cartesian [Å].
-      cell: (3, 3) cell vectors as columns [Å].
-      labels: (N,) 0 or 1.
+    Attributes:
+      specimen: number of the specimen.
+      direction: of the load.
+      glass: the unsheared specimen.
+      label: (N,) 0 or 1.
       confidence: (N,).
-      threshold: an atom is predicted if its confidence is at least this.
+      d2min: (N,) in the step of the first event [Å²]; NaN if there is none.
+    """
+
+    specimen: int
+    direction: str
+    glass: Structure
+    label: np.ndarray
+    confidence: np.ndarray
+    d2min: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Name of the run, that of its files."""
+        return f"{self.specimen:04d}_{self.direction}"
+
+
+def figure(scene: Scene, operating: float = 0.5) -> Figure:
+    """Predicted and true atoms of one run in space, as Figure 2 B and C of the paper.
+
+    An atom is predicted if its confidence is at least `operating`.
     """
     drawn = picture.blank(8.8, 4.6)
-    add(drawn, positions, cell, labels, confidence, threshold)
+    add(drawn, scene, operating)
     return drawn
 
 
-def add(drawn: FigureBase, positions, cell, labels, confidence, threshold: float) -> list[Any]:
+def add(drawn: FigureBase, scene: Scene, operating: float) -> list[Any]:
     """The two panels of `figure` on a figure or a part of one; returns their axes."""
-    truth, predicted = np.asarray(labels) == 1, np.asarray(confidence) >= threshold
+    truth, predicted = scene.label == 1, scene.confidence >= operating
     panels = (
         (f"Predicted: {predicted.sum()} atoms", "false", predicted & ~truth),
         (f"Moved first: {truth.sum()} atoms", "missed", truth & ~predicted),
     )
     names = {"hit": "moved and predicted", "false": "predicted only", "missed": "moved only"}
-    positions, both = np.asarray(positions), []
+    positions, both = np.asarray(scene.glass.positions()), []
     for number, (title, other, chosen) in enumerate(panels):
-        axes = space(drawn, (1, 2, number + 1), cell)
+        axes = space(drawn, (1, 2, number + 1), scene.glass.cell)
         for group, members in ((other, chosen), ("hit", truth & predicted)):
             axes.scatter(
                 *positions[members].T, s=14 if group == "false" else 26, c=COLOURS[group],
@@ -93,27 +113,7 @@ def box_edges(cell) -> np.ndarray:
     return np.array(edges) @ cell.T
 
 
-class Shown(NamedTuple):
-    """A test run of N atoms for the view.
-
-    Attributes:
-      specimen: number of the specimen.
-      direction: of the load.
-      glass: the unsheared specimen.
-      label: (N,) 0 or 1.
-      confidence: (N,).
-      d2min: (N,) in the step of the first event [Å²]; NaN if it is not known.
-    """
-
-    specimen: int
-    direction: str
-    glass: Structure
-    label: np.ndarray
-    confidence: np.ndarray
-    d2min: np.ndarray
-
-
-def view(runs: Sequence[Shown], thresholds: dict[str, float], moved_above: float) -> dict[str, Any]:
+def view(runs: Sequence[Scene], thresholds: dict[str, float], moved_above: float) -> dict[str, Any]:
     """What the view needs, arrays in base64: 10 bytes for each atom of a specimen, 10 of a run.
 
     Runs beyond `MAX_VIEW_ATOMS` are left out. "start" is the first run with an event.
@@ -138,7 +138,7 @@ def view(runs: Sequence[Shown], thresholds: dict[str, float], moved_above: float
     }
 
 
-def _run(run: Shown) -> dict[str, Any]:
+def _run(run: Scene) -> dict[str, Any]:
     known = np.isfinite(run.d2min).all()
     return {
         "specimen": run.specimen,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stzjax.evaluation import called_by_d2min
-from stzjax.evaluation.called_by_d2min import Share
+from stzjax.evaluation.called_by_d2min import OPERATING, Share
 from stzjax.figures.chart import (
     BLUE,
     GREY,
@@ -62,25 +62,24 @@ def histogram(values, threshold: float) -> Chart:
     return Chart([Panel([bars, Rule(threshold)], x, y, title)], 1, (5.6, 3.6))
 
 
-def shares(found: Share, d2min, threshold: float, operating: float = 0.5) -> Chart:
+def shares(found: Share, d2min, threshold: float) -> Chart:
     """Figure 3 A and B: share of the atoms called positive by D²min, and the histogram of D²min.
 
     Args:
       found: share of atoms called positive, of `called_by_d2min.by_d2min`.
       d2min: (A,) of all test atoms in the step of the first event of their run [Å²].
       threshold: above it an atom is labelled 1 [Å²].
-      operating: an atom is called positive if its confidence is at least this.
     """
     panels = [
-        _share_panel(found, threshold, operating),
+        _share_panel(found, threshold),
         _density_panel(np.asarray(d2min, float), threshold),
     ]
     return Chart(panels, 2, (8.6, 4.0), 420, "upper left")
 
 
-def _share_panel(found: Share, threshold: float, operating: float) -> Panel:
+def _share_panel(found: Share, threshold: float) -> Panel:
     x = log_axis(LABEL, found.edges[0], found.edges[-1])
-    y = Axis(f"share with confidence ≥ {operating:g}", (-0.02, 1.04))
+    y = Axis(f"share with confidence ≥ {OPERATING:g}", (-0.02, 1.04))
     mark = Rule(threshold, words=f"{threshold:g} Å²")
     if not found.atoms.any():
         return Panel([mark], x, y, "Called positive", "no D²min in the test set")

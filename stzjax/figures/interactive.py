@@ -9,21 +9,7 @@ import plotly.graph_objects as go
 import plotly.offline
 from plotly.subplots import make_subplots
 
-from stzjax.figures.chart import (
-    FAINT,
-    GREY,
-    INK,
-    ORANGE,
-    Axis,
-    Band,
-    Bars,
-    Chart,
-    Curve,
-    Map,
-    Panel,
-    Rule,
-    Words,
-)
+from stzjax.figures import chart
 
 _MANY = 200
 """Longer curves are stored in single precision and base64: the page needs no more."""
@@ -39,30 +25,30 @@ class _Place(NamedTuple):
     figure: go.Figure
     row: int
     col: int
-    panel: Panel
+    panel: chart.Panel
 
     @property
     def where(self) -> dict[str, int]:
         return {"row": self.row, "col": self.col}
 
 
-def to_json(chart: Chart) -> str:
+def to_json(drawn: chart.Chart) -> str:
     """The figure of a chart as JSON text that is safe inside a script element."""
     figure = make_subplots(
-        chart.rows, chart.columns, horizontal_spacing=chart.gap,
-        vertical_spacing=0.44 / max(chart.rows, 1),
+        drawn.rows, drawn.columns, horizontal_spacing=drawn.gap,
+        vertical_spacing=0.44 / max(drawn.rows, 1),
     )  # fmt: skip
-    for number, panel in enumerate(chart.panels):
-        place = _Place(figure, number // chart.columns + 1, number % chart.columns + 1, panel)
+    for number, panel in enumerate(drawn.panels):
+        place = _Place(figure, number // drawn.columns + 1, number % drawn.columns + 1, panel)
         for series in panel.series:
             _ADD[type(series)](place, series)
         _frame(place, number + 1)
-    titled = any(panel.title for panel in chart.panels)
+    titled = any(panel.title for panel in drawn.panels)
     figure.update_layout(
-        height=chart.height, plot_bgcolor="white", paper_bgcolor="white", hovermode="closest",
+        height=drawn.height, plot_bgcolor="white", paper_bgcolor="white", hovermode="closest",
         margin={"l": 60, "r": 16, "t": 60 if titled else 34, "b": 52}, template="none",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": INK}, bargap=0.04,
-        legend=_legend(chart.legend, figure.layout.xaxis.domain, figure.layout.yaxis.domain),
+        font={"family": "system-ui, sans-serif", "size": 13, "color": chart.INK}, bargap=0.04,
+        legend=_legend(drawn.legend, figure.layout.xaxis.domain, figure.layout.yaxis.domain),
     )  # fmt: skip
     # Plotly escapes the characters that could close the script element.
     return figure.to_json(engine="json")
@@ -99,14 +85,19 @@ def _frame(place: _Place, number: int) -> None:
         # Plotly leaves a panel without any trace out.
         figure.add_scatter(x=[None], y=[None], showlegend=False, **place.where)
         figure.add_annotation(
-            text=_words(panel.empty), x=0.5, y=0.5, showarrow=False, font={"color": GREY}, **domain
+            text=_words(panel.empty),
+            x=0.5,
+            y=0.5,
+            showarrow=False,
+            font={"color": chart.GREY},
+            **domain,
         )
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: chart.Axis) -> dict[str, Any]:
     style: dict[str, Any] = {
         "title_text": _words(axis.label), "title_standoff": 10, "title_font_size": 14,
-        "gridcolor": FAINT, "linecolor": GREY, "zeroline": False, "ticks": "outside",
+        "gridcolor": chart.FAINT, "linecolor": chart.GREY, "zeroline": False, "ticks": "outside",
         "automargin": True, "showticklabels": not axis.bare,
     }  # fmt: skip
     if axis.log:
@@ -119,7 +110,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return style
 
 
-def _add_curve(place: _Place, one: Curve) -> None:
+def _add_curve(place: _Place, one: chart.Curve) -> None:
     marks: dict[str, Any] = {
         "size": _PIXELS * one.size, "symbol": _MARKS[one.mark], "color": one.colour,
         "line": {"color": "#ffffff", "width": 1},
@@ -137,7 +128,7 @@ def _add_curve(place: _Place, one: Curve) -> None:
     )  # fmt: skip
 
 
-def _intervals(one: Curve) -> dict[str, Any]:
+def _intervals(one: chart.Curve) -> dict[str, Any]:
     """Error bars; none where a value or an end is undefined."""
     if not len(one.low):
         return {}
@@ -150,7 +141,7 @@ def _intervals(one: Curve) -> dict[str, Any]:
     return {f"error_{one.along}": bars}
 
 
-def _add_band(place: _Place, band: Band) -> None:
+def _add_band(place: _Place, band: chart.Band) -> None:
     """One closed polygon for each stretch without a gap."""
     outline: dict[str, list[float | None]] = {"x": [], "y": []}
     x, low, high = (np.asarray(values, float) for values in (band.x, band.low, band.high))
@@ -165,7 +156,7 @@ def _add_band(place: _Place, band: Band) -> None:
     )  # fmt: skip
 
 
-def _add_bars(place: _Place, bars: Bars) -> None:
+def _add_bars(place: _Place, bars: chart.Bars) -> None:
     """Bars, by their middle and width in plain numbers, on a logarithmic axis too."""
     left, right = np.asarray(bars.left, float), np.asarray(bars.right, float)
     words = [_words(text) for text in bars.text]
@@ -177,7 +168,7 @@ def _add_bars(place: _Place, bars: Bars) -> None:
     )  # fmt: skip
 
 
-def _add_rule(place: _Place, rule: Rule) -> None:
+def _add_rule(place: _Place, rule: chart.Rule) -> None:
     line = {"color": rule.colour, "width": 1.4, "dash": rule.line}
     everywhere: dict[str, Any] = {"exclude_empty_subplots": False, **place.where}
     if rule.axis == "y":
@@ -194,7 +185,7 @@ def _add_rule(place: _Place, rule: Rule) -> None:
         note.yref = f"{note.yref} domain"
 
 
-def _add_words(place: _Place, one: Words) -> None:
+def _add_words(place: _Place, one: chart.Words) -> None:
     """Words; on a logarithmic axis their place is a logarithm."""
     vertical, horizontal = one.anchor.split()
     axes = ((one.x, place.panel.x), (one.y, place.panel.y))
@@ -205,7 +196,7 @@ def _add_words(place: _Place, one: Words) -> None:
     )  # fmt: skip
 
 
-def _add_map(place: _Place, one: Map) -> None:
+def _add_map(place: _Place, one: chart.Map) -> None:
     low, high = one.scale
     place.figure.add_heatmap(
         z=[_column(line) for line in one.values], coloraxis="coloraxis", xgap=1, ygap=1,
@@ -220,17 +211,17 @@ def _add_map(place: _Place, one: Map) -> None:
     for row, column in one.framed:
         place.figure.add_shape(
             type="rect", x0=column - 0.47, x1=column + 0.47, y0=row - 0.47, y1=row + 0.47,
-            line={"color": ORANGE, "width": 3}, **place.where,
+            line={"color": chart.ORANGE, "width": 3}, **place.where,
         )  # fmt: skip
 
 
 _ADD: dict[type, Callable[[_Place, Any], None]] = {
-    Curve: _add_curve,
-    Band: _add_band,
-    Bars: _add_bars,
-    Rule: _add_rule,
-    Words: _add_words,
-    Map: _add_map,
+    chart.Curve: _add_curve,
+    chart.Band: _add_band,
+    chart.Bars: _add_bars,
+    chart.Rule: _add_rule,
+    chart.Words: _add_words,
+    chart.Map: _add_map,
 }
 
 

@@ -12,8 +12,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from stzjax.core import geometry
-from stzjax.evaluation.called_by_d2min import Share
+from stzjax.evaluation.called_by_d2min import OPERATING, Share
 from stzjax.figures import atoms, d2min, picture, run
+from stzjax.figures.atoms import Scene
 from stzjax.figures.chart import GREY, INK, ORANGE, SKY, lettered
 
 _COLOURS = "magma_r"
@@ -23,43 +24,20 @@ _RADIUS = 1.25
 """Radius of the atoms in a cross-section, about half of a bond [Å]."""
 
 
-class Scene(NamedTuple):
-    """One test run in space.
-
-    Attributes:
-      name: of the run.
-      fractional: (N, 3) positions of the unsheared glass.
-      cell: (3, 3) cell vectors as columns, upper triangular [Å].
-      label: (N,) 0 or 1.
-      confidence: (N,).
-      d2min: (N,) in the step of the first event [Å²]; NaN if there is none.
-    """
-
-    name: str
-    fractional: np.ndarray
-    cell: np.ndarray
-    label: np.ndarray
-    confidence: np.ndarray
-    d2min: np.ndarray
-
-
-def prediction(labels, confidence, scene: Scene, operating: float = 0.5) -> Figure:
+def prediction(labels, confidence, scene: Scene) -> Figure:
     """Figure 2: the ROC curve of the test set, and predicted and true atoms of one run.
 
     Args:
       labels: (A,) 0 or 1, of all test atoms.
       confidence: (A,).
       scene: the run in space.
-      operating: an atom is called positive if its confidence is at least this.
     """
     figure = picture.blank(12.4, 4.6)
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.1))
     left, right = parts
     (panel,) = lettered([run.roc(labels, confidence)])
     picture.add_panel(left.add_subplot(), panel)
-    positions = scene.fractional @ np.asarray(scene.cell).T
-    spaces = atoms.add(right, positions, scene.cell, scene.label, scene.confidence, operating)
-    for letter, space in zip("BC", spaces, strict=True):
+    for letter, space in zip("BC", atoms.add(right, scene, OPERATING), strict=True):
         title = f"{letter}  {space.get_title()} of {scene.name}"
         space.set_title(title, fontsize=picture.TITLE, color=INK, y=1.01)
     return figure
@@ -70,8 +48,6 @@ def correlation(
     values,
     scene: Scene,
     threshold: float,
-    *,
-    operating: float = 0.5,
     section: float | None = None,
     thickness: float = 3.0,
 ) -> Figure:
@@ -82,7 +58,6 @@ def correlation(
       values: (A,) D²min of all test atoms in the step of the first event of their run [Å²].
       scene: the run in space.
       threshold: above it an atom is labelled 1 [Å²].
-      operating: an atom is called positive if its confidence is at least this.
       section: height z of the cross-sections [Å]; through the most mobile atom by default.
       thickness: of the cross-sections [Å].
 
@@ -91,14 +66,12 @@ def correlation(
     """
     cut = _cut(scene, section, thickness)
     figure = picture.blank(9.6, 12.4)
-    for number, panel in enumerate(
-        lettered(d2min.shares(found, values, threshold, operating).panels)
-    ):
+    for number, panel in enumerate(lettered(d2min.shares(found, values, threshold).panels)):
         axes = figure.add_subplot(3, 2, number + 1)
         picture.add_panel(axes, panel)
         if number == 0 and found.atoms.any():
             picture.add_legend(axes, "upper left")
-    moved, called = scene.label == 1, scene.confidence >= operating
+    moved, called = scene.label == 1, scene.confidence >= OPERATING
     largest = np.nanmax(np.append(scene.d2min, 10 * threshold))
     colours: dict[str, Any] = {"cmap": _COLOURS, "norm": LogNorm(threshold / 100, largest)}
     titles = (
@@ -142,7 +115,7 @@ class _Cut(NamedTuple):
 
 
 def _cut(scene: Scene, section: float | None, thickness: float) -> _Cut:
-    cell, fractional = np.asarray(scene.cell, float), np.asarray(scene.fractional, float)
+    cell, fractional = (np.asarray(x, float) for x in (scene.glass.cell, scene.glass.fractional))
     if not 0 < thickness <= cell[2, 2]:
         raise ValueError(
             f"the thickness of the cross-section must lie between 0 and the height of the cell "
@@ -175,7 +148,7 @@ def _pair(
     figure: Figure, number: int, scene: Scene, cut: _Cut, chosen, values, colours, titles
 ) -> Any:
     """Chosen atoms in space, and all atoms of a cross-section, coloured by one quantity."""
-    space = atoms.space(figure, (3, 2, number), scene.cell)
+    space = atoms.space(figure, (3, 2, number), scene.glass.cell)
     space.plot(*cut.outline.T, c=ORANGE, lw=1.0)
     space.scatter(
         *cut.positions[chosen].T, c=values[chosen], s=24, edgecolors="white", linewidths=0.3,

@@ -12,22 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from stzjax.figures.chart import (
-    FAINT,
-    GREY,
-    INK,
-    ORANGE,
-    Axis,
-    Band,
-    Bars,
-    Chart,
-    Curve,
-    Map,
-    Panel,
-    Rule,
-    Words,
-    finite,
-)
+from stzjax.figures import chart
 from stzjax.io import archives
 
 LABEL, TICK, TITLE = 9.5, 8.5, 10.5
@@ -62,18 +47,18 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def draw(chart: Chart) -> Figure:
+def draw(drawn: chart.Chart) -> Figure:
     """The figure of a chart."""
-    figure = blank(*chart.size)
-    grid = figure.subplots(chart.rows, chart.columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, chart.panels, strict=False):
+    figure = blank(*drawn.size)
+    grid = figure.subplots(drawn.rows, drawn.columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, drawn.panels, strict=False):
         add_panel(axes, panel)
-    for axes in grid[len(chart.panels) :]:
+    for axes in grid[len(drawn.panels) :]:
         axes.remove()
     if (maps := [axes.images[0] for axes in grid if axes.images]) != []:
-        figure.colorbar(maps[0], ax=list(grid[: len(chart.panels)]), shrink=0.8)
-    if chart.legend:
-        _legend(figure, grid, chart.legend)
+        figure.colorbar(maps[0], ax=list(grid[: len(drawn.panels)]), shrink=0.8)
+    if drawn.legend:
+        _legend(figure, grid, drawn.legend)
     return figure
 
 
@@ -87,15 +72,15 @@ def _legend(figure: Figure, grid: Any, place: str) -> None:
     if place == "below":
         where = {"loc": "outside lower center", "ncols": len(named)}
     handles = list(named.values())
-    figure.legend(handles=handles, fontsize=TICK, labelcolor=INK, frameon=False, **where)
+    figure.legend(handles=handles, fontsize=TICK, labelcolor=chart.INK, frameon=False, **where)
 
 
 def add_legend(axes: Axes, place: Any) -> None:
     """A legend of what has a name, in a corner of a panel."""
-    axes.legend(loc=place, fontsize=TICK, labelcolor=INK, framealpha=0.85, edgecolor="none")
+    axes.legend(loc=place, fontsize=TICK, labelcolor=chart.INK, framealpha=0.85, edgecolor="none")
 
 
-def add_panel(axes: Axes, panel: Panel) -> None:
+def add_panel(axes: Axes, panel: chart.Panel) -> None:
     """Draw a panel on axes."""
     style(axes)
     for name, axis in (("x", panel.x), ("y", panel.y)):
@@ -104,7 +89,7 @@ def add_panel(axes: Axes, panel: Panel) -> None:
         _ADD[type(series)](axes, series)
     if panel.empty:
         axes.text(0.5, 0.5, panel.empty, transform=axes.transAxes, ha="center", va="center",
-                  fontsize=LABEL, c=GREY)  # fmt: skip
+                  fontsize=LABEL, c=chart.GREY)  # fmt: skip
     name_axes(axes, panel.x.label, panel.y.label, panel.title)
     if panel.square:
         axes.set_aspect("equal")
@@ -113,20 +98,20 @@ def add_panel(axes: Axes, panel: Panel) -> None:
 def style(axes: Axes) -> None:
     """Spines, ticks and grid as in all figures."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(labelsize=TICK, colors=INK, color=GREY, which="both")
-    axes.grid(color=FAINT, lw=0.7)
+    axes.spines[["left", "bottom"]].set_color(chart.GREY)
+    axes.tick_params(labelsize=TICK, colors=chart.INK, color=chart.GREY, which="both")
+    axes.grid(color=chart.FAINT, lw=0.7)
     axes.set_axisbelow(True)
 
 
 def name_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     """Names of both axes, and a title."""
-    axes.set_xlabel(x, fontsize=LABEL, color=INK, parse_math=False)
-    axes.set_ylabel(y, fontsize=LABEL, color=INK, parse_math=False)
-    axes.set_title(title, fontsize=TITLE, color=INK, loc="left", parse_math=False)
+    axes.set_xlabel(x, fontsize=LABEL, color=chart.INK, parse_math=False)
+    axes.set_ylabel(y, fontsize=LABEL, color=chart.INK, parse_math=False)
+    axes.set_title(title, fontsize=TITLE, color=chart.INK, loc="left", parse_math=False)
 
 
-def _axis(axes: Axes, name: str, axis: Axis) -> None:
+def _axis(axes: Axes, name: str, axis: chart.Axis) -> None:
     setting: Callable[..., Any] = axes.set
     if axis.log:
         setting(**{f"{name}scale": "log"})
@@ -140,14 +125,14 @@ def _axis(axes: Axes, name: str, axis: Axis) -> None:
         setting(**{f"{name}lim": axis.ends})
 
 
-def _add_curve(axes: Axes, one: Curve) -> None:
+def _add_curve(axes: Axes, one: chart.Curve) -> None:
     x, y = np.asarray(one.x, float), np.asarray(one.y, float)
     line: dict[str, Any] = {"color": one.colour, "alpha": one.opacity, "lw": one.width}
     mark: dict[str, Any] = {"marker": one.mark, "ms": one.size, "mec": "white", "mew": 0.6}
     hollow = np.broadcast_to(one.hollow if np.size(one.hollow) else False, x.shape)
     if len(one.low):
         value = x if one.along == "x" else y
-        ends = np.abs(np.stack([value - finite(one.low), finite(one.high) - value]))
+        ends = np.abs(np.stack([value - chart.finite(one.low), chart.finite(one.high) - value]))
         known = np.isfinite(ends).all(axis=0)
         axes.errorbar(
             x[known], y[known], **{f"{one.along}err": ends[:, known]}, fmt="none",
@@ -161,21 +146,23 @@ def _add_curve(axes: Axes, one: Curve) -> None:
         axes.plot(x[hollow], y[hollow], ls="", color=one.colour, **inside)
 
 
-def _add_band(axes: Axes, band: Band) -> None:
+def _add_band(axes: Axes, band: chart.Band) -> None:
     axes.fill_between(
         band.x, band.low, band.high, color=band.colour, alpha=0.18, lw=0, label=band.name or None
     )
 
 
-def _add_bars(axes: Axes, bars: Bars) -> None:
+def _add_bars(axes: Axes, bars: chart.Bars) -> None:
     left, right = np.asarray(bars.left, float), np.asarray(bars.right, float)
     axes.bar(left, bars.height, right - left, align="edge", color=bars.colour, ec="white", lw=0.6)
     if not bars.hover:
         for a, b, height, text in zip(left, right, bars.height, bars.text, strict=True):
-            axes.text((a + b) / 2, height, text, ha="center", va="bottom", fontsize=LABEL, c=INK)
+            axes.text(
+                (a + b) / 2, height, text, ha="center", va="bottom", fontsize=LABEL, c=chart.INK
+            )
 
 
-def _add_rule(axes: Axes, rule: Rule) -> None:
+def _add_rule(axes: Axes, rule: chart.Rule) -> None:
     across = axes.axvline if rule.axis == "x" else axes.axhline
     across(rule.value, c=rule.colour, lw=1.2, ls=_DASHES[rule.line])
     if rule.words:
@@ -185,7 +172,7 @@ def _add_rule(axes: Axes, rule: Rule) -> None:
         )  # fmt: skip
 
 
-def _add_words(axes: Axes, words: Words) -> None:
+def _add_words(axes: Axes, words: chart.Words) -> None:
     vertical, horizontal = words.anchor.split()
     axes.annotate(
         words.words, (words.x, words.y), xytext=(0, -4 if vertical == "upper" else 4),
@@ -194,7 +181,7 @@ def _add_words(axes: Axes, words: Words) -> None:
     )  # fmt: skip
 
 
-def _add_map(axes: Axes, one: Map) -> None:
+def _add_map(axes: Axes, one: chart.Map) -> None:
     low, high = one.scale
     axes.imshow(one.values, cmap="viridis", vmin=low, vmax=high, origin="lower", aspect="auto")
     axes.grid(visible=False)
@@ -202,17 +189,17 @@ def _add_map(axes: Axes, one: Map) -> None:
         if np.isfinite(value):
             dark = value < (low + high) / 2
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=TICK,
-                      c="white" if dark else INK)  # fmt: skip
+                      c="white" if dark else chart.INK)  # fmt: skip
     for row, column in one.framed:
         corner = (column - 0.47, row - 0.47)
-        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec=ORANGE, lw=2.5))
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec=chart.ORANGE, lw=2.5))
 
 
 _ADD: dict[type, Callable[[Axes, Any], None]] = {
-    Curve: _add_curve,
-    Band: _add_band,
-    Bars: _add_bars,
-    Rule: _add_rule,
-    Words: _add_words,
-    Map: _add_map,
+    chart.Curve: _add_curve,
+    chart.Band: _add_band,
+    chart.Bars: _add_bars,
+    chart.Rule: _add_rule,
+    chart.Words: _add_words,
+    chart.Map: _add_map,
 }

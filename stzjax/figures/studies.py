@@ -1,7 +1,7 @@
 """Charts of judgements and studies: verdict, comparison with a reference, grid search."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,37 +22,16 @@ from stzjax.figures.chart import (
     named_axis,
 )
 
-
-class Bar(NamedTuple):
-    """One line of a forest plot; NaN or None where undefined.
-
-    Attributes:
-      name: of the line.
-      estimate: the dot.
-      low: end of the interval.
-      high: its other end.
-      marked: whether it stands out.
-    """
-
-    name: str
-    estimate: float | None
-    low: float | None = None
-    high: float | None = None
-    marked: bool = False
-
-
-def bar(name: str, span: Mapping[str, Any] | None, marked: bool = False) -> Bar:
-    """A line from estimate, low and high."""
-    span = span or {}
-    return Bar(name, span.get("estimate"), span.get("low"), span.get("high"), marked)
+Span = Mapping[str, Any] | None
+"""An estimate with the ends low and high of its interval; None or missing where undefined."""
 
 
 def forest(
-    bars: Sequence[Bar],
+    spans: Mapping[str, Span],
     label: str,
     none: float | None,
+    marked: Collection[str] = (),
     chance: Sequence[float | None] = (),
-    bare: bool = False,
     ends: tuple[float, float] | None = None,
 ) -> Panel:
     """Estimates with their intervals, one below the other, beside a line of no effect.
@@ -60,35 +39,32 @@ def forest(
     A dot is hollow where there is no interval.
 
     Args:
-      bars: the lines, from the top.
+      spans: by the name of the line, from the top.
       label: name of the quantity.
       none: 1 for a ratio, 0 for a difference, None for no line.
+      marked: names of the lines that stand out.
       chance: a diamond on each line, what a random ranking reaches.
-      bare: whether the names of the lines are left out.
       ends: first and last value shown; from the intervals if None.
     """
-    columns: Any = list(zip(*bars, strict=True))[1:4] if bars else [[]] * 3
-    estimate, low, high = (finite(ends) for ends in columns)
+    columns = [[(one or {}).get(k) for one in spans.values()] for k in ("estimate", "low", "high")]
+    estimate, low, high = map(finite, columns)
     series: list[Series] = []
-    for colour, marked in ((BLUE, False), (ORANGE, True)):
-        rows = [n for n, one in enumerate(bars) if one.marked is marked]
+    for colour, stands_out in ((BLUE, False), (ORANGE, True)):
+        rows = [n for n, name in enumerate(spans) if (name in marked) is stands_out]
         rows = [n for n in rows if np.isfinite(estimate[n])]
-        series.append(
-            Curve(
-                estimate[rows], rows, colour, "", "o", size=6, along="x", low=low[rows],
-                high=high[rows], hollow=np.isnan(low[rows]), hover="%{text}",
-                text=[_told(bars[n].name, estimate[n], low[n], high[n]) for n in rows],
-            )
-        )  # fmt: skip
+        told = [_told(list(spans)[n], estimate[n], low[n], high[n]) for n in rows]
+        style: dict[str, Any] = {"line": "", "mark": "o", "size": 6, "along": "x"}
+        style |= {"low": low[rows], "high": high[rows], "hollow": np.isnan(low[rows])}
+        series.append(Curve(estimate[rows], rows, colour, text=told, hover="%{text}", **style))
     if len(chance):
         hover = "random ranking: %{x:.3g}"
-        series.append(Curve(finite(chance), range(len(bars)), GREY, "", "D", size=7, hover=hover))
+        series.append(Curve(finite(chance), range(len(spans)), GREY, "", "D", size=7, hover=hover))
     lost = np.flatnonzero(np.isnan(estimate))
     series += [Words(none or 0.0, float(n), " undefined", GREY, "lower left") for n in lost]
     if none is not None:
         series.append(Rule(none, "x", INK, "dash"))
-    names = named_axis("", [one.name for one in bars], bare, down=True)
-    return Panel(series, Axis(label, ends or _around(none, estimate, low, high)), names)
+    x = Axis(label, ends or _around(none, estimate, low, high))
+    return Panel(series, x, named_axis("", list(spans), down=True))
 
 
 def _around(none: float | None, *values: np.ndarray) -> tuple[float, float] | None:
@@ -105,37 +81,42 @@ def _told(name: str, estimate: float, low: float, high: float) -> str:
     return f"{name}\n{estimate:.3g}, {ends}"
 
 
-def comparison(ratios: Sequence[Bar], differences: Sequence[Bar], reference: str) -> Chart:
+def comparison(
+    ratios: Mapping[str, Span], differences: Mapping[str, Span], reference: str
+) -> Chart:
     """AP over prevalence of each entrant, the largest first, and its difference from a reference.
 
     Args:
-      ratios: one for each entrant.
-      differences: of the same names; NaN or None for the reference itself.
+      ratios: by the name of the entrant.
+      differences: of the same names; that of the reference itself is not shown.
       reference: its name.
     """
-    order = sorted(ratios, key=lambda one: -np.nan_to_num(finite([one.estimate])[0], nan=-np.inf))
-    apart = {one.name: one for one in differences}
-    left = forest(order, "AP over prevalence", 1.0)
-    right = forest([apart[one.name] for one in order], f"minus {reference}", 0.0, bare=True)
-    own = [n for n, one in enumerate(order) if one.name == reference]
-    kept = [s for s in right.series if not (isinstance(s, Words) and s.y in own)]
-    num = max(len(order), 3)
-    panels = [left, right._replace(series=kept)]
+
+    def rank(name: str) -> float:
+        return -np.nan_to_num(finite([(ratios[name] or {}).get("estimate")])[0], nan=-np.inf)
+
+    names = sorted(ratios, key=rank)
+    left = forest({n: ratios[n] for n in names}, "AP over prevalence", 1.0, [reference])
+    right = forest({n: differences[n] for n in names}, f"minus {reference}", 0.0)
+    own = [place for place, name in enumerate(names) if name == reference]
+    kept = [one for one in right.series if not (isinstance(one, Words) and one.y in own)]
+    panels = [left, right._replace(series=kept, y=right.y._replace(bare=True))]
+    num = max(len(names), 3)
     return Chart(panels, 2, (9.0, 1.2 + 0.28 * num), 110 + 24 * num, gap=0.04)
 
 
-def verdict(ratios: Sequence[Bar], chances, hits: Sequence[Bar], hit_chances) -> Chart:
+def verdict(ratios: Mapping[str, Span], chances, hits: Mapping[str, Span], hit_chances) -> Chart:
     """AP over prevalence by direction, and the events hit [%], beside a random ranking.
 
     Args:
       ratios: all directions together first, then each.
       chances: what a random ranking reaches, for each of `ratios`.
-      hits: one for each share of the atoms looked at.
+      hits: by the share of the atoms looked at.
       hit_chances: the same of a random ranking.
     """
-    left = forest(ratios, "AP over prevalence", 1.0, chances)
+    left = forest(ratios, "AP over prevalence", 1.0, list(ratios)[:1], chances)
     label = "events hit, all directions (%)"
-    right = forest(hits, label, None, hit_chances, ends=(-3, 103))
+    right = forest(hits, label, None, hits, hit_chances, (-3, 103))
     return Chart([left, right], 2, (9.0, 3.2), 320, gap=0.16)
 
 

@@ -2,43 +2,20 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from stzjax.core.structure import Structure
 from stzjax.evaluation import called_by_d2min, metrics
+from stzjax.evaluation.called_by_d2min import OPERATING
 from stzjax.figures import chart, d2min, paper, picture
+from stzjax.figures.atoms import Scene
 from stzjax.io import archives
 from stzjax.pipeline import stages
 from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder
-from stzjax.shear import events
-
-OPERATING = 0.5
-"""Confidence from which the paper calls an atom positive."""
 
 _NOTHING = 1e-16
 """Stands for D²min = 0 in its logarithm [Å²]."""
-
-
-class Judged(NamedTuple):
-    """The predictions on one test run of N atoms.
-
-    Attributes:
-      name: such as "0003_+xy", that of its files.
-      specimen: its number.
-      direction: of the load.
-      label: (N,) 0 or 1.
-      confidence: (N,).
-      d2min: (N,) in the step of the first event [Å²]; NaN if the run has none.
-    """
-
-    name: str
-    specimen: int
-    direction: str
-    label: np.ndarray
-    confidence: np.ndarray
-    d2min: np.ndarray
 
 
 class Drawn(NamedTuple):
@@ -48,7 +25,7 @@ class Drawn(NamedTuple):
     numbers: dict[str, Any]
 
 
-def judged(folder: Folder) -> list[Judged]:
+def judged(folder: Folder) -> list[Scene]:
     """All test runs of a run that has been evaluated.
 
     Raises:
@@ -57,33 +34,25 @@ def judged(folder: Folder) -> list[Judged]:
     path = folder.predictions("test")
     if not folder.done(path, "evaluate"):
         raise ValueError(f"{path} is missing; run experiments/evaluate.py on this folder first")
-    pooled, found = contents.predictions(path), []
+    settings, pooled, found = folder.settings.labels, contents.predictions(path), []
     for specimen, direction, span in pooled.runs():
-        label, confidence = pooled.label[span], pooled.confidence[span]
-        d2min = _event_field(folder, specimen, direction)
-        if d2min is None:
-            d2min = np.full(len(label), np.nan)
-        if not np.array_equal(label == 1, d2min > folder.settings.labels.threshold):
+        sheared = folder.shear(specimen, direction)
+        field = contents.sheared(sheared, settings.threshold, settings.min_cluster).event_d2min
+        label = pooled.label[span]
+        values = np.full(len(label), np.nan) if field is None else field
+        if not np.array_equal(label == 1, values > settings.threshold):
             raise ValueError(
-                f"{path} holds other labels than {folder.shear(specimen, direction)} gives; run "
-                "experiments/evaluate.py on this folder again"
+                f"{path} holds other labels than {sheared} gives; run experiments/evaluate.py on "
+                "this folder again"
             )
-        name = folder.shear(specimen, direction).stem
-        found.append(Judged(name, specimen, direction, label, confidence, d2min))
+        glass = stages.glass(folder, specimen)
+        found.append(Scene(specimen, direction, glass, label, pooled.confidence[span], values))
     if not found:
         raise ValueError(f"{path} holds no test run; run experiments/evaluate.py again")
     return found
 
 
-def _event_field(folder: Folder, specimen: int, direction: str) -> np.ndarray | None:
-    run, settings = stages.read_run(folder, (specimen, direction)), folder.settings
-    step = run.event_step(settings.labels.threshold, settings.labels.min_cluster)
-    if step is None:
-        return None
-    return events.field(run.history_step, run.history_d2min, step)
-
-
-def pick(runs: list[Judged], name: str | None = None) -> Judged:
+def pick(runs: list[Scene], name: str | None = None) -> Scene:
     """The run of a name; by default the first one with an event.
 
     Raises:
@@ -100,8 +69,8 @@ def pick(runs: list[Judged], name: str | None = None) -> Judged:
 
 def figures(
     folder: Folder,
-    runs: list[Judged],
-    shown: Judged,
+    runs: list[Scene],
+    shown: Scene,
     section: float | None = None,
     thickness: float = 3.0,
 ) -> dict[str, Drawn]:
@@ -117,15 +86,14 @@ def figures(
     Raises:
       ValueError: the cross-section lies outside of the cell, or the table of thresholds is damaged.
     """
-    scene = _scene(folder, shown)
     label = np.concatenate([run.label for run in runs])
     confidence = np.concatenate([run.confidence for run in runs])
+    numbers = metrics.evaluate(label, confidence, OPERATING)
     drawn = {
         "figure2": Drawn(
-            paper.prediction(label, confidence, scene, OPERATING),
-            {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)},
+            paper.prediction(label, confidence, shown), {"run": shown.name, "test": numbers}
         ),
-        "figure3": _correlation(folder, runs, scene, section, thickness),
+        "figure3": _correlation(folder, runs, shown, section, thickness),
     }
     rows = contents.thresholds(folder)
     if rows is not None:
@@ -135,46 +103,20 @@ def figures(
     return drawn
 
 
-def _scene(folder: Folder, run: Judged) -> paper.Scene:
-    glass = stages.glass(folder, run.specimen)
-    return paper.Scene(
-        name=run.name,
-        fractional=np.asarray(glass.fractional),
-        cell=np.asarray(glass.cell),
-        label=run.label,
-        confidence=run.confidence,
-        d2min=run.d2min,
-    )
-
-
 def _correlation(
-    folder: Folder,
-    runs: list[Judged],
-    scene: paper.Scene,
-    section: float | None,
-    thickness: float,
+    folder: Folder, runs: list[Scene], shown: Scene, section: float | None, thickness: float
 ) -> Drawn:
-    threshold = folder.settings.labels.threshold
+    threshold, seed = folder.settings.labels.threshold, folder.settings.run.seed
     values = np.concatenate([run.d2min for run in runs])
-    called = np.concatenate([run.confidence for run in runs]) >= OPERATING
+    confidence = np.concatenate([run.confidence for run in runs])
     specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
-    edges = called_by_d2min.bins(values, threshold)
-    key = jax.random.key(folder.settings.run.seed)
-    found = called_by_d2min.by_d2min(values, called, specimen, edges, key=key)
-    figure = paper.correlation(
-        found,
-        values,
-        scene,
-        threshold,
-        operating=OPERATING,
-        section=section,
-        thickness=thickness,
-    )
+    found = called_by_d2min.at_operating(values, confidence, specimen, threshold, seed)
+    figure = paper.correlation(found, values, shown, threshold, section, thickness)
     outside = int(np.sum(np.isfinite(values)) - found.atoms.sum())
-    return Drawn(figure, {"run": scene.name, "atoms_outside": outside, **found._asdict()})
+    return Drawn(figure, {"run": shown.name, "atoms_outside": outside, **found._asdict()})
 
 
-def table(folder: Folder, run: Judged) -> tuple[Structure, dict[str, np.ndarray]]:
+def table(folder: Folder, run: Scene) -> tuple[Structure, dict[str, np.ndarray]]:
     """The unsheared glass of a test run and what is known of its atoms, by column.
 
     The names are letters, digits and underscores, which extended XYZ and LAMMPS dumps both hold.
@@ -195,4 +137,4 @@ def table(folder: Folder, run: Judged) -> tuple[Structure, dict[str, np.ndarray]
         "log10_d2min": np.log10(np.maximum(run.d2min, _NOTHING)),
     }
     features = zip(arrays["columns"], arrays["features"].T, strict=True)
-    return stages.glass(folder, run.specimen), columns | {str(n): x for n, x in features}
+    return run.glass, columns | {str(n): x for n, x in features}

@@ -17,7 +17,7 @@ from stzjax.report.words import (
     number,
     percent,
 )
-from stzjax.run_folder.contents import Comparison, Row
+from stzjax.run_folder.contents import Row
 
 _RATIO = ("ranks", "ap_over_prevalence")
 _COLUMNS = {
@@ -32,19 +32,16 @@ _COLUMNS = {
 }
 
 
-def section(found: Comparison) -> dict[str, Any]:
+def section(found: dict[str, Any]) -> dict[str, Any]:
     """The chapter of a comparison."""
-    ratios = [
-        studies.bar(row["name"], dig(row, "average", *_RATIO), row["name"] == found.reference)
-        for row in found.rows
-    ]
-    differences = [studies.bar(row["name"], _difference(row)) for row in found.rows]
-    rows = sorted(found.rows, key=_rank)
+    ratios = {row["name"]: dig(row, "average", *_RATIO) for row in found["rows"]}
+    differences = {row["name"]: _difference(row) for row in found["rows"]}
+    rows = sorted(found["rows"], key=_rank)
     return {
         "extent": _extent(found),
         "outcome": _outcome(found),
-        "chart": studies.comparison(ratios, differences, found.reference),
-        "table": _table(rows, found.reference),
+        "chart": studies.comparison(ratios, differences, found["reference"]),
+        "table": _table(rows, found["reference"]),
         "directions": _directions(rows),
         "sizes": _sizes(rows),
     }
@@ -59,27 +56,27 @@ def _rank(row: Row) -> float:
     return -value if known(value) else float("inf")
 
 
-def _extent(found: Comparison) -> dict[str, Any]:
+def _extent(found: dict[str, Any]) -> dict[str, Any]:
     """How many splits, repeats and test specimens."""
-    num = len(found.splits)
-    repeats = sorted({int(row.get("repeats", num)) for row in found.rows})
+    num = len(found["splits"])
+    repeats = sorted({int(row.get("repeats", num)) for row in found["rows"]})
     ends = list(dict.fromkeys([repeats[0], repeats[-1]]))
     return {
         "splits": num,
         "times": " to ".join(f"{n}" for n in ends),
         "seeds": " to ".join(f"{n // num}" for n in ends),
         "repeats": repeats[-1],
-        "tested": len({number for split in found.splits for number in split["test"]}),
-        "fewest": min(len(split["test"]) for split in found.splits),
+        "tested": len({number for split in found["splits"] for number in split["test"]}),
+        "fewest": min(len(split["test"]) for split in found["splits"]),
     }
 
 
-def _outcome(found: Comparison) -> dict[str, Any]:
+def _outcome(found: dict[str, Any]) -> dict[str, Any]:
     """Entrants that differ from the reference, by the intervals, among all that have one."""
-    spans = {row["name"]: _difference(row) for row in found.rows}
+    spans = {row["name"]: _difference(row) for row in found["rows"]}
     spans = {name: span for name, span in spans.items() if known(dig(span, "low"))}
     return {
-        "reference": found.reference,
+        "reference": found["reference"],
         "compared": len(spans),
         "better": [name for name, span in spans.items() if span["low"] > 0],
         "worse": [name for name, span in spans.items() if span["high"] < 0],

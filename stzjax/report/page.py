@@ -64,41 +64,25 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    for name in ("text", "number", "odds", "decimals", "percent", "duration"):
+    for name in ("text", "number", "odds", "decimals", "percent", "between", "duration"):
         environment.filters[name] = getattr(words, name)
     environment.policies["json.dumps_kwargs"] = {}  # Keys in their order.
     environment.tests["known"] = words.known
     environment.globals |= {
-        "drawn": drawn,
+        "run": found,
+        "interval": _interval(found),
+        "sections": sections,
+        "verdicts": verdict_section,
+        "thresholds": threshold_section,
+        "searches": search_section,
+        "comparisons": comparison_section,
         "charts": run,
         "paper": words.PAPER,
+        "drawn": drawn,
         "plotly": lambda: Markup(interactive.library()),
         "source": lambda name: Markup(loader.get_source(environment, name)[0]),
     }
-    return environment.get_template("page.html").render(_context(found)), charts
-
-
-def _context(found: Contents) -> dict[str, Any]:
-    """What the templates say, section by section."""
-    interval = _interval(found)
-    return {
-        "run": found,
-        "headline": sections.headline(found),
-        "judgement": sections.judgement(found, interval),
-        "traces": sections.traces(found),
-        "outcomes": sections.outcomes(found),
-        "faults": sections.faults(found),
-        "events": sections.events(found),
-        "metrics": sections.metrics(found, interval),
-        "verdict": verdict_section.section(found),
-        "curves": sections.curves(found),
-        "correlation": sections.correlation(found),
-        "view": sections.view(found),
-        "thresholds": found.thresholds and threshold_section.section(found.thresholds),
-        "search": found.search and search_section.section(found.search),
-        "remedies": found.remedies and comparison_section.section(found.remedies),
-        "baselines": found.baselines and comparison_section.section(found.baselines),
-    }
+    return environment.get_template("page.html").render(), charts
 
 
 def _interval(found: Contents) -> Interval:
@@ -124,6 +108,5 @@ def _only_pictures(found: Contents) -> dict[str, Any]:
     if runs:
         one = next((one for one in runs if one.label.any()), runs[0])
         threshold = list(found.operating().values())[-1]
-        place = one.glass.positions(), one.glass.cell
-        figures["atoms"] = atoms.figure(*place, one.label, one.confidence, threshold)
+        figures["atoms"] = atoms.figure(one, threshold)
     return figures

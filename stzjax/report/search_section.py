@@ -9,7 +9,7 @@ from stzjax.figures import studies
 from stzjax.figures.studies import shape_name
 from stzjax.report import verdict_section
 from stzjax.report.words import Cell, Table, between, counted, decimals, dig, known, number, text
-from stzjax.run_folder.contents import Search, parse
+from stzjax.run_folder.contents import parse
 
 _SCORES = {
     "Recall": "recall",
@@ -26,55 +26,55 @@ _HEADS = [title.replace("/", " / ") for title in _SCORES]
 """The titles may break at their slash."""
 
 
-def section(search: Search) -> dict[str, Any]:
+def section(search: dict[str, Any]) -> dict[str, Any]:
     """The chapter of the grid search."""
-    longest = _longest(search.grid)
+    longest = _longest(search["grid"])
     values = np.array([row["ap_over_prevalence"] for row in longest])
     spreads = np.array([row["ap_over_prevalence_deviation"] for row in longest])
     lost = int(np.isnan(values).sum())
-    judged = search.judged.values()
+    judged = search["judged"].values()
     return {
         "shapes": len(longest),
-        "folds": search.num_folds,
+        "folds": len(search["folds"]),
         "table_1": _table_1(search),
         "intervals": any(dig(one, "verdict", "pooled", "interval") for one in judged),
         "winners": _winners(search),
-        "nowhere": [metric for metric, winner in search.winners.items() if winner is None],
+        "nowhere": [metric for metric, winner in search["winners"].items() if winner is None],
         "lost": lost,
         "ends": [number(np.nanmin(values)), number(np.nanmax(values))]
         if lost < len(values)
         else [],
         "spread": number(np.nanmedian(spreads)) if np.isfinite(spreads).any() else "",
-        "halved": len({row["epochs"] for row in search.grid}) > 1,
-        "chart": studies.grid(longest, search.winners),
-        "table": _grid(search.grid),
+        "halved": len({row["epochs"] for row in search["grid"]}) > 1,
+        "chart": studies.grid(longest, search["winners"]),
+        "table": _grid(search["grid"]),
     }
 
 
-def _table_1(search: Search) -> Table:
+def _table_1(search: dict[str, Any]) -> Table:
     """Table 1 as in the paper; intervals come from the verdicts."""
-    place = {name: n for n, name in enumerate(search.columns)}
+    place = {name: n for n, name in enumerate(search["columns"])}
     rows = []
-    for row in search.table:
+    for row in search["table"]:
         shape = {letter: row[place[letter]] for letter in "LMN"}
         name = "_".join(f"{letter}{int(value)}" for letter, value in shape.items())
         own = row[0] != "paper"
-        spans = dig(search.judged, name, "verdict", "pooled", "interval") if own else None
+        spans = dig(search["judged"], name, "verdict", "pooled", "interval") if own else None
         cells = [Cell(row[0]), Cell(row[place["optimised for"]], ""), *map(Cell, shape.values())]
         for title, metric in _SCORES.items():
             value = parse(row[place[title]])
             cells.append(Cell(decimals(value), value, [between(dig(spans, metric))]))
         rows.append(cells)
-    ours = sum(row[0] != "paper" for row in search.table)
+    ours = sum(row[0] != "paper" for row in search["table"])
     return Table(["", "Optimised for", "L", "M", "N", *_HEADS], rows, range(ours), [ours])
 
 
-def _winners(search: Search) -> Table:
+def _winners(search: dict[str, Any]) -> Table:
     """How the winners' trainings went, and what they hit."""
     rows = []
     shares: list[str] = []
-    for name, one in search.judged.items():
-        metrics = [metric for metric, winner in search.winners.items() if winner == name]
+    for name, one in search["judged"].items():
+        metrics = [metric for metric, winner in search["winners"].items() if winner == name]
         record, hits = one.get("record") or {}, dig(one, "verdict", "pooled", "hits") or {}
         shares = list(hits)
         epochs = f"{text(record.get('best_epoch', '–'))} of {text(record.get('epochs', '–'))}"

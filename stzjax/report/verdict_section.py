@@ -114,22 +114,24 @@ def _reasons(parts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _chart(parts: Mapping[str, Any]) -> Chart:
     """AP over prevalence by direction, and the pooled hits beside chance."""
-    ratios = []
-    for name, part in parts.items():
-        span = dig(part, "interval", "ap_over_prevalence") or {}
-        value = part["at_half"]["ap_over_prevalence"]
-        pooled = name == _POOLED
-        ratios.append(studies.Bar(name, value, span.get("low"), span.get("high"), pooled))
     hits = parts[_POOLED]["hits"]
-    bars = []
-    for share, one in hits.items():
-        ends = one["rate"], dig(one, "interval", "low"), dig(one, "interval", "high")
-        rate, low, high = map(_hundredfold, ends)
-        bars.append(studies.Bar(f"top {_share(share)}", rate, low, high, True))
     return studies.verdict(
-        ratios,
+        {
+            name: {
+                **(dig(part, "interval", "ap_over_prevalence") or {}),
+                "estimate": part["at_half"]["ap_over_prevalence"],
+            }
+            for name, part in parts.items()
+        },
         [random_ranking(part["at_half"]) for part in parts.values()],
-        bars,
+        {
+            f"top {_share(share)}": {
+                "estimate": _hundredfold(one["rate"]),
+                "low": _hundredfold(dig(one, "interval", "low")),
+                "high": _hundredfold(dig(one, "interval", "high")),
+            }
+            for share, one in hits.items()
+        },
         [_hundredfold(one["chance"]) for one in hits.values()],
     )
 

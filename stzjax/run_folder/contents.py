@@ -132,44 +132,9 @@ def sheared(path: Path, threshold: float, min_cluster: int) -> Sheared:
     )
 
 
-class Comparison(NamedTuple):
-    """Entrants judged on the same splits.
-
-    Attributes:
-      reference: name of the entrant with which the others are compared.
-      splits: specimens of each part, one mapping for each split.
-      rows: one for each entrant; null where a number is undefined.
-    """
-
-    reference: str
-    splits: list[dict[str, list[int]]]
-    rows: list[Row]
-
-
-class Search(NamedTuple):
-    """A grid search.
-
-    Attributes:
-      columns: of Table 1.
-      table: rows of Table 1, as text; empty where a value is undefined.
-      grid: one row for each shape and budget, by column; NaN where a value is undefined.
-      winners: name of the best shape by metric, None where there is none.
-      judged: record and verdict of each winner by name.
-      num_folds: of the cross-validation.
-    """
-
-    columns: list[str]
-    table: list[list[str]]
-    grid: list[dict[str, float]]
-    winners: dict[str, str | None]
-    judged: dict[str, Row]
-    num_folds: int
-
-
-def comparison(folder: Folder, title: str) -> Comparison | None:
-    """The remedies or the baselines."""
-    found = _load(folder.path / title / f"{title}.json", {"rows": "name", "splits": "test"})
-    return found and Comparison(str(found.get("reference")), found["splits"], found["rows"])
+def comparison(folder: Folder, title: str) -> dict[str, Any] | None:
+    """The remedies or the baselines: reference, a name; splits; and a row for each entrant."""
+    return _load(folder.path / title / f"{title}.json", {"rows": "name", "splits": "test"})
 
 
 def thresholds(folder: Folder) -> list[Row] | None:
@@ -178,8 +143,13 @@ def thresholds(folder: Folder) -> list[Row] | None:
     return found and sorted(found["rows"], key=lambda row: row["threshold"])
 
 
-def search(folder: Folder) -> Search | None:
-    """The grid search."""
+def search(folder: Folder) -> dict[str, Any] | None:
+    """The grid search.
+
+    Winners by metric, None where there is none; judged, record and verdict of each by name; folds;
+    columns and table of Table 1, as text, empty where undefined; grid, a row for each shape and
+    budget, NaN where undefined.
+    """
     path = folder.path / "search" / "search.json"
     found = _load(path, {"folds": "validation"})
     if found is None:
@@ -189,7 +159,7 @@ def search(folder: Folder) -> Search | None:
     tables = (_csv(path.with_name(f"{name}.csv")) for name in ("table1", "grid"))
     (columns, *table), (names, *rows) = tables
     grid = [dict(zip(names, map(parse, row), strict=True)) for row in rows]
-    return Search(columns, table, grid, found["winners"], found["judged"], len(found["folds"]))
+    return {**found, "columns": columns, "table": table, "grid": grid}
 
 
 def _load(path: Path, lists: Mapping[str, str]) -> Any:
@@ -250,10 +220,10 @@ class Contents:
     metrics: dict[str, Any]
     usage: dict[str, dict[str, float]]
     history: dict[str, list]
-    search: Search | None
+    search: dict[str, Any] | None
     thresholds: list[Row] | None
-    remedies: Comparison | None
-    baselines: Comparison | None
+    remedies: dict[str, Any] | None
+    baselines: dict[str, Any] | None
     pictures: frozenset[str]
 
     def operating(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stzjax.core import loads
+from stzjax.core.structure import Structure
 from stzjax.evaluation import metrics
 from stzjax.figures import atoms, chart, d2min, gradients, interactive, picture, run, studies
 from stzjax.figures.chart import Bars, Curve, Rule
@@ -32,15 +33,22 @@ def _examples():
     cell = np.array([[10.0, 1.0, 2.0], [0.0, 11.0, 3.0], [0.0, 0.0, 12.0]])
     history = {"epoch": [0, 1, 2], "train_loss": [3, 2, 1], "validation_score": [None, 0.1, 0.2]}
     runs = (["+xy", "-xz"], [strain] * 2, [strain] * 2, [3, None])
-    place = (rng.random((500, 3)) @ cell.T, cell, labels, confidence)
+    fractional = rng.random((500, 3))
+    glass = Structure.create(fractional, cell, np.zeros(500, int), ("Cu",))
+    scene = atoms.Scene(3, "+xy", glass, labels, confidence, np.full(500, np.nan))
     bonded = rng.random(500) < 0.03
-    slopes = (np.linspace(0, 9, 500), rng.normal(size=(500, 3)), bonded, place[0], cell, 0)
-    bars = [
-        studies.Bar(HOSTILE, 2.0, 1.0, 3.0, True),
-        studies.Bar("b", 1.5),
-        studies.Bar("c", None),
-    ]
-    apart = [studies.Bar(HOSTILE, None), studies.Bar("b", -1, -2, 0.5), studies.Bar("c", None)]
+    slopes = (
+        np.linspace(0, 9, 500),
+        rng.normal(size=(500, 3)),
+        bonded,
+        fractional @ cell.T,
+        cell,
+        0,
+    )
+    bars = {
+        HOSTILE: {"estimate": 2.0, "low": 1.0, "high": 3.0}, "b": {"estimate": 1.5}, "c": None
+    }  # fmt: skip
+    apart = {HOSTILE: None, "b": {"estimate": -1, "low": -2, "high": 0.5}, "c": None}
     shapes = [
         {"L": 2, "M": m, "N": n, "epochs": 5, "ap_over_prevalence": m / n if m > 4 else None,
          "ap_over_prevalence_deviation": np.nan}
@@ -56,9 +64,9 @@ def _examples():
         "agreement": gradients.agreement(["a", HOSTILE], [1, -2], [1.1, -2], "GPa"),
         "spread": gradients.spread({"frozen": [1, 2], "learned": [2, 1]}, "AP", 1.0),
         "comparison": studies.comparison(bars, apart, HOSTILE),
-        "verdict": studies.verdict(bars, [1.1, 1.2, np.nan], bars[:1], [1.0]),
+        "verdict": studies.verdict(bars, [1.1, 1.2, np.nan], {"top": {"estimate": 5}}, [1.0]),
         "grid": studies.grid(shapes, {"ap": "L2_M8_N3", "mcc": None}),
-        "atoms": lambda: atoms.figure(*place),
+        "atoms": lambda: atoms.figure(scene),
         "confidence": lambda: gradients.confidence(*slopes),
     }
 
@@ -195,8 +203,10 @@ def test_event_bars_count_every_event():
 
 def test_atoms_are_sorted_as_the_confusion_matrix():
     labels, confidence = _labelled()
-    positions = np.random.default_rng(3).random((500, 3))
-    figure = atoms.figure(positions, np.eye(3), labels, confidence, 0.4)
+    places = np.random.default_rng(3).random((500, 3))
+    glass = Structure.create(places, 9 * np.eye(3), np.zeros(500, int), ("Cu",))
+    scene = atoms.Scene(0, "+xy", glass, labels, confidence, np.zeros(500))
+    figure = atoms.figure(scene, 0.4)
     counts = metrics.evaluate(labels, confidence, 0.4)["confusion"]
     predicted, moved = (
         [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes
@@ -224,7 +234,7 @@ def test_empty_and_odd_input_is_drawn():
         run.training({"epoch": [0, 1], "validation_score": [None, None]}),
         run.training({"epoch": []}),
         run.curves(np.zeros(4, int), np.array([0.1, 0.2, 0.3, 0.4]), {"a": 0.5}),
-        studies.comparison([], [], "nobody"),
+        studies.comparison({}, {}, "nobody"),
     ):
         picture.draw(one).draw_without_rendering()
         assert json.loads(interactive.to_json(one))["layout"]["height"]

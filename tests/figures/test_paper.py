@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from matplotlib.collections import EllipseCollection
 from scipy.stats import binomtest
 
+from stzjax.core.structure import Structure
 from stzjax.evaluation import called_by_d2min, metrics
 from stzjax.figures import d2min, paper, picture
+from stzjax.figures.atoms import Scene
 from stzjax.figures.chart import Band, Curve, Rule, lettered
 
 CELL = np.array([[20.0, 2.5, -1.5], [0.0, 19.0, 3.0], [0.0, 0.0, 21.0]])
@@ -42,7 +44,12 @@ def _scene(num=300, seed=1):
     radius = np.linalg.norm((away - np.round(away)) @ CELL.T, axis=1)
     d2min = 2.0 * np.exp(-radius / 2) + 1e-5
     label = (d2min > 0.1).astype(int)
-    return paper.Scene("0003_+xy", fractional, CELL, label, rng.random(num), d2min)
+    glass = Structure.create(fractional, CELL, np.zeros(num, int), ("Cu",))
+    return Scene(3, "+xy", glass, label, rng.random(num), d2min)
+
+
+def _places(scene):
+    return np.asarray(scene.glass.fractional)
 
 
 def _row(threshold, **changed):
@@ -230,8 +237,8 @@ def _sections(scene, **options):
 
 def _slab(scene, height, thickness):
     """Atoms by a loop over their images, about the most mobile atom in x and y."""
-    core, found = scene.fractional[np.argmax(scene.d2min)], []
-    for atom, place in enumerate(scene.fractional):
+    core, found = _places(scene)[np.argmax(scene.d2min)], []
+    for atom, place in enumerate(_places(scene)):
         for image in np.ndindex(5, 5, 5):
             away = place - core + np.array(image) - 2
             away[2] += core[2] - height / CELL[2, 2]
@@ -244,7 +251,7 @@ def _slab(scene, height, thickness):
 @pytest.mark.parametrize("options", [{}, {"section": 20.9, "thickness": 4.0}, {"section": 6.5}])
 def test_cross_section_holds_the_atoms_of_its_slab(options):
     scene = _scene()
-    core = CELL[2, 2] * scene.fractional[np.argmax(scene.d2min), 2]
+    core = CELL[2, 2] * _places(scene)[np.argmax(scene.d2min), 2]
     expected = _slab(scene, options.get("section", core), options.get("thickness", 3.0))
     assert len(expected) > 10
     _, drawn = _sections(scene, **options)
@@ -257,7 +264,8 @@ def test_cross_section_holds_the_atoms_of_its_slab(options):
 
 def test_cross_section_does_not_see_where_the_cell_begins():
     scene = _scene()
-    moved = scene._replace(fractional=np.mod(scene.fractional + np.array([0.3, 0.6, 0.45]), 1.0))
+    places = np.mod(_places(scene) + np.array([0.3, 0.6, 0.45]), 1.0)
+    moved = scene._replace(glass=scene.glass.replace(fractional=places))
     for (places, values), (others, same) in zip(
         _sections(scene)[1], _sections(moved)[1], strict=True
     ):

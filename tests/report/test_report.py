@@ -226,9 +226,27 @@ def test_page_shows_the_metrics_and_the_papers(page, run):
     assert "2.2 min" in page.words
 
 
-def test_text_from_outside_is_escaped(page, run):
+HOSTILE = "</script><script>window.hacked = 1</script> & 'co' \"x\""
+
+
+def test_text_from_outside_is_escaped(page, tmp_path):
+    """Settings, versions, outcomes, faults, stages: told as they are, and never taken for HTML."""
     assert "toy <b>&" in page.words
-    assert "<b>&<" not in (run / "report.html").read_text(encoding="utf-8")
+    out = write_run(tmp_path, specimens=2, test=(1,))
+    config = archives.read_json(out / "config.json")
+    config |= {name: HOSTILE for name in ("preset", "quench_rate", "potential", "note", HOSTILE)}
+    archives.write_json(out / "config.json", config | {"provenance": {"jax": HOSTILE}})
+    archives.write_record(out / "usage.json", {HOSTILE: {"seconds": 1.0}})
+    for name in ("specimens/0000.npz", "shears/0000_+xy.npz"):
+        arrays, settings = archives.load_archive(out / name)
+        hostile = {"outcome": HOSTILE, "faults": [HOSTILE]}
+        archives.save_archive(out / name, arrays, {**settings, **hostile})
+    path = report.write(out)
+    assert "<script>window.hacked" not in path.read_text(encoding="utf-8")
+    words, told = Page(path).words, " ".join(HOSTILE.split())
+    # The title, preset and rate above; five settings and a name; outcomes of a specimen and a run,
+    # a fault, a stage, a version. The potential above begins after its last slash.
+    assert words.count(told) == 14 and words.count("window.hacked") == 15
 
 
 def test_every_plot_has_its_place_and_valid_json(page, run):

@@ -23,7 +23,7 @@ from stzjax.run_folder.folder import Folder
 from stzjax.run_folder.settings import PRESETS
 
 SAMPLES = 60
-ODD = "<i>odd</i> & co"
+ODD = "<i>odd</i> & <script>window.hacked = 1</script>"
 ENTRANTS = {"weighted": 1.0, ODD: 2.0, "guess": 0.0}
 SHAPES = [
     grid_search.Shape(2, 4, 3),
@@ -130,16 +130,20 @@ def add_verdict(out):
     return sides[1]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    out = write_run(tmp_path_factory.mktemp("studied"))
+def write_studies(out):
+    """Verdict, remedies, baselines, grid search and thresholds."""
     add_verdict(out)
-    folder = Folder(out, PRESETS["smoke"])
-    rows = contest_rows(folder)
+    rows = contest_rows(Folder(out, PRESETS["smoke"]))
     write_contest(out, "remedies", rows)
     write_contest(out, "baselines", rows[:1] + rows[2:], tested=((0,), (2,)))
     write_search(out, jax.random.key(1))
     write_thresholds(out, rows)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = write_run(tmp_path_factory.mktemp("studied"))
+    write_studies(out)
     (out / "figures").mkdir()
     (out / "figures" / "figure3.png").write_bytes(b"")
     return out
@@ -321,7 +325,7 @@ def test_table_1_has_the_papers_rows_and_intervals(page, run):
 
 
 def test_grid_is_drawn_at_its_longest_and_listed_whole(page, run):
-    grid = contents.read(run).search.grid
+    grid = contents.read(run).search["grid"]
     assert len(grid) == 5 and math.isnan(grid[-1]["ap_over_prevalence"])
     figure = json.loads(page.blocks["grid-plot"])
     (panel,), layout = figure["data"], figure["layout"]
