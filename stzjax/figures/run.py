@@ -145,39 +145,34 @@ def _class_ratio(prevalence: float) -> Panel:
     return Panel(bars, names, Axis("fraction of atoms", (0, 1.15)), "Class ratio")
 
 
-def training(history: Mapping[str, Sequence[float | None]]) -> Chart:
+def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
     """Losses and the validation score against the epoch.
 
     Args:
-      history: lists under epoch, train_loss, validation_loss and validation_score; any of the
-        last three may be absent.
+      epochs: number of each under epoch, and train_loss, validation_loss and score; any of these
+        three may be absent or None.
     """
-    epoch = finite(history["epoch"])
-    lines = (
-        ("train_loss", "training", ORANGE, "dash"), ("validation_loss", "validation", BLUE, "solid")
-    )  # fmt: skip
-    losses = [
-        Curve(epoch, finite(history[key]), colour, line, name=name, hover="epoch %{x}\n%{y:.4g}")
-        for key, name, colour, line in lines
-        if history.get(key)
-    ]
-    scores: list[Series] = []
-    if history.get("validation_score"):
-        score = finite(history["validation_score"])
-        scores.append(Curve(epoch, score, GREEN, hover="epoch %{x}\n%{y:.4g}"))
-        if np.isfinite(score).any():
-            best = int(np.nanargmax(score))
-            scores += [
-                Curve([epoch[best]], [score[best]], GREEN, "", "o", size=7),
-                Words(epoch[best], score[best], f"best {score[best]:.3g} ", GREEN, "upper right"),
-            ]  # fmt: skip
-    return Chart(
-        [
-            Panel(losses, Axis("epoch"), Axis("weighted cross-entropy"), "Loss"),
-            Panel(scores, Axis("epoch"), Axis("score"), "Score on the validation specimens"),
-        ],
-        legend="upper right" if losses else "",
+    epoch, loss, validation, score = (
+        finite(row.get(name) for row in epochs)
+        for name in ("epoch", "train_loss", "validation_loss", "score")
     )
+    hover = "epoch %{x}\n%{y:.4g}"
+    losses = [
+        Curve(epoch, loss, ORANGE, "dash", name="training", hover=hover),
+        Curve(epoch, validation, BLUE, name="validation", hover=hover),
+    ]
+    scores: list[Series] = [Curve(epoch, score, GREEN, hover=hover)]
+    if np.isfinite(score).any():
+        best = int(np.nanargmax(score))
+        scores += [
+            Curve(epoch[[best]], score[[best]], GREEN, "", "o", size=7),
+            Words(epoch[best], score[best], f"best {score[best]:.3g} ", GREEN, "upper right"),
+        ]
+    panels = [
+        Panel(losses, Axis("epoch"), Axis("weighted cross-entropy"), "Loss"),
+        Panel(scores, Axis("epoch"), Axis("score"), "Score on the validation specimens"),
+    ]
+    return Chart(panels, legend="upper right")
 
 
 def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) -> Chart:

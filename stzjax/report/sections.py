@@ -113,17 +113,16 @@ def correlation(found: Contents) -> dict[str, Any] | None:
 
 
 def shown(found: Contents) -> list[atoms.Scene]:
-    """The test runs that can be drawn in space."""
+    """The test runs whose specimen is in the folder with the same number of atoms."""
     if found.test is None:
         return []
     values, test = found.test_d2min(), found.test
+    glasses = {number: one.structure for number, one in found.specimens.items()}
     return [
-        atoms.Scene(
-            number, direction, found.specimens[number].structure, test.label[span],
-            test.confidence[span], values[span],
-        )
-        for number, direction, span in found.shown_runs()
-    ]  # fmt: skip
+        atoms.Scene(n, d, glasses[n], test.label[span], test.confidence[span], values[span])
+        for n, d, span in test.runs()
+        if n in glasses and glasses[n].num_atoms == span.stop - span.start
+    ]
 
 
 def view(found: Contents) -> dict[str, Any] | None:

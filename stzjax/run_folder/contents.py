@@ -204,7 +204,7 @@ class Contents:
       test: predictions on the test specimens.
       metrics: the content of `metrics.json`.
       usage: time [s] and peak memory [MiB] of each stage.
-      history: per-epoch lists of the training.
+      history: one row for each epoch of the training.
       search: the grid search.
       thresholds: one row for each threshold of D²min.
       remedies: trainings against imbalance.
@@ -219,7 +219,7 @@ class Contents:
     test: Predictions | None
     metrics: dict[str, Any]
     usage: dict[str, dict[str, float]]
-    history: dict[str, list]
+    history: list[Row]
     search: dict[str, Any] | None
     thresholds: list[Row] | None
     remedies: dict[str, Any] | None
@@ -259,15 +259,6 @@ class Contents:
                 found[span] = field
         return found
 
-    def shown_runs(self) -> list[tuple[int, str, slice]]:
-        """The test runs whose specimen is in the folder with the same number of atoms."""
-        return [
-            (number, direction, span)
-            for number, direction, span in (self.test.runs() if self.test else [])
-            if number in self.specimens
-            and self.specimens[number].structure.num_atoms == span.stop - span.start
-        ]
-
 
 def read(out: str | os.PathLike) -> Contents:
     """Read a run folder, finished or not, whatever its settings.
@@ -291,7 +282,7 @@ def read(out: str | os.PathLike) -> Contents:
         test=predictions(test) if test.exists() else None,
         metrics=_record(folder.metrics),
         usage=_record(folder.usage),
-        history=_history(_record(folder.model / "history.json").get("epochs", [])),
+        history=_record(folder.model / "history.json").get("epochs", []),
         search=search(folder),
         thresholds=thresholds(folder),
         remedies=comparison(folder, "remedies"),
@@ -302,11 +293,3 @@ def read(out: str | os.PathLike) -> Contents:
 
 def _record(path: Path) -> dict[str, Any]:
     return archives.read_record(path) if path.exists() else {}
-
-
-def _history(rows: list[Row]) -> dict[str, list]:
-    """The training's records as one list for each quantity."""
-    names = {"score": "validation_score"} | {
-        name: name for name in ("epoch", "train_loss", "validation_loss")
-    }
-    return {new: [row.get(old) for row in rows] for old, new in names.items()} if rows else {}

@@ -31,7 +31,7 @@ def _examples():
     strain = np.linspace(0, 0.01, 20)
     trace = np.linspace(2000, 300, 50)
     cell = np.array([[10.0, 1.0, 2.0], [0.0, 11.0, 3.0], [0.0, 0.0, 12.0]])
-    history = {"epoch": [0, 1, 2], "train_loss": [3, 2, 1], "validation_score": [None, 0.1, 0.2]}
+    history = [{"epoch": n, "train_loss": 3 - n, "score": n / 10 or None} for n in range(3)]
     runs = (["+xy", "-xz"], [strain] * 2, [strain] * 2, [3, None])
     fractional = rng.random((500, 3))
     glass = Structure.create(fractional, cell, np.zeros(500, int), ("Cu",))
@@ -231,8 +231,8 @@ def test_empty_and_odd_input_is_drawn():
         run.stress_strain([], [], [], [], []),
         run.quench_trace([], [], [], []),
         d2min.histogram(np.zeros(10), 0.1),
-        run.training({"epoch": [0, 1], "validation_score": [None, None]}),
-        run.training({"epoch": []}),
+        run.training([{"epoch": 0, "score": None}, {"epoch": 1}]),
+        run.training([]),
         run.curves(np.zeros(4, int), np.array([0.1, 0.2, 0.3, 0.4]), {"a": 0.5}),
         studies.comparison({}, {}, "nobody"),
     ):
