@@ -209,9 +209,17 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 @pytest.mark.parametrize(
     ("name", "flags", "said"),
     [
-        ("search", ["--grid_layers=2,x"], "--grid_layers takes whole numbers, got 2,x"),
+        (
+            "search",
+            ["--grid_layers=2,x"],
+            "--grid_layers takes whole numbers separated by commas, got '2,x'",
+        ),
         ("search", ["--collect", "--folds=2"], "16 trials are missing, the first is"),
-        ("thresholds", ["--thresholds=0.1,a"], "--thresholds takes numbers, got 0.1,a"),
+        (
+            "thresholds",
+            ["--thresholds=0.1,a"],
+            "--thresholds takes numbers separated by commas, got '0.1,a'",
+        ),
         ("baselines", ["--rotations=2"], "cannot rotate 10 specimens through 2 parts"),
         ("draw", [], "run experiments/evaluate.py on this folder first"),
         ("differentiate", ["--parts=magic"], "--parts takes confidence, stiffness, descriptor"),
