@@ -11,8 +11,6 @@ if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import logging
-import shlex
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 
 import jax
 from absl import app, flags
-from tqdm import tqdm
 
 from stzjax import report
 from stzjax.evaluation.result_table import ResultTable
@@ -31,6 +28,7 @@ from stzjax.run_folder.folder import Folder, existing, prepare
 from stzjax.run_folder.settings import PRESETS, Settings, composition, setting_flags, upgraded
 
 import flag_help
+import logs
 
 OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 PRESET = flags.DEFINE_enum(
@@ -179,33 +177,6 @@ def _join_job() -> None:
         ) from error
 
 
-def _keep_log() -> None:
-    """Warnings on the terminal, between progress bars; all that is said in `--log_dir` too."""
-    log = logging.getLogger("stzjax")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    handlers: list[logging.Handler] = [_Terminal(logging.WARNING)]
-    if flags.FLAGS.log_dir:
-        folder = Path(flags.FLAGS.log_dir)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"{Path(sys.argv[0]).stem}.{socket.gethostname()}.{os.getpid()}.log"
-            handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"cannot write to --log_dir={folder}: {error.strerror}") from error
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-    log.info("%s", shlex.join(sys.argv))
-
-
-class _Terminal(logging.Handler):
-    """Lines on standard error that do not tear the progress bars."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
 flags.FLAGS["log_dir"].help = "Folder of log files; empty: none are kept."
 
 _WORK = "out preset save_every workers lanes compilation_cache log_dir".split()
@@ -292,7 +263,7 @@ def main(
     def do(argv: Sequence[str]) -> None:
         prepare_jax()
         try:
-            _keep_log()
+            logs.keep()
             _join_job()
             preset, values = settings()
             if open_folder is None:

@@ -69,15 +69,7 @@ class Settings:
           ValueError: a value makes no sense by itself.
         """
         shape = _config(_model(flat.get("model", "gat")), flat)
-        training = _config(TrainConfig, {**flat, "model": shape})
-        return cls(
-            _config(RunConfig, flat),
-            _config(QuenchConfig, flat),
-            _config(ShearConfig, flat),
-            _config(FeatureConfig, flat),
-            _config(LabelConfig, flat),
-            training,
-        )
+        return cls(*(_config(kind, {**flat, "model": shape}) for kind in _kinds()))
 
     def groups(self) -> dict[str, dict[str, Any]]:
         """The settings by flag, those of each stage or part of it under its name."""
@@ -163,6 +155,11 @@ def _check_thresholds(threshold: float, shear: ShearConfig) -> None:
         )
 
 
+def _kinds() -> list[Any]:
+    """Classes of the configurations in the order of `Settings`."""
+    return [field.default_factory for field in dataclasses.fields(Settings)]
+
+
 def _model(name: str) -> type:
     if name not in models.MODELS:
         raise ValueError(f"model must be one of {', '.join(models.MODELS)}, got {name!r}")
@@ -217,8 +214,7 @@ def setting_flags() -> dict[str, Flag]:
     owner = {name: group for group, names in groups.items() for name in names}
     shapes = [model.config for model in models.MODELS.values()]
     found: dict[str, Flag] = {}
-    parts = (RunConfig, QuenchConfig, ShearConfig, FeatureConfig, LabelConfig, TrainConfig)
-    for config in (*parts, *shapes):
+    for config in (*_kinds(), *shapes):
         for name, field in settings_of(config).items():
             item = item_type(config, field.name)
             # A setting that is a configuration is chosen by its name.
