@@ -68,7 +68,7 @@ def _check_number(name: str, number: float, limits: str) -> None:
 
 
 def _described(limits: str) -> str:
-    """What a number within limits has to do."""
+    """The condition of the limits, in words that follow "must"."""
     if limits == "(0, inf)":
         return "be positive"
     if limits == "[0, inf)":

@@ -69,7 +69,7 @@ def where(condition: Array, chosen, otherwise):
 
 
 def serve(items: Items, waiting: Array, work: Callable[[Items], dict], width: int) -> Items:
-    """The items, with fields replaced in those items that wait; a few items at a time.
+    """The items, with fields replaced in the waiting items; a few items at a time.
 
     Args:
       items: B of them, the leading axis of every array.

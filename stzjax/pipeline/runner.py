@@ -30,7 +30,7 @@ def run(
       folder: folder of the run.
       names: stages, in order.
       workers: threads and lanes of this process; a single thread by default.
-      judge: whether this process evaluates; one of several processes should.
+      judge: whether this process evaluates; exactly one of the processes should.
 
     `usage.json` holds time and memory of each stage, summed over all interrupted calls of the
     process that came first: the time is that of the work, not of a last call that skips it.

@@ -1,4 +1,4 @@
-"""What the files of a run folder hold, read back, and None or nothing for what is not there."""
+"""Reader of the files of a run folder; None or nothing stands for a file that is not there."""
 
 import csv
 import dataclasses
@@ -27,7 +27,7 @@ GOOD = relax.OUTCOMES[relax.CONVERGED]
 RUN_ARRAYS = (
     "strain energy stress max_d2min iterations residual history_step history_d2min pairs"
 ).split()
-"""What is stored of a shear run, beside its last configuration."""
+"""Arrays that are stored of a shear run, beside its last configuration."""
 
 _SHEAR = re.compile(r"(\d+)_([+-](?:xy|yz|xz))\.npz")
 

@@ -26,7 +26,7 @@ Read = TypeVar("Read")
 
 
 class Purpose(enum.IntEnum):
-    """What random numbers are for; each has a key of its own."""
+    """Uses of random numbers; each has a key of its own."""
 
     MELT, DRAW, QUENCH, SPLIT, FOLDS, BOOTSTRAP = range(6)
 
@@ -37,7 +37,7 @@ class Folder:
 
     Attributes:
       path: the folder, `--out`.
-      settings: of all stages.
+      settings: settings of all stages.
       save_every: time between saves of what is being made [s].
     """
 
@@ -64,12 +64,12 @@ class Folder:
         return self.path / "specimens" / f"{number:04d}.npz"
 
     def unfinished(self, path: Path) -> Path:
-        """Where an output is kept while it is made; gone when it is done."""
+        """File of an output while it is made; it is removed when the output is done."""
         return self.path / "unfinished" / path.relative_to(self.path).with_suffix(".npz")
 
     @property
     def claims(self) -> Claims:
-        """Which process works on what."""
+        """Claims of this process on the items of the folder."""
         return claims.of(self.path)
 
     def shear(self, number: int, direction: str) -> Path:
@@ -130,7 +130,7 @@ class Folder:
         return not unless_damaged(lambda: self.done(path, stage))
 
     def saved(self, path: Path, stage: str) -> Saved | None:
-        """What was saved of an output that was interrupted while it was made."""
+        """State of an output that was interrupted while it was made; None if there is none."""
         kept = self.unfinished(path)
         if self.missing(kept, stage):
             return None
@@ -201,8 +201,8 @@ def prepare(path: str | os.PathLike, settings: Settings, preset: str, make: bool
     """Open or make a run folder and record its settings in `config.json`.
 
     Args:
-      path: of the folder.
-      settings: of the run.
+      path: path of the folder.
+      settings: settings of the run.
       preset: name of the preset that they began with.
       make: whether the folder may be new.
 
