@@ -33,8 +33,9 @@ class ListParser(flags.ArgumentParser):
 
     def parse(self, argument: Any) -> tuple[Any, ...]:
         """The items; ValueError for an item that is not of the type."""
-        items = argument.split(",") if isinstance(argument, str) else argument
-        return tuple(self.kind(item) for item in items if item != "")
+        if not isinstance(argument, str):
+            return tuple(argument)
+        return tuple(self.kind(item.strip()) for item in argument.split(",") if item.strip())
 
 
 def define_list(name: str, default: Any, text: str, kind: type = str) -> flags.FlagHolder:

@@ -104,7 +104,7 @@ COMMANDS = [
     *(f"--{flag.name}=1o" for flag in NUMBERS),
     "--out=nowhere",
     "--preset=smoke --dense=8,4 --noextrapolate --stop_threshold=0 --radii=",
-    "--elements=Zr,Ni --fractions=0.7,0.3",
+    "--elements=Zr,Ni, --fractions=0.7,0.3",
     "--cu_fraction=0.5",
     "--help",
     "-h --preset=paper",
@@ -134,7 +134,7 @@ def test_flags_change_the_preset_and_nothing_else(parsed):
     changed = parsed("--preset=smoke --dense=8,4 --noextrapolate --stop_threshold=0 --radii=")
     smoke = PRESETS["smoke"].changed(dense=(8, 4), extrapolate=False, stop_threshold=0.0)
     assert changed == ["smoke", as_read(smoke)]
-    _, alloy = parsed("--elements=Zr,Ni --fractions=0.7,0.3")
+    _, alloy = parsed("--elements=Zr,Ni, --fractions=0.7,0.3")
     assert (alloy["elements"], alloy["fractions"]) == (["Zr", "Ni"], [0.7, 0.3])
     _, copper = parsed("--cu_fraction=0.5")
     assert (copper["elements"], copper["fractions"]) == (["Cu", "Zr"], [0.5, 0.5])
