@@ -56,16 +56,17 @@ def read(path: str | os.PathLike, elements: tuple[str, ...] | None = None) -> St
         with `elements`; names the file, the place, what is wrong and what to do.
     """
     path = Path(path)
-    held: Any = load_archive(path)[0] if path.suffix == ".npz" else words.load(path)
+    arrays = load_archive(path)[0] if path.suffix == ".npz" else None
     try:
-        if path.suffix == ".npz":
-            structure = structure_from(held)
+        if arrays is not None:
+            structure = structure_from(arrays, "it")
             frames.check_apart(structure)
             return structure
-        if not held.strip():
+        text = words.load(path)
+        if not text.strip():
             raise ValueError("it is empty; get it anew")
         elements = None if elements is None else tuple(elements)
-        return frames.structure_of(_frame(path, held, elements), elements)
+        return frames.structure_of(_frame(path, text, elements), elements)
     except ValueError as error:
         raise ValueError(f"cannot read {path}: {error}") from error
 

@@ -1,4 +1,7 @@
-"""Words and numbers of text files; what is damaged is refused by its line."""
+"""Words and numbers of text files; what is damaged is refused by its line.
+
+Errors say what is wrong and what to do; the readers put the name of the file before it.
+"""
 
 import bz2
 import gzip
@@ -27,11 +30,9 @@ def load(path: str | os.PathLike) -> str:
             if content.startswith(magic):
                 content = decompress(content)
     except (EOFError, ValueError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"cannot read {path}: its compression is damaged or cut short; get the file anew"
-        ) from error
+        raise ValueError("its compression is damaged or cut short; get the file anew") from error
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ValueError(f"{error.strerror or error}; give a file that can be read") from error
     return content.decode("utf-8-sig", errors="replace")
 
 

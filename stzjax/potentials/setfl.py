@@ -138,10 +138,10 @@ def read_setfl(path: str | os.PathLike) -> Tabulated:
     Raises:
       ValueError: missing, cut short, malformed or non-finite; names the file and the remedy.
     """
-    text = _FORTRAN.sub("e", words.load(path))
-    lines = [line.split("#")[0].split() for line in text.split("\n")]
     try:
+        text = _FORTRAN.sub("e", words.load(path))
         words.check_end(text)
+        lines = [line.split("#")[0].split() for line in text.split("\n")]
         elements, num_rho, num_r, (density_step, r_step, cutoff) = _heading(lines)
         embeddings, densities, pairs = _blocks(lines, len(elements), num_rho, num_r)
         _check_placeholders(pairs)

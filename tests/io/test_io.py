@@ -230,6 +230,12 @@ def test_what_is_no_structure_is_refused_with_a_remedy(tmp_path, name, content, 
     assert "; " in str(caught.value) and "unsafely" not in str(caught.value)
 
 
+def test_an_archive_without_a_structure_is_named(tmp_path):
+    archives.save_archive(tmp_path / "a.npz", {"a": np.arange(3)}, {})
+    with pytest.raises(ValueError, match=r"cannot read .*a\.npz: it holds no structure: fraction"):
+        io.read(tmp_path / "a.npz")
+
+
 def test_lammps_types_need_elements_that_exist(tmp_path, structure):
     io.write(tmp_path / "a.data", structure)
     with pytest.raises(ValueError, match="it holds LAMMPS types; pass elements"):

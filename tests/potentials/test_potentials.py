@@ -487,7 +487,7 @@ def test_bad_tables_are_refused(tmp_path, how, saying):
 
 @pytest.mark.parametrize("name", ("no such file.eam.fs", "."))
 def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(ValueError, match="cannot read") as caught:
+    with pytest.raises(ValueError, match="cannot read potential") as caught:
         potentials.load(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
