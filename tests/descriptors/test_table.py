@@ -294,7 +294,7 @@ def test_gradients_of_features(tilted, compiled):
     """Reverse mode through all columns at once, along a move of all atoms and of the cell.
 
     Participation is left out: of modes known to 2e-5 there is no difference to take, see
-    test_vibrations. The step is short because the third derivatives of a spline jump at its knots.
+    test_soft_modes. The step is short because the third derivatives of a spline jump at its knots.
     """
     structure, _, neighbors, _ = tilted
     rng = np.random.default_rng(0)
