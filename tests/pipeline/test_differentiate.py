@@ -9,6 +9,8 @@ import synthetic
 from reference import small_glass
 
 import stzjax
+from stzjax.descriptors import table
+from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.learning import sensitivity, training
 from stzjax.pipeline import differentiate, stages, train_evaluate
 from stzjax.pipeline.dataset import Dataset
@@ -51,13 +53,14 @@ def test_the_confidence_is_of_the_features_of_the_run(radical, monkeypatch):
 
     monkeypatch.setattr(sensitivity, "confidence_gradient", values)
     found = differentiate.confidence(radical, atom=7).numbers
-    data = Dataset(radical)
-    result = stzjax.learning.checkpoints.load(radical.model)
     lane = found["specimen"], found["direction"]
-    expected = training.predict(result.params, result.config, [data.graphs[lane]])[0]
+    result = stzjax.learning.checkpoints.load(radical.model)
+    graph = Dataset(radical).graphs[lane]
     # Soft modes are iterated here and diagonalised there.
-    np.testing.assert_allclose(found["confidence"], expected[7], atol=1e-4)
-    # With the features of other settings it is another confidence.
-    plain = radical.settings.changed(radii=(), edge_threshold=0.0)
-    other = differentiate.confidence(dataclasses.replace(radical, settings=plain), atom=7).numbers
-    assert abs(other["confidence"] - expected[7]) > 1e-2
+    expected = training.predict(result.params, result.config, [graph])[0][7]
+    np.testing.assert_allclose(found["confidence"], expected, atol=1e-4)
+    # With plain cells it would be another confidence.
+    glass, potential = stages.glass(radical, lane[0]), small_glass.potential()
+    plain = table.features(glass, potential, lane[1], config=FeatureConfig(mode_fraction=0.05))
+    other = graph._replace(nodes=graph.nodes._replace(features=np.asarray(plain, np.float32)))
+    assert abs(training.predict(result.params, result.config, [other])[0][7] - expected) > 1e-3
