@@ -20,17 +20,20 @@ from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM
 
 
-def allocate(structure: Structure, neighbors: Neighbors, config: FeatureConfig) -> Shape:
+def allocate(
+    structure: Structure, neighbors: Neighbors, config: FeatureConfig | None = None
+) -> Shape:
     """The static shape of the features of a structure and of structures like it.
 
     Args:
       structure: N atoms; concrete arrays.
       neighbors: a valid list.
-      config: settings of the features.
+      config: settings of the features; the paper's by default.
 
     Raises:
       ValueError: atoms coincide, the cell is too thin, or a setting does not fit the structure.
     """
+    config = config or FeatureConfig()
     registry.chosen(config)
     cells = voronoi_fit.allocate(structure, _radii(structure, config))
     return Shape(cells, allocation.tiling(structure, neighbors), config)
@@ -48,18 +51,7 @@ def _radii(structure: Structure, config: FeatureConfig) -> np.ndarray | None:
 def inputs(
     structure: Structure, potential: EAM, neighbors: Neighbors | None, config: FeatureConfig
 ) -> Inputs:
-    """The inputs of all features of a structure at hand.
-
-    Args:
-      structure: N atoms at a minimum of the energy; concrete arrays.
-      potential: an embedded-atom potential.
-      neighbors: as in `energetics.energy`.
-      config: settings of the features.
-
-    Raises:
-      ValueError: unknown element or family, more than two elements, not a minimum, or no
-        convergence.
-    """
+    """The inputs of all features of a structure at hand; arguments, errors as `table.describe`."""
     families = registry.chosen(config)
     radii = _radii(structure, config)
     cells = voronoi.tessellate(structure, config.edge_threshold, radii, config.voronoi)

@@ -37,6 +37,8 @@ def columns(
     return (*known, *(name for family in registry.chosen(config) for name in family.columns))
 
 
+allocate = host_inputs.allocate
+
 COLUMNS = columns()
 """Names of the paper's features of Cu-Zr in its order."""
 
@@ -96,22 +98,6 @@ def features(
     if per_specimen is None:
         per_specimen = describe(structure, potential, config, neighbors=neighbors, shape=shape)
     return rotate_to(per_specimen, direction)
-
-
-def allocate(
-    structure: Structure, neighbors: Neighbors, config: FeatureConfig | None = None
-) -> Shape:
-    """The static shape of the features of a structure and of structures like it, on the host.
-
-    Args:
-      structure: N atoms; concrete arrays.
-      neighbors: a valid list.
-      config: settings of the features; the paper's by default.
-
-    Raises:
-      ValueError: atoms coincide, or the cell is too thin.
-    """
-    return host_inputs.allocate(structure, neighbors, config or _PLAIN)
 
 
 def describe(

@@ -21,10 +21,6 @@ from stzjax.descriptors import voronoi_cells, voronoi_faces, voronoi_fit
 
 METHODS = ("auto", "qhull", "jax")
 
-SAME_VERTEX = voronoi_faces.SAME_VERTEX
-"""Vertices closer than this fraction of the mean atomic distance are one: crystals have vertices
-where more than four cells meet, which rounding pulls apart. Glasses have none that close."""
-
 _FIRST_REACH = 2.0
 _CORNERS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
@@ -103,7 +99,7 @@ def tessellate(
         raise ValueError(f"the edge threshold must be a length >= 0 Å, got {edge_threshold}")
     num_atoms = structure.num_atoms
     spacing = float((np.linalg.det(np.asarray(structure.cell)) / num_atoms) ** (1.0 / 3.0))
-    shortest = max(edge_threshold, SAME_VERTEX * spacing)
+    shortest = max(edge_threshold, voronoi_faces.SAME_VERTEX * spacing)
     if method == "auto":
         method = "qhull" if jax.default_backend() == "cpu" else "jax"
     by = _by_qhull if method == "qhull" else _by_jax
@@ -146,23 +142,14 @@ def _by_qhull(structure: Structure, radii, spacing: float, shortest: float):
     """Faces, and the atom that each point of the cloud is an image of."""
     cell = np.asarray(structure.cell, np.float64)
     fractional = geometry.wrap(np.asarray(structure.fractional, np.float64))
-    weights = _weights(radii, len(fractional))
+    num_atoms = len(fractional)
+    weights = np.zeros(num_atoms) if radii is None else voronoi_fit.lengths(radii, num_atoms) ** 2
     points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
     if radii is None:
-        _check_all_present(centre, len(fractional))
-    return _faces(points, centre, other, vertices, SAME_VERTEX * spacing, shortest), owner
-
-
-def _weights(radii, num_atoms: int) -> np.ndarray:
-    if radii is None:
-        return np.zeros(num_atoms)
-    radii = np.asarray(radii, np.float64)
-    if radii.shape != (num_atoms,) or not np.isfinite(radii).all() or (radii < 0.0).any():
-        raise ValueError(
-            f"radii must be {num_atoms} finite lengths >= 0 Å, one per atom, got shape "
-            f"{radii.shape}"
-        )
-    return radii**2
+        _check_all_present(centre, num_atoms)
+    return _faces(
+        points, centre, other, vertices, voronoi_faces.SAME_VERTEX * spacing, shortest
+    ), owner
 
 
 def _closed(fractional, cell, weights, spacing):

@@ -76,15 +76,22 @@ def allocate(structure: Structure, radii=None, margin: float = 0.02) -> Spec:
 def _checked(structure: Structure, radii) -> Array | None:
     if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
         raise ValueError("positions and cell must be finite, got NaN or infinity")
-    if radii is None:
-        return None
+    return None if radii is None else jnp.asarray(lengths(radii, structure.num_atoms))
+
+
+def lengths(radii, num_atoms: int) -> np.ndarray:
+    """Radii of the atoms, (N,) [Å].
+
+    Raises:
+      ValueError: another number of them, or a radius that is negative or not finite.
+    """
     radii = np.asarray(radii, np.float64)
-    if radii.shape != (structure.num_atoms,) or not np.isfinite(radii).all() or radii.min() < 0.0:
+    if radii.shape != (num_atoms,) or not np.isfinite(radii).all() or (radii < 0.0).any():
         raise ValueError(
-            f"radii must be {structure.num_atoms} finite lengths >= 0 Å, one per atom, got shape "
+            f"radii must be {num_atoms} finite lengths >= 0 Å, one per atom, got shape "
             f"{radii.shape}"
         )
-    return jnp.asarray(radii)
+    return radii
 
 
 def _check_apart(cells: Cells) -> None:
