@@ -269,6 +269,27 @@ def test_longer_lists_fit_all_structures():
         assert_within(listed(one), atoms, 3.0 + one.spec.skin)
 
 
+def test_a_batch_is_widened_without_those_that_fit_in_no_list():
+    """A cell below twice the cut-off, and a structure whose lists the caller has given up."""
+    batch = [random_atoms(300, length) for length in (24.0, 16.0, 5.0, 20.0)]
+    short = lists.allocate(batch[0], 3.0, skin=0.4, slack=1.0, inner=2.0).spec
+
+    def slack(place):
+        if place == 3:
+            raise lists.Clumped("given up")
+        return 1.2
+
+    found, refused = lists.widened(short, batch, [1, 2, 3], [0, 1, 2, 3], slack)
+    assert {place: type(error) for place, error in refused.items()} == {
+        2: lists.TooThin,
+        3: lists.Clumped,
+    }
+    assert len({one.spec for one in found}) == 1 and found[0].spec.capacity > short.capacity
+    for one, atoms in zip(found[:2], batch, strict=False):
+        assert_within(listed(one), atoms, 3.0 + one.spec.skin)
+    assert not any(bool(one.overflow) for one in found)
+
+
 def test_a_longer_shape_is_never_the_same():
     atoms = random_atoms(300, 16.0)
     spec = lists.allocate(atoms, 3.0, skin=0.4, slack=1.3).spec
