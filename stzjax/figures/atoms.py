@@ -114,7 +114,7 @@ def box_edges(cell) -> np.ndarray:
 
 
 def view(runs: Sequence[Scene], thresholds: dict[str, float], moved_above: float) -> dict[str, Any]:
-    """What the view needs, arrays in base64: 10 bytes for each atom of a specimen, 10 of a run.
+    """The data of the view, arrays in base64: 10 bytes for each atom of a specimen, 10 of a run.
 
     Runs beyond `MAX_VIEW_ATOMS` are left out. "start" is the first run with an event.
 

@@ -25,7 +25,7 @@ _STRONGEST = 40
 
 
 def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
-    """How much the confidence of one atom depends on the position of each.
+    """The dependence of the confidence of one atom on the position of each.
 
     Args:
       distances: (N,) from the atom [Å].

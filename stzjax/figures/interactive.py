@@ -55,7 +55,7 @@ def to_json(drawn: chart.Chart) -> str:
 
 
 def _legend(place: str, x: Any, y: Any) -> dict[str, Any]:
-    """Where the legend stands: a corner is one of the first panel."""
+    """The place of the legend; a corner is one of the first panel."""
     if place in ("", "right"):
         return {}
     if place == "below":

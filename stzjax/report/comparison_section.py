@@ -57,7 +57,7 @@ def _rank(row: Row) -> float:
 
 
 def _extent(found: dict[str, Any]) -> dict[str, Any]:
-    """How many splits, repeats and test specimens."""
+    """Numbers of splits, repeats and test specimens."""
     num = len(found["splits"])
     repeats = sorted({int(row.get("repeats", num)) for row in found["rows"]})
     ends = list(dict.fromkeys([repeats[0], repeats[-1]]))
@@ -122,7 +122,7 @@ def _directions(rows: list[Row]) -> Table | None:
 
 
 def _sizes(rows: list[Row]) -> Table | None:
-    """How well events of each class of size are found."""
+    """AUC, ranking and hits of the events of each class of size."""
     classes: list[Row] = next((row["sizes"] for row in rows if row.get("sizes")), [])
     if not classes:
         return None

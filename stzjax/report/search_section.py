@@ -70,7 +70,7 @@ def _table_1(search: dict[str, Any]) -> Table:
 
 
 def _winners(search: dict[str, Any]) -> Table:
-    """How the winners' trainings went, and what they hit."""
+    """The trainings of the winners, and their hits."""
     rows = []
     shares: list[str] = []
     for name, one in search["judged"].items():

@@ -1,4 +1,4 @@
-"""What the page says about the run itself, section by section, as plain values for the templates.
+"""The run itself, section by section, as plain values and charts for the templates.
 
 None stands for a section without anything to show.
 """
@@ -35,7 +35,7 @@ def sizes(found: Contents) -> str:
 
 
 def judgement(test: Mapping[str, Any], interval: Interval) -> str:
-    """What the numbers of a test set with events allow to say, in a few words."""
+    """The verdict that a test set with events allows, in a few words."""
     ratio, chance = test["ap_over_prevalence"], verdict_section.random_ranking(test)
     low = dig(interval, "ap_over_prevalence", "low")
     if ratio <= chance:
@@ -73,7 +73,7 @@ def faults(found: Contents) -> list[tuple[str, str]]:
 
 
 def events(found: Contents) -> dict[str, Any]:
-    """When the first events came and how large they were, and the class ratio."""
+    """Strains and sizes of the first events, and the class ratio."""
     event = found.events()
     prevalence = (found.metrics.get("test") or {}).get("prevalence")
     if prevalence is None and found.test:

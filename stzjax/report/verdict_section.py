@@ -40,7 +40,7 @@ def section(found: Contents) -> dict[str, Any] | None:
 
 
 def _looked(found: Contents, shares: list[str]) -> str:
-    """What the shares are in atoms, if all test glasses have as many."""
+    """The shares as numbers of atoms, if all test glasses have as many."""
     sizes = {span.stop - span.start for _, _, span in found.test.runs()} if found.test else set()
     if len(sizes) != 1:
         return ""
@@ -80,7 +80,7 @@ def _ranked(part: Mapping[str, Any], metric: str, chance: str = "") -> Cell:
 
 
 def hit_cell(one: Mapping[str, Any]) -> Cell:
-    """How often events are hit, with the interval and what a random ranking would hit."""
+    """The rate of events hit, with its interval and the rate of a random ranking."""
     chance = f"chance {percent(one['chance'])}"
     return Cell(percent(one["rate"]), one["rate"], [between(one["interval"], percent), chance])
 
@@ -101,7 +101,7 @@ def random_ranking(scores: Mapping[str, Any]) -> float:
 
 
 def _reasons(parts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What is missing, for which parts and why, each reason once."""
+    """Names of missing numbers, parts that lack them and the reason, each reason once."""
     told: dict[tuple[str, str], list[str]] = {}
     for part, judged in parts.items():
         for what, reason in (judged.get("reasons") or {}).items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Interval = Mapping[str, Mapping[str, Any]]
-"""What `metrics.bootstrap` returns; empty where there is nothing to resample."""
+"""The intervals of `metrics.bootstrap`; empty where there is nothing to resample."""
 
 PAPER = {
     "recall": 0.7002,
@@ -71,7 +71,7 @@ def known(value: Any) -> bool:
 
 
 def dig(value: Any, *path: str) -> Any:
-    """What lies under nested keys; None where one of them is missing."""
+    """The value under nested keys; None where a key is missing."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 
 
 def watch(path: Path, width: int) -> dict:
-    """What `browser.js` saw on a page in a window of some width [px]."""
+    """The record of `browser.js` on a page in a window of some width [px]."""
     script = (Path(__file__).parent / "browser.js").read_text(encoding="utf-8")
     listen = 'window.errors = []; addEventListener("error", (e) => errors.push(e.message));'
     page = path.read_text(encoding="utf-8").replace("<head>", f"<head><script>{listen}</script>", 1)
