@@ -45,6 +45,7 @@ def radical(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_the_confidence_is_of_the_features_of_the_run(radical, monkeypatch):
     """The gradient has a test of its own, and takes a minute to compile."""
 
