@@ -53,6 +53,7 @@ def inputs(
 ) -> Inputs:
     """The inputs of all features of a structure at hand; arguments, errors as `table.describe`."""
     families = registry.chosen(config)
+    kind = jnp.asarray(_kind(structure, config))
     radii = _radii(structure, config)
     cells = voronoi.tessellate(structure, config.edge_threshold, radii, config.voronoi)
     around = allocation.expand(structure, potential, neighbors)
@@ -61,7 +62,7 @@ def inputs(
     return Inputs(
         config=config,
         expansion=around,
-        kind=jnp.asarray(_kind(structure, config)),
+        kind=kind,
         volume=jnp.asarray(cells.volume),
         icosahedron=jnp.asarray(voronoi.is_icosahedron(cells.indices) * 1.0),
         pairs=cells.pairs,
