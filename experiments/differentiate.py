@@ -1,4 +1,4 @@
-"""What derivatives through the whole path are good for: three worked examples on a finished run.
+"""Derivatives through the whole path, put to use: three worked examples on a finished run.
 
     python experiments/differentiate.py --out=runs/quickstart
 

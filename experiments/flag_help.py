@@ -1,4 +1,4 @@
-"""What `--help` prints, and one line for a flag that cannot be read: for all scripts on `--out`."""
+"""Text of `--help`, and the line about a flag that cannot be read, for all scripts on `--out`."""
 
 import re
 import sys

@@ -1,8 +1,8 @@
 """The features of every atom of a glass for one direction of the load: the paper's 19, or more.
 
-What does not depend on the direction is computed once for a specimen (`describe`), on the host or
-in compiled code, by the families of `registry`; then it is turned, tensors and all, into the frame
-in which the load is +yz (`rotate_to`).
+The part that does not depend on the direction is computed once for a specimen (`describe`), on the
+host or in compiled code, by the families of `registry`; then it is turned, tensors and all, into
+the frame in which the load is +yz (`rotate_to`).
 """
 
 from typing import Any

@@ -227,7 +227,7 @@ def _is_face(length: Array, along: Array, x: Array, y: Array, height: Array) -> 
 
 
 def _compress(exists: Array, x: Array, y: Array, real: Array, faces: int, edges: int):
-    """From matrices of planes to lists of faces and edges, see `cut_cells`."""
+    """Lists of faces and edges made of matrices of planes, see `cut_cells`."""
     count, num_atoms = real.shape
     # Grows with the angle of the normal, between -2 and 2.
     angle = jnp.where(y < 0.0, -1.0, 1.0) * (1.0 - x / (jnp.abs(x) + jnp.abs(y)))

@@ -131,7 +131,7 @@ class Hits(NamedTuple):
 def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
     """Hits of each run with an event: chances that its most confident atoms hold a true atom.
 
-    Of each run of N atoms the ceil(share · N) atoms of highest confidence are looked at; the run
+    The ceil(share · N) atoms of highest confidence are looked at in each run of N atoms; the run
     is hit if one of them is positive. Ties count by their exact expectation over random order.
 
     Args:

@@ -155,7 +155,7 @@ def _metric_panel(rows, place: np.ndarray, name: str, x: Axis) -> Panel:
     # The legend is that of the panel of AUC, which has all.
     named = name == "auc"
     series: list[Series] = []
-    # What guessing gives depends on how one guesses for the other metrics.
+    # The result of guessing depends on the way of guessing for the other metrics.
     if name in ("precision", "ap"):
         series.append(Curve(place, _column(rows, "test", "prevalence"), GREY, "dash"))
     elif name in _CHANCE:

@@ -234,7 +234,7 @@ def _side(height: float, reach: int, distance: float) -> tuple[int, int]:
 
 def _longest_run(structure: Structure, cells, reach) -> int:
     """Most atoms in the stretch of a column that one atom looks at."""
-    # What is not finite shows in the forces, whatever its neighbours.
+    # A position that is not finite shows in the forces, whatever its neighbours.
     finite = np.nan_to_num(geometry.wrap(np.asarray(structure.fractional)))
     at = np.floor(finite * cells).astype(int)
     counts = np.zeros(cells, int)

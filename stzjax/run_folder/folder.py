@@ -169,7 +169,7 @@ def unless_damaged(read: Callable[[], Read]) -> Read | None:
 def same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise ValueError naming what differs between recorded settings and those wanted.
 
-    What was recorded before a setting existed was made with its default.
+    A record from before a setting existed was made with its default.
     """
     found = archives.plain(upgraded(found))
     differ = [name for name in wanted if found.get(name, None) != wanted[name]]

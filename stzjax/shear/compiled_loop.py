@@ -205,7 +205,7 @@ def _turn(lane: Lane, force: Array, config: ShearConfig, anchor: Array) -> Lane:
     memory = lane.memory
     if config.minimizer != "fire":
         change = lane.force - force
-        # What was learnt about a step that went wrong, or before an event, is not to be trusted.
+        # The memory of a step that went wrong, or of one before an event, is not to be trusted.
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
         learn = active & ~first & lane.trial
         memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, anchor)

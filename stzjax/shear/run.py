@@ -21,7 +21,7 @@ ENDED = {
 """Ending of a run by the code of its lane."""
 
 ENDINGS = tuple(ENDED.values())
-"""How a run can end; the first two as it should."""
+"""Endings of a run; the first two are as they should be."""
 
 
 @dataclasses.dataclass(frozen=True)
