@@ -65,7 +65,7 @@ def steps_of(saved: Saved) -> int:
 
 
 NOT_FINITE, TOO_THIN, CLUMPED = "not finite", "cell below twice the cut-off", "neighbour overflow"
-"""Reasons why a specimen cannot go on: NaN; a collapsed cell; atoms so close that no list holds them."""
+"""Reasons why a specimen cannot go on: NaN, a collapsed cell, atoms too close for any list."""
 
 
 _LIST = "neighbors"

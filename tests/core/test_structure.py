@@ -147,7 +147,7 @@ def test_a_structure_is_a_pytree_with_static_elements():
     assert doubled.elements == atoms.elements
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), atoms)
     assert batch.num_atoms == atoms.num_atoms
-    assert jax.vmap(geometry.positions)(batch).shape == (2, atoms.num_atoms, 3)
+    assert jax.vmap(lambda one: one.positions())(batch).shape == (2, atoms.num_atoms, 3)
 
 
 def test_units_are_consistent():
