@@ -50,7 +50,7 @@ def test_a_kill_in_every_write_of_a_file(reference, tmp_path):
     """The process dies between the temporary file and its name: nothing half-written is there."""
     out = copy(reference, tmp_path / "out", "features")
     killer = (
-        "import os, signal, sys; from stzjax import archives\n"
+        "import os, signal, sys; from stzjax.io import archives\n"
         "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
         "archives.os.replace = die\n"
         "sys.argv = sys.argv[1:]\n"
