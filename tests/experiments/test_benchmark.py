@@ -21,8 +21,7 @@ from stzjax.descriptors import stiffness
 from stzjax.dynamics import nve
 from stzjax.learning import training
 from stzjax.learning.models import gat
-from stzjax.mechanics import energetics, expansion
-from stzjax.neighbors import lists
+from stzjax.mechanics import allocation, energetics, expansion
 from stzjax.shear import aqs
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
@@ -343,8 +342,8 @@ def test_rows_of_gradients_and_of_an_impatient_peer():
     for found, name in zip(suite.gradients(glass, potential, 1, names), names, strict=True):
         assert found["name"] == f"gradient of {name} 54 atoms, beside its value"
         assert found["ours"] > 0.0 and found["peer"] > 0.0 and found["ratio"] is None
-    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0)
-    said = [one["name"] for one in suite.modes(glass, potential, neighbors, "", patience=0.0)]
+    around = allocation.expand(glass, potential)
+    said = [one["name"] for one in suite.modes(around, "", patience=0.0)]
     assert "soft modes , against ARPACK, stopped unfinished" in said
     assert "soft modes , off ARPACK's" not in said
 
@@ -398,8 +397,8 @@ def test_rows_of_the_born_stiffness():
     theirs = curvature(glass)
     largest = np.abs(theirs).max()
     theirs[0, 1] = theirs[1, 0] = theirs[0, 1] + 0.01 * largest
-    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0)
-    args = module("descriptor_suite").born, (glass, potential, neighbors, "54 atoms", 2)
+    around = expansion.expand(glass, potential)
+    args = module("descriptor_suite").born, (around, "54 atoms", 2)
     times = iter([3.0, 4.0])
     time, error = args[0](*args[1], lambda: (next(times), theirs))
     assert time["peer"] == 3.5 and time["ratio"] == pytest.approx(3.5 / time["ours"])
