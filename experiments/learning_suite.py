@@ -60,6 +60,9 @@ _GRAPHS = 4
 _NO_STEP = 1e-30
 """Learning rate that leaves every parameter where it starts."""
 
+_ENDLESS = 2**31 - 1
+"""Epochs of a training that is stopped from outside: the most that the setting takes."""
+
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -298,7 +301,7 @@ def train_in_turns(glass: Structure, shape: tuple[int, int, int]) -> None:
 
     with contextlib.suppress(EOFError):
         graphs_ = [labelled(glass)], [labelled(glass, seed=1)]
-        training.train(*graphs_, settings(shape, sys.maxsize), on_epoch=note)
+        training.train(*graphs_, settings(shape, _ENDLESS), on_epoch=note)
 
 
 def train_once(glass: Structure, shape: tuple[int, int, int]) -> None:

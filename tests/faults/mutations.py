@@ -180,9 +180,11 @@ def extxyz(text: str, elements: tuple[str, ...]) -> Held:
     number = int(lines[0])
     lattice = re.search(r'Lattice="([^"]*)"', lines[1])
     periodic = re.search(r'pbc="([^"]*)"', lines[1])
+    # The format has these columns where none are named.
+    columns = re.search(r"(?<!\S)Properties=(\S*)", lines[1])
     if (
         lattice is None
-        or "Properties=species:S:1:pos:R:3" not in lines[1]
+        or (columns and columns[1] != "species:S:1:pos:R:3")
         or (periodic and periodic[1] != "T T T")
     ):
         raise ValueError("not periodic")
