@@ -1,5 +1,6 @@
 """Shared settings and fixtures of the tests."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -14,6 +15,22 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a GPU, JAX sees none"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory) -> Path:
+    """Folder of compiled programs that all workers and the scripts they start share.
+
+    Empty when the tests begin: what another test has compiled is read, nothing older.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    os.environ["XDG_CACHE_HOME"] = str(base / "cache")
+    folder = base / "cache" / "stzjax"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    return folder
 
 
 _MOST_MAPS = 15_000
