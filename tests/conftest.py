@@ -3,8 +3,14 @@
 import os
 from pathlib import Path
 
+# XLA says lines of kilobytes about machine features when it reads a compiled program. The scripts
+# that tests start are not told: they keep it quiet themselves.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
 import jax
 import pytest
+
+del os.environ["TF_CPP_MIN_LOG_LEVEL"]
 
 jax.config.update("jax_enable_x64", True)
 
