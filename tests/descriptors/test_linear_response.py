@@ -50,6 +50,7 @@ def generator(place: int) -> np.ndarray:
     return tensor
 
 
+@pytest.mark.slow
 def test_the_operator_is_the_hessian(glass, tiling):
     structure, potential, neighbors = glass
     operator = hessians.assemble(structure, potential, neighbors, tiling)
@@ -62,6 +63,7 @@ def test_the_operator_is_the_hessian(glass, tiling):
     np.testing.assert_allclose(operator.diagonal, blocks, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_tile_without_room_is_seen(glass, tiling):
     structure, potential, neighbors = glass
     narrow = tiling._replace(width=16)
@@ -71,6 +73,7 @@ def test_a_tile_without_room_is_seen(glass, tiling):
     assert int(hessians.solve(operator, sides).outcome[0]) == conjugate_gradient.NOT_FINITE
 
 
+@pytest.mark.slow
 def test_many_tiles(glass, monkeypatch):
     """Tiles of a few atoms, as many as a large structure has."""
     structure, potential, neighbors = glass
@@ -135,6 +138,7 @@ def test_local_d2min_is_that_of_a_small_step(glass, found):
     assert float(local.max()) > 0.0
 
 
+@pytest.mark.slow
 def test_relaxed_moduli_are_the_slopes_of_the_relaxed_stress(glass, around, found):
     """C : E + G σ + σ Gᵀ - tr(G) σ of a stressed solid, for a displacement gradient G."""
     structure, potential, _ = glass
@@ -161,6 +165,7 @@ def test_relaxed_moduli_are_the_slopes_of_the_relaxed_stress(glass, around, foun
         np.testing.assert_allclose(moduli[:, place], expected, atol=1e-4 * np.abs(moduli).max())
 
 
+@pytest.mark.slow
 def test_an_unstable_structure_is_an_outcome(glass):
     structure, potential, neighbors = glass
     rough = small_glass.rough(small_glass.TILTED, jitter=0.06)
@@ -189,6 +194,7 @@ def test_columns_do_not_influence_each_other(around):
     assert int(together.iterations[2]) == int(alone.iterations[0])
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_response(glass, tiling):
     """By implicit differentiation, against responses of moved atoms and strained cells."""
     structure, potential, neighbors = glass
@@ -209,6 +215,7 @@ def test_the_gradient_of_the_response(glass, tiling):
     np.testing.assert_allclose(jax.jvp(value, (0.0,), (1.0,))[1], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_response_under_vmap(glass, tiling, found):
     structure, potential, neighbors = glass
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), structure)
@@ -221,6 +228,7 @@ def test_the_response_under_vmap(glass, tiling, found):
     np.testing.assert_allclose(many[1], found.fields, atol=1e-7 * np.abs(found.fields).max())
 
 
+@pytest.mark.slow
 def test_a_minimum_moves_with_the_strain_and_the_potential(glass, tiling):
     """d/dγ and d/dθ of functions of the relaxed structure, against relaxing again."""
     structure, potential, neighbors = glass

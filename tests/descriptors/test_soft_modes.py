@@ -90,6 +90,7 @@ def test_the_hessian_is_the_curvature_of_a_closed_form(glass, around, seed):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_hessian_of_the_built_in_potential_is_that_of_its_forces():
     structure, potential = cases.stored("glass", "tilted"), stzjax.potentials.mendelev2019()
     neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
@@ -100,6 +101,7 @@ def test_the_hessian_of_the_built_in_potential_is_that_of_its_forces():
     np.testing.assert_allclose(found, product, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "chebyshev"])
 def test_modes_agree_with_scipy(around, spectrum, method):
     found = soft_modes.modes(around, fraction=0.1, method=method)
@@ -129,6 +131,7 @@ def test_without_masses_the_modes_are_those_of_the_hessian(around, spectrum):
     np.testing.assert_allclose(found.eigenvalues, expected, atol=CURVATURE * expected.max())
 
 
+@pytest.mark.slow
 def test_the_methods_agree_on_a_glass(around):
     dense, chebyshev = (soft_modes.modes(around, 0.05, method=m) for m in ("dense", "chebyshev"))
     np.testing.assert_allclose(dense.eigenvalues, chebyshev.eigenvalues, rtol=1e-7)
@@ -159,6 +162,7 @@ def _known(size: int, num_soft: int, seed: int):
     return jnp.asarray(turn * exact @ turn.T), exact, turn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("tolerance", [2e-5, 1e-8])
 def test_subspaces_are_as_close_as_promised(tolerance, seed):
@@ -173,6 +177,7 @@ def test_subspaces_are_as_close_as_promised(tolerance, seed):
     np.testing.assert_allclose(found.values[:12], exact[:12], atol=exact[-1] * tolerance**2 + 1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [2e-5, 1e-8])
 def test_no_copy_of_a_degenerate_value_is_missed(tolerance):
     """48 equal eigenvalues, where a block of the Krylov space has 16 vectors."""
@@ -202,6 +207,7 @@ def test_a_matrix_as_small_as_the_krylov_space(size):
     np.testing.assert_allclose(found.values[:6], exact[:6], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_two_threads_do_not_wait_for_each_other(tmp_path):
     """A batch of LAPACK calls waits for XLA's threads in one of them: two such never end."""
     program = """
@@ -224,6 +230,7 @@ with ThreadPoolExecutor(2) as pool:
     subprocess.run(command, env=environment, cwd=tmp_path, timeout=300, check=True)
 
 
+@pytest.mark.slow
 def test_compiled_participation_is_that_of_the_modes(glass, around):
     structure, potential, neighbors = glass
     tiling = allocation.tiling(structure, neighbors)
@@ -254,6 +261,7 @@ def _share(structure, potential, neighbors, weight, fraction=0.05) -> float:
     return float(weight @ soft_modes.participation_fraction(soft.vectors))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_the_gradient_of_participation(glass, seed):
     """Against central differences along random moves, of the cell too, within the 1e-4 asked."""
@@ -276,6 +284,7 @@ def test_the_gradient_of_participation(glass, seed):
     np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_degenerate_modes_have_a_finite_gradient():
     """The twelve lowest modes of an fcc crystal are one eigenvalue: their projector is smooth."""
     basis = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -331,6 +340,7 @@ def test_participation_is_one_on_average(around):
     np.testing.assert_allclose(share.sum(), 54.0, rtol=ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "chebyshev"])
 def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
     _, potential, _ = glass
@@ -343,6 +353,7 @@ def test_a_saddle_is_refused_with_its_eigenvalue(glass, method):
         soft_modes.modes(allocation.expand(rough, potential), method=method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "chebyshev"])
 def test_atoms_without_bonds_are_no_minimum(method):
     potential = small_glass.potential()

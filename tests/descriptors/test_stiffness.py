@@ -64,6 +64,7 @@ def test_finite_differences_of_each_atom_agree(glass):
         np.testing.assert_allclose(found[:, a, b], expected, atol=tolerance, err_msg=f"C{a}{b}")
 
 
+@pytest.mark.slow
 def test_the_sum_over_atoms_is_the_curvature_of_the_energy():
     """With the built-in potential, and volumes that cancel."""
     structure, potential = cases.stored("glass", "tilted"), stzjax.potentials.mendelev2019()
@@ -113,6 +114,7 @@ def test_symmetries_and_voigt_order(glass):
     assert voigt[0, 3, 5] == marks[0, 1, 2, 0, 1] and voigt[0, 4, 1] == marks[0, 2, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_it_differentiates_and_runs_under_jit(glass):
     structure, potential, neighbors = glass
     weight = np.random.default_rng(0).normal(size=(54, 3, 3, 3, 3))

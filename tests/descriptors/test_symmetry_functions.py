@@ -89,6 +89,7 @@ def test_too_few_places_are_not_silent(glass, name):
         stzjax.graphs.build(glass, np.zeros((54, 1)), surroundings=short)
 
 
+@pytest.mark.slow
 def test_rotated_and_relabelled(glass):
     """Quarter turn of a cubic cell, another order of the atoms."""
     cubic = glass.replace(cell=10.5 * jnp.eye(3))
@@ -104,6 +105,7 @@ def test_rotated_and_relabelled(glass):
     )
 
 
+@pytest.mark.slow
 def test_derivatives_by_positions_and_parameters(glass):
     shape = symmetry_places.allocate([glass], CUTOFF, ANGULAR)
     neighbors = stzjax.neighbors.allocate(glass, CUTOFF)
@@ -125,6 +127,7 @@ def test_derivatives_by_positions_and_parameters(glass):
         np.testing.assert_allclose(slope, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_parameters_or_leaves_them(glass):
     features = np.random.default_rng(0).normal(size=(54, 3))
     labels = np.arange(54) % 5 == 0

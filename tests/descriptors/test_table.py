@@ -131,6 +131,7 @@ def test_a_translation_changes_nothing(glass, specimen):
     np.testing.assert_allclose(table.features(moved, potential, "+xz"), expected, atol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_elements_does_not_matter(glass, specimen):
     structure, potential = glass
     swapped = structure.replace(species=1 - structure.species, elements=("Zr", "Cu"))
@@ -228,6 +229,7 @@ def measured(tilted, compiled):
     return compiled(structure, neighbors)
 
 
+@pytest.mark.slow
 def test_compiled_features_are_those_of_the_host(tilted, measured):
     structure, potential, neighbors, _ = tilted
     config = FeatureConfig(response=True)
@@ -250,6 +252,7 @@ def test_compiled_features_are_those_of_the_host(tilted, measured):
     assert np.all(pairs[pairs[:, 0] == 54] == 54)
 
 
+@pytest.mark.slow
 def test_features_with_a_shape_are_pure(tilted):
     """The public function under jit: with the hard indicator, and without the response."""
     structure, potential, neighbors, shape = tilted
@@ -260,6 +263,7 @@ def test_features_with_a_shape_are_pure(tilted):
     np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_response_columns_are_of_the_load(tilted, measured):
     """R44 by contraction with the strain of the load, D²min of its own field."""
     structure, potential, neighbors, _ = tilted
@@ -274,6 +278,7 @@ def test_response_columns_are_of_the_load(tilted, measured):
         np.testing.assert_allclose(features[:, -1], local, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_that_are_not_to_be_used_say_so(tilted, compiled):
     """A structure that is not at a minimum: flagged, and not a number."""
     _, _, neighbors, _ = tilted
@@ -290,6 +295,7 @@ def test_features_that_are_not_to_be_used_say_so(tilted, compiled):
     assert np.all(np.isnan(jax.grad(total)(saddle.values["stress"])))
 
 
+@pytest.mark.slow
 def test_gradients_of_features(tilted, compiled):
     """Reverse mode through all columns at once, along a move of all atoms and of the cell.
 

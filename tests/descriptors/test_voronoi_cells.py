@@ -41,6 +41,7 @@ def compare(found, expected, areas=1e-9):
     np.testing.assert_allclose(found.areas, expected.areas, atol=areas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case, kind", [("glass", "plain"), ("glass", "radical"), ("few", "radical")]
 )
@@ -87,6 +88,7 @@ def crystal_shape():
     return spec._replace(search=spec.search._replace(grid=grid, near=(88,)), replicas=(2, 2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounded", [0.0, 1e-11, 1e-9])
 @pytest.mark.parametrize("name", CRYSTALS)
 def test_crystals_whose_vertices_are_degenerate(name, rounded):
@@ -109,6 +111,7 @@ def test_crystals_whose_vertices_are_degenerate(name, rounded):
     np.testing.assert_array_equal(pairs[in_order(pairs)], other.pairs)
 
 
+@pytest.mark.slow
 def test_an_atom_inside_much_larger_ones_has_no_cell():
     """The vertex that its neighbours share is one of twelve cells."""
     structure = CRYSTALS["fcc"][0]
@@ -124,6 +127,7 @@ def test_an_atom_inside_much_larger_ones_has_no_cell():
     )
 
 
+@pytest.mark.slow
 def test_short_edges_are_left_out_of_the_indices_alone():
     structure = disordered()
     every, long = (
@@ -136,6 +140,7 @@ def test_short_edges_are_left_out_of_the_indices_alone():
     np.testing.assert_array_equal(padded(voronoi_cells.indices(cells, 0.4)), long)
 
 
+@pytest.mark.slow
 def test_a_batch_is_one_by_one_and_cells_fill_space():
     batch = [disordered(seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
@@ -198,6 +203,7 @@ def compiled():
     return jax.jit(both)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "radical"])
 def test_derivatives_are_those_of_central_differences(kind):
     at = points(kind)
@@ -304,6 +310,7 @@ def test_the_farthest_vertex_says_which_planes_can_cut():
     assert np.all(cut(jnp.asarray(normals.transpose(2, 1, 0)), few)[3] > 1e3)
 
 
+@pytest.mark.slow
 def test_planes_left_out_are_missed_only_where_they_cut():
     """Fewer and fewer planes: the cells are right, or it is said that there were too few."""
     structure, said = disordered(), []
@@ -317,6 +324,7 @@ def test_planes_left_out_are_missed_only_where_they_cut():
     assert said == sorted(said) and said[-1]
 
 
+@pytest.mark.slow
 def test_too_few_places_are_recorded():
     structure = disordered()
     small = shape()._replace(groups=((54, 14),), faces=8, edges=4)

@@ -49,6 +49,7 @@ def melted(glass, potential):
     return advance(begin(glass, potential, ensemble), potential, 1500, ensemble)
 
 
+@pytest.mark.slow
 def test_initial_momenta(glass, potential):
     state = begin(glass, potential, npt.Ensemble())
     assert float(npt.temperature(state)) == pytest.approx(TEMPERATURE, rel=0.06)
@@ -60,6 +61,7 @@ def test_initial_momenta(glass, potential):
     assert share == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_conserved_energy(melted, potential):
     """Drift and error of the extended energy over 1 ps of the melt at two time steps.
 
@@ -79,6 +81,7 @@ def test_conserved_energy(melted, potential):
     assert errors[0.001] < 0.5 * errors[0.002]
 
 
+@pytest.mark.slow
 def test_liquid_at_2000_K(melted, potential):
     """Mean temperature, pressure and density over 4 ps.
 
@@ -96,6 +99,7 @@ def test_liquid_at_2000_K(melted, potential):
     assert 6.6 < density < 7.15
 
 
+@pytest.mark.slow
 def test_pressure_follows_the_barostat(glass, potential):
     """Under 10 GPa the cell shrinks, and the mean pressure is the one asked for."""
     ensemble = npt.Ensemble(pressure=10.0 / units.GPA, barostat_time=0.5)
@@ -122,6 +126,7 @@ def test_single_precision_follows_double(glass, potential):
     assert np.abs((gap - np.round(gap)) @ np.asarray(glass.cell)).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one(glass, potential):
     ensemble = npt.Ensemble()
     one = begin(glass, potential, ensemble, 900.0)
@@ -134,6 +139,7 @@ def test_batched_is_one_by_one(glass, potential):
     np.testing.assert_allclose(both.md.momentum[1], alone.md.momentum, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_overflow_stops_before_a_wrong_force(glass, potential):
     """A list without spare places stops the run where it overflows; quench goes on from there."""
     ensemble = npt.Ensemble()

@@ -30,6 +30,7 @@ def total(state, potential) -> float:
     return float(energy + nve.kinetic_energy(state))
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_to_second_order(start, potential):
     first = total(start, potential)
     drift = []
@@ -57,6 +58,7 @@ def test_a_run_is_its_parts(start, potential):
     assert np.array_equal(whole.structure.fractional, again.structure.fractional)
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one(start, potential):
     """Two specimens with lists of their own, one of them hot; the same to rounding."""
     hot = start.replace(momentum=2.0 * start.momentum)
@@ -70,6 +72,7 @@ def test_batched_is_one_by_one(start, potential):
         np.testing.assert_allclose(gap - np.round(gap), 0.0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_overflow_stops_before_a_wrong_force(start, potential):
     bonds = lists.allocate(start.structure, potential.cutoff, skin=0.2)
     used = int(np.sum(np.asarray(lists.table(bonds)) < 500, axis=0).max())

@@ -34,6 +34,7 @@ def melt(potential):
     return quench.melt(jax.random.key(3), potential, CONFIG)
 
 
+@pytest.mark.slow
 def test_composition_and_start(potential):
     start = quench.random_liquid(jax.random.key(0), potential, CONFIG)
     assert np.bincount(np.asarray(start.species)).tolist() == [256, 144]
@@ -51,6 +52,7 @@ def test_snapshots_are_liquids(melt):
     assert np.all(trace.temperature == 2000.0)
 
 
+@pytest.mark.slow
 def test_quench_cools(melt, potential):
     seen = []
     glass, trace = quench.quench(
@@ -84,6 +86,7 @@ def states_of(melt, potential, **change):
     return args, done, kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_resumed_is_uninterrupted(melt, potential, precision, tmp_path):
     """Interrupted twice, through files: the same bits, and the same trace."""
@@ -107,6 +110,7 @@ def test_resumed_is_uninterrupted(melt, potential, precision, tmp_path):
         assert sum(steps) == 2 * (CONFIG.quench_steps - npt_batch.steps_of(saved[0]))
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one(melt, potential):
     """Forty steps; chaos doubles the rounding of 1e-16 every few of them."""
     config = dataclasses.replace(CONFIG, quench_rate=2.125e16)
@@ -141,6 +145,7 @@ def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
         quench.quench(keys[0], twins, potential, config)
 
 
+@pytest.mark.slow
 def test_a_cell_that_collapses_does_not_stop_the_others(melt, potential):
     """A pressure that no metal bears: an outcome, not an endless search for longer lists."""
     key, config = (
@@ -154,6 +159,7 @@ def test_a_cell_that_collapses_does_not_stop_the_others(melt, potential):
     assert len(found.trace.energy) < 50
 
 
+@pytest.mark.slow
 def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
     """With no spare places at all the list overflows, and the path stays the same."""
     args = jax.random.key(5), melt[0][0], potential, dataclasses.replace(CONFIG, quench_rate=8.5e15)

@@ -271,6 +271,7 @@ def _equal_specimens():
 MONTE_CARLO = 0.045
 
 
+@pytest.mark.slow
 def test_standard_error_of_a_mean_over_specimens():
     """With as many positives in each specimen, recall is a mean, of bootstrap variance var / n."""
     first, second = _equal_specimens()
@@ -331,6 +332,7 @@ def _best(predictions, score):
     return max(sorted(values, reverse=True), key=values.__getitem__)
 
 
+@pytest.mark.slow
 def test_judgement_is_scikit_learns(parts, judged):
     validation, test = parts
     thresholds = {

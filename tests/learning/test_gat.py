@@ -113,6 +113,7 @@ def test_residual_and_normalisation_agree_with_a_loop():
 
 
 # One feature, and more than are summed in one piece.
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 4, 37])
 def test_aggregation_agrees_with_jraph_segments(width):
     rng = np.random.default_rng(2)
@@ -176,6 +177,7 @@ def value_and_gradient(variables, graph):
     return logits, gradient
 
 
+@pytest.mark.slow
 def test_padding_changes_neither_logits_nor_gradient():
     graph = double(random_graph(3))
     variables = initialise(CONFIG, graph)
@@ -230,6 +232,7 @@ def test_an_atom_hears_no_further_than_the_layers_reach():
     assert reach.tolist() == [True] * 3 + [False] * 9
 
 
+@pytest.mark.slow
 def test_gradients_by_finite_differences():
     graph = double(random_graph(6))
     variables = initialise(CONFIG, graph)

@@ -120,6 +120,7 @@ def numpy_loss(kind, logits, labels, counts):
     return total / norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", losses.LOSSES)
 def test_every_loss_against_its_formula_and_its_gradient(batch, kind):
     logits, labels, mask, _ = batch
@@ -157,6 +158,7 @@ def test_adjusted_logits_are_bayes_optimal_for_the_balanced_error():
     assert abs(jax.grad(loss)(0.0)) < 1e-7
 
 
+@pytest.mark.slow
 def test_each_event_counts_once():
     """Two graphs in a batch, and padding: the mean over both classes of each graph."""
     rng = np.random.default_rng(5)

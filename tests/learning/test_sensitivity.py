@@ -26,6 +26,7 @@ def glass():
     return structure, potential, stzjax.neighbors.allocate(structure, potential.cutoff)
 
 
+@pytest.mark.slow
 def test_the_stiffness_of_the_relaxed_glass_by_the_potential(glass):
     structure, potential, neighbors = glass
     tiling = allocation.tiling(structure, neighbors, 1.5)
@@ -50,6 +51,7 @@ def test_the_stiffness_of_the_relaxed_glass_by_the_potential(glass):
     assert np.abs(exact).min() > 10 * RELAXED * np.abs(exact).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["analytic", "table"])
 def test_the_energy_is_linear_in_the_coefficients_of_pairs(kind):
     """So the slopes by their logarithms add up to the pair energy: energy without embedding."""

@@ -45,6 +45,7 @@ def pooled(confidences, members):
     return np.concatenate([g.nodes.label for g in members]), np.concatenate(confidences)
 
 
+@pytest.mark.slow
 def test_overfits_a_tiny_graph_with_random_labels():
     member = ring_graphs(0, 1, num_atoms=24, signal=False)
     config = dataclasses.replace(SMALL, model=gat.Config(1, 16, 2, dense=(32,)), epochs=300)
@@ -62,6 +63,7 @@ def null_interval(labels, confidence, draws=500):
     return min(drawn), max(drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", [True, False], ids=["real", "shuffled"])
 def test_shuffled_labels_score_at_chance_and_real_ones_do_not(signal):
     config = dataclasses.replace(SMALL, epochs=40, graphs_per_batch=5, select_by="ap")
@@ -76,6 +78,7 @@ def test_shuffled_labels_score_at_chance_and_real_ones_do_not(signal):
     assert found > 2 * high if signal else low <= found <= high
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_another_seed_others():
     members = ring_graphs(2, 5)
     config = dataclasses.replace(
@@ -89,6 +92,7 @@ def test_same_seed_same_bytes_and_another_seed_others():
     assert {leaf.dtype for leaf in jax.tree.leaves(one.params.network)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_the_scaler_sees_the_training_graphs_alone():
     members, shifted = ring_graphs(3, 3), ring_graphs(4, 1, offset=1e3)
     result = training.train(members, shifted, SMALL)
@@ -115,6 +119,7 @@ def test_prediction_scales_raw_features_itself():
     )
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_how_graphs_are_batched():
     sizes = [30, 37, 30, 37, 30]
     members = [ring_graphs(seed, 1, num_atoms=size)[0] for seed, size in enumerate(sizes)]
@@ -161,6 +166,7 @@ def test_patience_stops_early():
     assert result.best_epoch == 2 and len(result.history) == 4
 
 
+@pytest.mark.slow
 def test_the_score_gets_every_real_validation_atom_once():
     members = ring_graphs(8, 5)
     truth = np.concatenate([graph.nodes.label for graph in members[2:]])
@@ -187,6 +193,7 @@ def test_validation_of_one_class_falls_back_to_the_loss():
     assert result.selected_by == "loss" and result.best_epoch >= 1
 
 
+@pytest.mark.slow
 def test_the_padded_shape_does_not_change_the_training(monkeypatch):
     members = ring_graphs(13, 3)
     snug = training.train(members[:2], members[2:], SMALL)
@@ -198,6 +205,7 @@ def test_the_padded_shape_does_not_change_the_training(monkeypatch):
         assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_program_serves_every_batch():
     members = [ring_graphs(seed, 1, num_atoms=41 + seed)[0] for seed in range(5)]
     config = dataclasses.replace(SMALL, model=gat.Config(1, 3, 2, dense=()), graphs_per_batch=2)
@@ -248,6 +256,7 @@ def test_damaged_models_are_refused(tmp_path):
         checkpoints.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_an_interrupted_training_goes_on(tmp_path, lanes):
     """From any epoch, through a file: the same bits and history, dropout and patience included."""
@@ -352,6 +361,7 @@ def tasks_of(members):
     ]
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_equal_those_one_by_one():
     members = ring_graphs(20, 6)
     config = dataclasses.replace(
@@ -377,6 +387,7 @@ def test_trainings_side_by_side_equal_those_one_by_one():
             np.testing.assert_allclose(one, other, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_side_by_side_at_a_size_that_rounds_to_a_power_of_two():
     """Two thousand atoms are padded to 2048 nodes at which XLA's CPU backend ends the process."""
     members = ring_graphs(25, 2, num_atoms=2000)
@@ -385,6 +396,7 @@ def test_side_by_side_at_a_size_that_rounds_to_a_power_of_two():
     assert all(np.isfinite(result.history[0]["train_loss"]) for result in results)
 
 
+@pytest.mark.slow
 def test_a_lane_that_has_stopped_keeps_its_best_and_is_heard_no_more():
     members = ring_graphs(21, 6)
     config = dataclasses.replace(SMALL, select_by="ap", patience=2, epochs=6)
@@ -439,6 +451,7 @@ def test_samplers_leave_validation_and_prediction_alone(remedy, monkeypatch):
         np.testing.assert_array_equal(graph.nodes.label, label)
 
 
+@pytest.mark.slow
 def test_undersampled_loss_counts_the_atoms_that_were_kept():
     member = ring_graphs(23, 1, num_atoms=400, prevalence=0.05)
     config = dataclasses.replace(
@@ -470,6 +483,7 @@ def test_calibration_is_fitted_on_validation_and_applied_in_prediction():
     np.testing.assert_array_equal(np.argsort(calibrated), np.argsort(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["event", "weighted"])
 def test_event_loss_is_each_graphs_own_also_in_a_batch(loss):
     """Nothing moves: two graphs in one step give the mean of the two; class weights do not."""

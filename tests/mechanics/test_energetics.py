@@ -48,6 +48,7 @@ def voigt(tensor) -> np.ndarray:
     return np.asarray(tensor)[..., rows, columns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", ("orthogonal", "tilted"))
 @pytest.mark.parametrize("name", ("mendelev", "asymmetric", "reordered", "analytic"))
 def test_agrees_with_lammps(name, box, folder):
@@ -118,6 +119,7 @@ def test_agrees_with_a_loop_over_pairs(toy):
     assert float(energetics.energy(atoms, potential)) == pytest.approx(float(found.sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ("toy", "glass", "collision"))
 def test_forces_are_the_slope_of_the_energy(name, request):
     atoms, potential, pairs = request.getfixturevalue(name)
@@ -178,6 +180,7 @@ def test_grad_gives_forces_and_stress(name, request):
     np.testing.assert_allclose(np.triu(found), np.triu(virial), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_hessian_is_the_slope_of_the_forces(toy):
     atoms, potential, pairs = toy
     count = 3 * atoms.num_atoms
@@ -202,6 +205,7 @@ def test_hessian_is_the_slope_of_the_forces(toy):
     np.testing.assert_allclose(product.ravel(), hessian @ direction.ravel(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ("glass", "collision"))
 def test_hessian_vector_product_is_the_slope_of_the_forces(name, request):
     atoms, potential, pairs = request.getfixturevalue(name)
@@ -228,6 +232,7 @@ def test_reverse_mode_differentiates_the_forces(toy):
     assert slope == pytest.approx(float(jnp.sum(gradient * direction)), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "field",
     (
@@ -247,6 +252,7 @@ def test_gradient_to_the_parameters_of_the_closed_form(field, collision):
     check_parameter_gradient(*collision, field, relative_step=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ("pair_table", "density_table", "embedding_table"))
 def test_gradient_to_the_parameters_of_a_table(field, toy):
     check_parameter_gradient(*toy, field, relative_step=1e-4)
@@ -280,6 +286,7 @@ def parameter_gradient(atoms, potential, pairs):
     return _gradient()(potential, atoms, pairs)
 
 
+@pytest.mark.slow
 def test_position_and_parameter_derivatives_add_up(toy):
     # All arguments at once, so that no part of the hand-written rule hides another.
     atoms, potential, pairs = toy
@@ -298,6 +305,7 @@ def test_position_and_parameter_derivatives_add_up(toy):
     assert slope == pytest.approx(float(jax.jvp(energy, (0.0,), (1.0,))[1]), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one(toy):
     _, potential, _ = toy
     batch = [cases.small(seed) for seed in range(2)]
@@ -320,6 +328,7 @@ def test_batched_is_one_by_one(toy):
                     np.testing.assert_allclose(found[k], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_batched_core_is_one_by_one(collision):
     # Under vmap a branch becomes a selection: the short range must hold for one and not leak.
     near, potential, pairs = collision
@@ -340,6 +349,7 @@ def single(arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ("toy", "mendelev", "analytic"))
 def test_single_precision_is_close(name, toy, glass, folder):
     arguments = toy if name == "toy" else glass
@@ -437,6 +447,7 @@ def test_another_cell_of_the_same_lattice():
     )
 
 
+@pytest.mark.slow
 def test_a_skin_changes_nothing(glass):
     atoms, potential, _ = glass
     thin = lists.allocate(atoms, potential.cutoff, skin=0.0)
@@ -454,6 +465,7 @@ def assert_same(quantity, atoms, potential, pairs, tolerance: float) -> None:
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_tables_by_number_of_neighbours_change_nothing(glass, monkeypatch):
     """Large structures share tables by the number of neighbours: same results, any derivative."""
     atoms, potential, _ = glass
@@ -477,6 +489,7 @@ def test_tables_by_number_of_neighbours_change_nothing(glass, monkeypatch):
             assert_same(quantity, atoms, potential, (ranked, plain), 1e-11)
 
 
+@pytest.mark.slow
 def test_inner_rows_change_nothing(glass):
     atoms, potential, _ = glass
     inner = potential.density_cutoff
@@ -498,6 +511,7 @@ def _product(shift, atoms, potential, pairs):
     return energetics.hessian_vector_product(atoms, potential, shift, pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", (1, 2))
 def test_atoms_out_of_reach_have_no_energy(count):
     fractional = np.array([[0.0, 0.1, 0.2], [0.5, 0.6, 0.7]])[:count]

@@ -92,6 +92,7 @@ def test_third_order_is_the_slope_of_the_products(around, fields):
     close(np.asarray(found).reshape(162, -1), expected, THIRD)
 
 
+@pytest.mark.slow
 def test_third_order_is_symmetric_and_blind_to_translation(around, fields):
     """Σ ∂³E u v w does not depend on the order of the three, and a common move is none."""
     first, second, third = (fields[..., k] for k in range(3))

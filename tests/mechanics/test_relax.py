@@ -41,6 +41,7 @@ def dimer_energy(r: float) -> float:
     return float(toy.pair(r, 0, 1) + sum(toy.embedding(d, a) for a, d in enumerate(densities)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", (2.7, 3.3))
 def test_two_atoms_find_the_bottom_of_their_well(potential, start):
     expected = scipy.optimize.minimize_scalar(
@@ -58,6 +59,7 @@ def test_two_atoms_find_the_bottom_of_their_well(potential, start):
     np.testing.assert_allclose(middle, started, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_crystal_heals():
     # Copper on the fcc lattice is at a minimum by symmetry, whatever the lattice constant.
     corner = np.stack(np.meshgrid(*[np.arange(5)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
@@ -73,6 +75,7 @@ def test_a_crystal_heals():
     np.testing.assert_allclose(18.2 * moved, 0.0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_agrees_with_lammps():
     # FIRE in LAMMPS from the same start to 1e-7 eV/Å, on the table of the same potential.
     result = relax.relax(
@@ -171,6 +174,7 @@ def test_a_nan_is_named_and_does_not_hang(potential, with_list):
     assert int(result.outcome) == relax.NOT_FINITE and not result.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepared", (False, True))
 def test_coinciding_atoms_end_the_loop(potential, prepared):
     start = cases.small()
@@ -197,6 +201,7 @@ def test_a_cell_that_is_too_small_is_refused():
         relax.relax(cases.small(), stzjax.potentials.mendelev2019())
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one(potential):
     batch = [cases.small(seed, jitter=0.02) for seed in range(2)]
     template = lists.allocate(batch[0], potential.cutoff, slack=1.5)
@@ -236,6 +241,7 @@ def test_displace_moves_by_cartesian_vectors():
     assert bool(jnp.all((moved.fractional >= 0) & (moved.fractional < 1)))
 
 
+@pytest.mark.slow
 def test_a_relaxed_cell_carries_no_stress(potential, relaxed):
     """From a strained start the stress goes, positions stay relaxed and the energy falls."""
     strain = jnp.array([[1.01, 0.01, -0.005], [0.0, 0.99, 0.008], [0.0, 0.0, 1.005]])

@@ -62,6 +62,7 @@ def sheared(atoms, strain: float, axes=(0, 1)):
     return affine(atoms, gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tilt", TILTS)
 @pytest.mark.parametrize(
     ("count", "length", "cutoff", "grid"), ((120, 12.0, 4.0, False), (600, 22.0, 3.2, True))
@@ -79,6 +80,7 @@ def test_the_list_holds_exactly_the_pairs_within_reach(tilt, count, length, cuto
     assert_within(listed(pairs), atoms, cutoff + skin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "length", "cutoff"), ((120, 12.0, 4.0), (600, 22.0, 3.2)))
 def test_positions_outside_the_cell_and_on_its_faces_are_wrapped(count, length, cutoff):
     atoms = random_atoms(count, length)
@@ -107,6 +109,7 @@ def test_displacement_makes_a_list_stale():
         assert bool(lists.is_stale(pairs, wrapped)) == stale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ((0, 1), (0, 2), (1, 2)))
 def test_pure_shear_makes_a_list_stale(axes):
     # Fractional positions do not move at all, and still pairs are lost.
@@ -122,6 +125,7 @@ def test_pure_shear_makes_a_list_stale(axes):
     assert not lists.is_stale(pairs, sheared(atoms, 0.01, axes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", (0.9, 1.1))
 def test_a_change_of_volume_is_seen(scale):
     atoms = random_atoms(600, 22.0)
@@ -146,6 +150,7 @@ def test_a_valid_list_is_kept():
     assert jnp.array_equal(renewed.cell, sheared(atoms, 0.3).cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "length", "cutoff"), ((120, 12.0, 4.0), (600, 22.0, 3.2)))
 def test_overflow_is_seen_and_stays(count, length, cutoff):
     atoms = random_atoms(count, length)
@@ -202,6 +207,7 @@ def test_a_cell_of_exactly_twice_the_cutoff_does_not_overflow():
         assert pairs.spec.skin == 0.0 and not pairs.overflow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "length"), ((300, 15.0), (900, 25.0)))
 def test_inner_rows_hold_every_near_pair(count, length):
     atoms = random_atoms(count, length)
@@ -231,6 +237,7 @@ def ranked(monkeypatch):
     monkeypatch.setattr(lists, "_RANKED_FROM", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", (None, 2.5))
 def test_tables_by_number_of_neighbours_hold_every_pair(ranked, inner):
     # Dense in one half: the ranking has something to do.
@@ -248,6 +255,7 @@ def test_tables_by_number_of_neighbours_hold_every_pair(ranked, inner):
         np.testing.assert_array_equal(zone.join(parts), values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", (0, 1))
 def test_one_table_too_short_overflows(ranked, table):
     atoms = random_atoms(600, 20.0)
@@ -259,6 +267,7 @@ def test_one_table_too_short_overflows(ranked, table):
     assert lists.make(pairs.spec._replace(near=tuple(exact)), atoms).overflow
 
 
+@pytest.mark.slow
 def test_longer_lists_fit_all_structures():
     batch = [random_atoms(300, length) for length in (24.0, 16.0, 20.0)]
     short = lists.allocate(batch[0], 3.0, skin=0.4, slack=1.0, inner=2.0).spec
@@ -269,6 +278,7 @@ def test_longer_lists_fit_all_structures():
         assert_within(listed(one), atoms, 3.0 + one.spec.skin)
 
 
+@pytest.mark.slow
 def test_a_batch_is_widened_without_those_that_fit_in_no_list():
     """A cell below twice the cut-off, and a structure whose lists the caller has given up."""
     batch = [random_atoms(300, length) for length in (24.0, 16.0, 5.0, 20.0)]
@@ -290,6 +300,7 @@ def test_a_batch_is_widened_without_those_that_fit_in_no_list():
     assert not any(bool(one.overflow) for one in found)
 
 
+@pytest.mark.slow
 def test_a_longer_shape_is_never_the_same():
     atoms = random_atoms(300, 16.0)
     spec = lists.allocate(atoms, 3.0, skin=0.4, slack=1.3).spec
@@ -310,6 +321,7 @@ def test_few_atoms():
         assert listed(lists.allocate(two, 4.0, skin=0.0)) == expected
 
 
+@pytest.mark.slow
 def test_rebuild_under_vmap_is_one_by_one():
     batch = [random_atoms(300, 22.0, seed=seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
@@ -346,6 +358,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(steps)
 def test_no_pair_is_lost_on_a_random_walk(path):

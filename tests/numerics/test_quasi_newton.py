@@ -74,6 +74,7 @@ def filled(size: int, moves, changes) -> quasi_newton.Memory:
     return memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", (1, 3, 5, 8))
 def test_the_textbook_recursion(number):
     """Also when the memory, of 5 places here, is not full or has gone round."""
@@ -139,6 +140,7 @@ def test_a_quadratic_is_minimised_and_a_kept_memory_helps():
     assert second < first
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one():
     moves, changes = pairs(4)
     one, other = filled(5, moves, changes), filled(5, moves[:2], changes[:2])

@@ -252,6 +252,7 @@ def script(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_script_writes_and_says_so(tmp_path):
     write_run(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -93,6 +93,7 @@ def test_a_wider_grid_trains_only_what_is_new_and_one_missing_trial_only_itself(
     assert after["record"]["loss"] == before["record"]["loss"]
 
 
+@pytest.mark.slow
 def test_folds_side_by_side_find_what_they_find_alone(searched):
     folder, _ = searched
     found = grid_search.Search(folder, 2)
@@ -136,6 +137,7 @@ def test_halving_ends_with_all_epochs_and_few_shapes():
     assert grid_search.halving(2, 40, 3) == [(2, 40)]
 
 
+@pytest.mark.slow
 def test_halving_keeps_the_better_shapes(searched):
     folder, _ = searched
     shapes = grid_search.grid((1,), (3, 4, 5), (2,))

@@ -227,6 +227,7 @@ def test_errors_are_over_specimens_and_not_over_networks():
     assert found["mean"] == pytest.approx(2.2)
 
 
+@pytest.mark.slow
 def test_bad_flags_are_one_line(tmp_path):
     """All the way through a script; `tests/experiments/test_options.py` tries every flag."""
     out = tmp_path / "out"

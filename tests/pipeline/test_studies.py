@@ -31,6 +31,7 @@ def rows_of(folder, title):
     return {row["name"]: row for row in content["rows"]}
 
 
+@pytest.mark.slow
 def test_remedies_are_paired_with_the_papers_loss(folder):
     names = ["unweighted", "focal", "undersampled 1:1", "platt"]
     studies.remedies(folder, names, [0, 1], 0, threads=2)
@@ -76,6 +77,7 @@ def test_finished_trials_are_read_and_not_made_again(folder, monkeypatch):
         studies.remedies(other, ["focal"], [0], 0, threads=1)
 
 
+@pytest.mark.slow
 def test_baselines_beside_the_network_and_its_control(folder):
     chosen = ["prevalence", "feature:C44", "logistic", "logistic+neighbours"]
     studies.compare_baselines(folder, chosen, [0], 5, threads=2)

@@ -30,6 +30,7 @@ def potential(kind: str):
 KINDS = ("analytic", "table")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_forces_and_trace_are_those_of_the_potential(kind, glass):
     base = potential(kind)
@@ -43,6 +44,7 @@ def test_forces_and_trace_are_those_of_the_potential(kind, glass):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_pieces", range(990, 1010))
 def test_empty_places_of_a_list_pull_nothing(num_pieces, glass):
     """Whatever the grid: (number of pieces / cut-off) × cut-off may round to below the number."""
@@ -67,6 +69,7 @@ def test_a_table_keeps_its_own_grid():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_hessian_is_that_of_the_potential(kind, glass):
     """The pieces are cubic, so the derivative of a force is off by the cube of their size."""
@@ -94,6 +97,7 @@ def test_single_precision(glass):
     np.testing.assert_allclose(found, energetics.forces(glass, base), rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elements", (("Cu", "Zr"), ("Zr", "Cu"), ("Zr",)))
 def test_any_order_of_elements(elements, glass):
     species = np.asarray(glass.species) % len(elements)

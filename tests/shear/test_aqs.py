@@ -39,6 +39,7 @@ def plain(glass, potential):
     return aqs.shear(glass, potential, "+xy", PAPER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["+xy", "-yz", "+xz"])
 def test_the_run_of_lammps(direction, glass, potential, lammps, plain):
     """Energy per atom, stress, event step and atoms of the same protocol in LAMMPS.
@@ -74,6 +75,7 @@ def test_d2min_of_ovito(direction, lammps):
     np.testing.assert_allclose(found, lammps[f"{direction}_event_d2min"], rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_tighter_tolerance_changes_no_label(glass, potential, plain):
     tight = dataclasses.replace(PAPER, force_tolerance=1e-7)
     run = aqs.shear(glass, potential, "+xy", tight)
@@ -81,6 +83,7 @@ def test_tighter_tolerance_changes_no_label(glass, potential, plain):
     assert np.array_equal(run.labels(THRESHOLD), plain.labels(THRESHOLD))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("minimizer", "share"), [("fire", 0.6), ("lbfgs", 0.25)])
 def test_tries_change_no_label_and_save_work(minimizer, share, glass, potential, plain):
     run = aqs.shear(glass, potential, "+xy", aqs.ShearConfig(minimizer=minimizer))
@@ -103,6 +106,7 @@ def test_shape_of_a_run(plain):
     assert plain.shear_stress[-2] > plain.shear_stress[0]
 
 
+@pytest.mark.slow
 def test_final_strain_without_event(glass, potential):
     run = aqs.shear(glass, potential, "xy", aqs.ShearConfig(final=5e-4))
     assert (run.outcome, len(run.strain)) == ("final strain reached", 6)
@@ -119,6 +123,7 @@ def test_threshold_beyond_the_stop_is_not_answered(plain):
         plain.event_step(0.0)
 
 
+@pytest.mark.slow
 def test_runs_that_fail_keep_their_steps(glass, potential):
     config = dataclasses.replace(PAPER, max_iterations=60)
     run = aqs.shear(glass, potential, "+xy", config)
@@ -126,6 +131,7 @@ def test_runs_that_fail_keep_their_steps(glass, potential):
     assert len(run.strain) == len(run.energy) >= 1
 
 
+@pytest.mark.slow
 def test_a_structure_that_does_not_relax(potential, glass):
     shaken = Structure.create(
         np.random.default_rng(0).random((500, 3)), glass.cell, glass.species, glass.elements

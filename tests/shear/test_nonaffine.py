@@ -88,6 +88,7 @@ def test_crossing_the_boundary_changes_nothing(pair):
     )
 
 
+@pytest.mark.slow
 def test_batched_is_one_by_one_and_differentiable(pair):
     before, after, bonds = pair
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), (before, after, bonds))
