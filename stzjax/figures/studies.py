@@ -84,10 +84,10 @@ def _told(name: str, estimate: float, low: float, high: float) -> str:
 def comparison(
     ratios: Mapping[str, Span], differences: Mapping[str, Span], reference: str
 ) -> Chart:
-    """AP over prevalence of each entrant, the largest first, and its difference from a reference.
+    """AP over prevalence of each candidate, the largest first, and its difference from a reference.
 
     Args:
-      ratios: by the name of the entrant.
+      ratios: by the name of the candidate.
       differences: of the same names; that of the reference itself is not shown.
       reference: its name.
     """

@@ -133,7 +133,7 @@ def sheared(path: Path, threshold: float, min_cluster: int) -> Sheared:
 
 
 def comparison(folder: Folder, title: str) -> dict[str, Any] | None:
-    """The remedies or the baselines: reference, a name; splits; and a row for each entrant."""
+    """The remedies or the baselines: reference, a name; splits; and a row for each candidate."""
     return _load(folder.path / title / f"{title}.json", {"rows": "name", "splits": "test"})
 
 
