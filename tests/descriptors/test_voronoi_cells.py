@@ -223,6 +223,7 @@ def test_derivatives_are_those_of_central_differences(kind):
         np.testing.assert_allclose((found - difference) / size, 0.0, atol=DIFFERENCES)
 
 
+@pytest.mark.slow
 def test_the_cells_together_keep_the_volume():
     structure = disordered()
     positions, cell, radii = (x[3] for x in compiled()(*points("radical"))[1])
@@ -350,6 +351,7 @@ def test_bad_input_is_refused():
         voronoi.tessellate(flat, method="jax")
 
 
+@pytest.mark.slow
 def test_the_soft_icosahedron_becomes_the_hard_one():
     cells = voronoi_fit.fit(stored("glass"))[1]
     hard = voronoi.is_icosahedron(voronoi_cells.indices(cells))

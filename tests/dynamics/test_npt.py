@@ -112,6 +112,7 @@ def test_pressure_follows_the_barostat(glass, potential):
     assert float(npt.density(state.structure)) > 1.04 * float(npt.density(glass))
 
 
+@pytest.mark.slow
 def test_single_precision_follows_double(glass, potential):
     """On the same tables, 50 steps in float32 stay within rounding of float64 (1e-4 Å)."""
     ensemble, tables = npt.Ensemble(), potentials.compact(potential)
@@ -162,7 +163,7 @@ def test_the_trajectory_of_jax_md():
     energy, and the list is made anew for each of them. The chains take one Trotter step here as
     well, and time step and periods are powers of two, because jax-md holds them in float32. Then
     nothing but rounding is left: 1e-15 Å a step, which collisions increase a hundredfold at most
-    in 80 fs (measured 2e-14 Å).
+    in 80 fs.
     """
     from jax_md import simulate, space
 

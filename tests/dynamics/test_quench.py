@@ -125,6 +125,7 @@ def test_batched_is_one_by_one(melt, potential):
         np.testing.assert_allclose(trace, kept, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_specimen_that_blows_up_does_not_stop_the_others(melt, potential):
     keys = list(jax.random.split(jax.random.key(5)))
     config = dataclasses.replace(CONFIG, quench_rate=2.125e16)

@@ -24,6 +24,8 @@ from stzjax.learning.models import gat
 from stzjax.mechanics import allocation, energetics, expansion
 from stzjax.shear import aqs
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 
 # Of LAMMPS 22 Jul 2025: a warm-up, a timed run and a minimisation on two ranks, shortened.
@@ -152,7 +154,6 @@ def test_strain_steps_of_the_script(lammps):
     ]
 
 
-@pytest.mark.slow
 def test_event_of_the_peer(lammps, reference, tmp_path):
     """A LAMMPS that hands over stored frames: the glass shifts, one atom jumps, all stay."""
     glass = io.read(reference / "glass.npz")
@@ -204,7 +205,6 @@ def test_ours_and_the_peer_take_turns(benchmark):
     assert benchmark.alternate(lambda: 1.0, None, 2) == ([1.0, 1.0], [])
 
 
-@pytest.mark.slow
 def test_rows_against_the_batch_size(benchmark, reference):
     """The rows of a GPU, measured on whatever device is here."""
     glass = io.structure_from(dict(np.load(reference / "glass.npz")))
@@ -282,7 +282,6 @@ def script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.slow
 def test_alone_where_lammps_is_missing(tmp_path, reference):
     done = script(
         tmp_path,
@@ -319,7 +318,6 @@ def test_bad_flags(tmp_path, flags, said):
     assert said in stopped.stdout + stopped.stderr
 
 
-@pytest.mark.slow
 def test_descriptor_rows():
     """Every row of the suite on a small glass: times, and errors within what was asked."""
     suite = module("descriptor_suite")
@@ -335,7 +333,6 @@ def test_descriptor_rows():
         assert found[name]["ours"] > 0.0
 
 
-@pytest.mark.slow
 def test_rows_of_gradients_and_of_an_impatient_peer():
     suite = module("descriptor_suite")
     glass, potential = (

@@ -83,6 +83,7 @@ def test_hessian_is_that_of_the_potential(kind, glass):
     assert np.sqrt(np.mean(np.square(found - expected))) < 1e-4
 
 
+@pytest.mark.slow
 def test_single_precision(glass):
     base = potential("analytic")
     compact = potentials.compact(base, precision="float32")

@@ -164,6 +164,7 @@ def together(glass, potential):
     return {job.name: run for job, run in aqs.shear_many(jobs, potential, config, num_lanes=2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["+xy", "-yz", "xz"])
 def test_lanes_together_are_one_by_one(direction, together, glass, potential):
     """Bit for bit up to the order of sums over atoms, which the compiler chooses by shape.
@@ -224,6 +225,7 @@ def test_an_interrupted_run_goes_on(num_lanes, glass, potential, tmp_path, monke
             np.testing.assert_array_equal(run.final.fractional, expected.final.fractional)
 
 
+@pytest.mark.slow
 def test_one_bad_glass_does_not_stop_the_others(glass, potential):
     """NaN, and two atoms in one place: outcomes of their own runs."""
     config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
@@ -241,6 +243,7 @@ def test_one_bad_glass_does_not_stop_the_others(glass, potential):
         found["broken"].labels()
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_too_thin_for_the_lists_of_its_lane_ends_its_run(glass, potential):
     """A glass of half the volume in the place of another: below twice the cut-off."""
     config = aqs.ShearConfig(final=2e-4, stop_threshold=None)
@@ -263,6 +266,7 @@ def test_an_energy_that_rises_is_a_fault(plain):
     assert sanity.of(dataclasses.replace(plain, energy=energy)) == ["energy rises at strain 0.0011"]
 
 
+@pytest.mark.slow
 def test_a_list_that_overflows_on_the_way_is_made_longer(glass, potential, monkeypatch):
     """A denser glass takes the place of another: the list is too short, and nothing is lost."""
     config = aqs.ShearConfig(final=3e-4, stop_threshold=None)
