@@ -13,14 +13,7 @@ from stzjax.evaluation import metrics
 from stzjax.figures import atoms, d2min, interactive, picture, run
 from stzjax.figures.chart import Chart
 from stzjax.io import archives
-from stzjax.report import (
-    comparison_section,
-    search_section,
-    sections,
-    threshold_section,
-    verdict_section,
-    words,
-)
+from stzjax.report import comparison_section, search_section, sections, verdict_section, words
 from stzjax.report.words import Interval
 from stzjax.run_folder import contents
 from stzjax.run_folder.contents import Contents
@@ -64,7 +57,7 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    for name in ("text", "number", "odds", "decimals", "percent", "between", "duration"):
+    for name in "text number odds decimals percent share between duration".split():
         environment.filters[name] = getattr(words, name)
     environment.policies["json.dumps_kwargs"] = {}  # Keys in their order.
     environment.tests["known"] = words.known
@@ -73,11 +66,13 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
         "interval": _interval(found),
         "sections": sections,
         "verdicts": verdict_section,
-        "thresholds": threshold_section,
         "searches": search_section,
         "comparisons": comparison_section,
         "charts": run,
+        "over_d2min": d2min,
         "paper": words.PAPER,
+        "dig": words.dig,
+        "percent": words.percent,
         "drawn": drawn,
         "plotly": lambda: Markup(interactive.library()),
         "source": lambda name: Markup(loader.get_source(environment, name)[0]),

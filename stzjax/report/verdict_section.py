@@ -9,7 +9,7 @@ import numpy as np
 
 from stzjax.figures import studies
 from stzjax.figures.chart import Chart
-from stzjax.report.words import Cell, Table, between, dig, known, number, percent, text
+from stzjax.report.words import dig, known, share, text
 from stzjax.run_folder.contents import Contents
 
 _POOLED = "all directions"
@@ -31,7 +31,7 @@ def section(found: Contents) -> dict[str, Any] | None:
     return {
         "looked": _looked(found, list(judged["pooled"]["hits"])),
         "chart": _chart(parts),
-        "table": _table(parts),
+        "parts": parts,
         "reasons": _reasons(parts),
         "widthless": any(
             span and known(span["low"]) and span["low"] == span["high"] for span in spans
@@ -45,44 +45,8 @@ def _looked(found: Contents, shares: list[str]) -> str:
     if len(sizes) != 1:
         return ""
     (size,) = sizes
-    counts = ", ".join(f"{math.ceil(Fraction(share) * size)}" for share in shares)
-    return f"Of {size:,} atoms, {', '.join(map(_share, shares))} are {counts}."
-
-
-def _share(share: str) -> str:
-    return f"{100 * float(share):g} %"
-
-
-def _table(parts: Mapping[str, Any]) -> Table:
-    shares = list(parts[_POOLED]["hits"])
-    rows = []
-    for name, part in parts.items():
-        hits, scores = part["hits"], part["at_half"]
-        events = max((int(one["events"]) for one in hits.values()), default=0)
-        chance = f"chance {number(random_ranking(scores))}"
-        rows.append(
-            [
-                Cell(name),
-                Cell(f"{events:,}"),
-                Cell(number(scores["prevalence"])),
-                _ranked(part, "auc"),
-                _ranked(part, "ap_over_prevalence", chance),
-                *(hit_cell(hits[share]) for share in shares),
-            ]
-        )
-    head = ["", "Events", "Prevalence", "AUC", "AP / prevalence"]
-    return Table([*head, *(f"Hit in top {_share(share)}" for share in shares)], rows, [0], [1])
-
-
-def _ranked(part: Mapping[str, Any], metric: str, chance: str = "") -> Cell:
-    value = part["at_half"][metric]
-    return Cell(number(value), value, [between(dig(part, "interval", metric)), chance])
-
-
-def hit_cell(one: Mapping[str, Any]) -> Cell:
-    """The rate of events hit, with its interval and the rate of a random ranking."""
-    chance = f"chance {percent(one['chance'])}"
-    return Cell(percent(one["rate"]), one["rate"], [between(one["interval"], percent), chance])
+    counts = ", ".join(f"{math.ceil(Fraction(part) * size)}" for part in shares)
+    return f"Of {size:,} atoms, {', '.join(map(share, shares))} are {counts}."
 
 
 def random_ranking(scores: Mapping[str, Any]) -> float:
@@ -113,28 +77,26 @@ def _reasons(parts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _chart(parts: Mapping[str, Any]) -> Chart:
-    """AP over prevalence by direction, and the pooled hits beside chance."""
-    hits = parts[_POOLED]["hits"]
-    return studies.verdict(
-        {
-            name: {
-                **(dig(part, "interval", "ap_over_prevalence") or {}),
-                "estimate": part["at_half"]["ap_over_prevalence"],
-            }
-            for name, part in parts.items()
-        },
-        [random_ranking(part["at_half"]) for part in parts.values()],
-        {
-            f"top {_share(share)}": {
-                "estimate": _hundredfold(one["rate"]),
-                "low": _hundredfold(dig(one, "interval", "low")),
-                "high": _hundredfold(dig(one, "interval", "high")),
-            }
-            for share, one in hits.items()
-        },
-        [_hundredfold(one["chance"]) for one in hits.values()],
-    )
+    """AP over prevalence by direction, and the pooled hits in per cent, beside chance."""
+    ratios = {
+        name: {
+            **(dig(part, "interval", "ap_over_prevalence") or {}),
+            "estimate": part["at_half"]["ap_over_prevalence"],
+        }
+        for name, part in parts.items()
+    }
+    chances = [random_ranking(part["at_half"]) for part in parts.values()]
+    hits = {
+        f"top {share(looked)}": {
+            "estimate": _hundredfold(one["rate"]),
+            "low": _hundredfold(dig(one, "interval", "low")),
+            "high": _hundredfold(dig(one, "interval", "high")),
+            "chance": _hundredfold(one["chance"]),
+        }
+        for looked, one in parts[_POOLED]["hits"].items()
+    }
+    return studies.verdict(ratios, chances, hits, [one["chance"] for one in hits.values()])
 
 
-def _hundredfold(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _hundredfold(part: float | None) -> float | None:
+    return None if part is None else 100 * part

@@ -1,9 +1,9 @@
-"""Values as the report words them, and tables of them; plain text, which the templates escape."""
+"""Values as the report words them: plain text, which the templates escape."""
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 Interval = Mapping[str, Mapping[str, Any]]
 """The intervals of `metrics.bootstrap`; empty where there is nothing to resample."""
@@ -22,38 +22,6 @@ PAPER = {
 """Lee and Ryu, Table 1, the model optimised for AUC: L = 4, M = 15, N = 9."""
 
 UNDEFINED = "undefined"
-
-
-class Cell(NamedTuple):
-    """A cell of a table.
-
-    Attributes:
-      shown: its text.
-      key: what it is sorted by: a number, or words.
-      small: lines of small print below; empty lines are left out.
-    """
-
-    shown: str
-    key: float | str | None = None
-    small: Sequence[str] = ()
-
-
-class Table(NamedTuple):
-    """A table that scrolls within its box; the first cell of a row names it.
-
-    Attributes:
-      head: names of the columns.
-      rows: cells.
-      marked: numbers of rows that stand out.
-      rules: numbers of rows above which there is a line.
-      sortable: whether a click on a column sorts by it, undefined cells last.
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    marked: Collection[int] = ()
-    rules: Collection[int] = ()
-    sortable: bool = False
 
 
 def text(value: Any) -> str:
@@ -95,26 +63,25 @@ def decimals(value: float | None) -> str:
     return number(value) if value is None or not 0.01 <= abs(value) <= 1 else f"{value:.4f}"
 
 
-def percent(share: float | None) -> str:
-    """A share of one as per cent, or "undefined"."""
-    return f"{100 * share:.3g} %" if share is not None and known(share) else UNDEFINED
+def percent(part: float | None) -> str:
+    """A part of one as per cent, or "undefined"."""
+    return f"{100 * part:.3g} %" if part is not None and known(part) else UNDEFINED
+
+
+def share(part: str) -> str:
+    """A share of the atoms, a key of hits such as "0.01", as per cent."""
+    return f"{100 * float(part):g} %"
+
+
+def rank(value: float | None) -> float:
+    """A key that sorts numbers from the largest down, undefined ones last."""
+    return -value if value is not None and known(value) else math.inf
 
 
 def between(span: Mapping[str, Any] | None, word: Callable[[float | None], str] = number) -> str:
     """The ends of an interval, or nothing."""
     low, high = dig(span, "low"), dig(span, "high")
     return f"{word(low)} to {word(high)}" if known(low) and known(high) else ""
-
-
-def measured(span: Mapping[str, Any] | None, word: Callable[[float | None], str] = number) -> Cell:
-    """A number with its interval: estimate, low and high."""
-    value = dig(span, "estimate")
-    return Cell(word(value), value, [between(span, word)])
-
-
-def counted(value: float | None) -> Cell:
-    """A number without an interval."""
-    return Cell(number(value), value)
 
 
 def duration(seconds: float) -> str:

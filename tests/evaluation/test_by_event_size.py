@@ -8,8 +8,6 @@ from sklearn import metrics as sklearn
 
 from stzjax.evaluation import by_event_size
 from stzjax.evaluation.verdict import Predictions
-from stzjax.report import comparison_section
-from stzjax.report.words import UNDEFINED
 
 
 def pooled(runs, num_atoms=200, seed=0):
@@ -73,16 +71,3 @@ def test_error_is_by_specimens():
     twice = by_event_size._clustered_error(np.repeat(value, 4), np.repeat(specimen, 4))
     assert twice == pytest.approx(error)
     assert math.isnan(by_event_size._clustered_error(value, np.zeros(3, int)))
-
-
-def test_report_tells_the_sizes_and_does_without():
-    rows = by_event_size.by_size([pooled(RUNS), pooled([(4, "+xy", 60)])])
-    table = comparison_section._sizes([{"name": "a", "sizes": rows}, {"name": "old"}])
-    assert "1 to 3 atoms, 3 events: AUC" in table.head
-    assert "201 or more atoms, 0 events: AUC" in table.head
-    auc = table.rows[0][1]
-    assert auc.shown == f"{rows[0]['auc']:.3g}" and auc.small == [f"± {rows[0]['auc_error']:.3g}"]
-    # The empty class of the one, and all of the other, are undefined and not zero.
-    shown = [cell.shown for row in table.rows for cell in row]
-    assert shown.count(UNDEFINED) == 3 + 15
-    assert comparison_section._sizes([{"name": "old"}]) is None

@@ -12,7 +12,7 @@ from test_report import NUM, Page, write_run
 
 from stzjax import report
 from stzjax.core import loads
-from stzjax.evaluation import called_by_d2min, verdict
+from stzjax.evaluation import by_event_size, called_by_d2min, verdict
 from stzjax.io import archives
 from stzjax.learning.splits import Fold, Split
 from stzjax.pipeline import comparisons, grid_search, trials
@@ -303,6 +303,20 @@ def test_undefined_contest_is_undefined_and_not_zero(tmp_path):
     words = [note["text"] for note in figure["layout"]["annotations"]]
     assert words.count(" undefined") == 5
     assert "have no intervals" in page.words
+
+
+def test_sizes_of_events_are_told_and_done_without(tmp_path):
+    sizes = by_event_size.by_size([predictions([0, 1], 1.0, positive=3)])
+    write_contest(tmp_path, "remedies", [{"name": "a", "sizes": sizes}, {"name": "old"}])
+    rows = Page(report.write(tmp_path)).rows["remedies"]
+    start = next(n for n, row in enumerate(rows) if "1 to 3 atoms, 4 events: AUC" in row)
+    head, first, other = rows[start : start + 3]
+    assert "201 or more atoms, 0 events: AUC" in head
+    assert first[:2] == ["a", f"{sizes[0]['auc']:.3g} ± {sizes[0]['auc_error']:.3g}"]
+    # The empty classes of the one, and all of the other, are undefined and not zero.
+    assert (first.count("undefined"), other.count("undefined")) == (12, 15)
+    write_contest(tmp_path, "remedies", [{"name": "old"}])
+    assert "By size of the event" not in Page(report.write(tmp_path)).words
 
 
 def test_table_1_has_the_papers_rows_and_intervals(page, run):
