@@ -208,7 +208,7 @@ def problem(glass: Structure, shape: tuple[int, int, int]) -> dict[str, np.ndarr
         "features": np.stack(scaled),
         "label": np.stack([learned.nodes.label, judged.nodes.label]),
         "edges": np.stack([learned.senders, learned.receivers]),
-        "class_weights": np.float32(losses.class_weights(learned.nodes.label)),
+        "class_weights": np.float32(losses.class_weights(np.bincount(learned.nodes.label))),
         "learning_rate": np.float32(config.learning_rate),
         "shape": np.array(shape),
         **{"/".join(["network", *(key.key for key in path)]): leaf for path, leaf in leaves},

@@ -18,7 +18,7 @@ import scipy.special
 import scipy.stats
 
 from stzjax.descriptors import symmetry_functions, table
-from stzjax.learning import graphs, losses, splits
+from stzjax.learning import graphs, losses, sampling, splits
 
 FEATURE = "feature:"
 """Beginning of the name of a predictor that is a single column."""
@@ -37,15 +37,14 @@ TREES = {
 """Settings of boosted trees: shallow and slow, because positives are few, about a thousand."""
 
 _NEIGHBOURS = "+neighbours"
-_TABLES = ("logistic", "trees", "logistic" + _NEIGHBOURS, "trees" + _NEIGHBOURS)
+_TABLES = ("logistic", "trees", "logistic+neighbours", "trees+neighbours")
 _SPECIES = table.COLUMNS[:2]
 _ALL = "all"
 _MAX_ITERATIONS = 10_000
 _TOLERANCE = 1e-7
 """Largest gradient of the mean loss: coefficients then have about six digits."""
 _LEAST_SLOPE = 1e-3
-"""Slope of a single feature per standard deviation, if outliers turn the fit against the ranking.
-"""
+"""Slope of a feature per standard deviation, where outliers turn the fit against the ranking."""
 _CERTAIN = 15.0
 """Decision value beyond which confidences would be rounded to 1."""
 
@@ -73,31 +72,6 @@ class _Inputs(NamedTuple):
 
     titles: list[str]
     describe: _PerAtom
-
-
-class _Predictor(NamedTuple):
-    """A fitted predictor.
-
-    Attributes:
-      inputs: see `_Inputs`.
-      scaler: standardisation of the inputs.
-      models: fitted models by title; each has a `decision_function` of standardised inputs.
-      number_of: function from a graph to the number (N,) of the model that decides on each atom.
-    """
-
-    inputs: _Inputs
-    scaler: splits.Scaler
-    models: dict[str, Any]
-    number_of: _PerAtom
-
-    def confidence(self, graph: jraph.GraphsTuple) -> np.ndarray:
-        scaled, number = self.scaler.apply(self.inputs.describe(graph)), self.number_of(graph)
-        decision = np.empty(len(scaled))
-        for own, model in enumerate(self.models.values()):
-            here = number == own
-            if here.any():
-                decision[here] = model.decision_function(scaled[here])
-        return _confidence(decision)
 
 
 def names(columns: Sequence[str]) -> tuple[str, ...]:
@@ -151,16 +125,16 @@ def fit_predict(
         raise ValueError(f"no predictor {name!r}; choose from {', '.join(names(columns))}")
     _check(train, others, columns)
     labels = np.concatenate([graph.nodes.label for graph in train])
-    weights = np.asarray(losses.class_weights(labels), np.float64)[labels]
+    weights = losses.class_weights(sampling.counts([labels]))[labels]
     counts = {"atoms": len(labels), "positives": int(labels.sum())}
     if name == "prevalence":
         share = float(labels.mean())
         same = [[np.full(len(graph.nodes.label), share) for graph in part] for part in others]
         return Fitted(name, same, {**counts, "prevalence": share})
     with _one_thread():
-        predictor = _train(name, train, columns, labels, weights, seed)
-        scored = [[predictor.confidence(graph) for graph in part] for part in others]
-    titles, models = predictor.inputs.titles, predictor.models
+        models, confidence = _train(name, train, columns, labels, weights, seed)
+        scored = [[confidence(graph) for graph in part] for part in others]
+    titles = _inputs(name, columns).titles
     planes = {title: _numbers(model, titles) for title, model in models.items()}
     numbers = {"planes": planes} if name == "softness" else planes[_ALL]
     return Fitted(name, scored, {**counts, **numbers})
@@ -171,53 +145,60 @@ def _check(train, others, columns: Sequence[str]) -> None:
         raise ValueError("no training graphs: give at least one")
     if len(set(columns)) != len(columns):
         raise ValueError(f"columns hold a name twice: {', '.join(columns)}")
-    for number, graph in enumerate(train):
-        _check_graph(f"training graph {number}", graph, columns, labelled=True)
-    for place, part in enumerate(others):
-        for number, graph in enumerate(part):
-            _check_graph(f"graph {number} of others[{place}]", graph, columns)
+    titled = [(f"training graph {n}", graph, True) for n, graph in enumerate(train)]
+    titled += [
+        (f"graph {n} of others[{place}]", graph, False)
+        for place, part in enumerate(others)
+        for n, graph in enumerate(part)
+    ]
+    for title, graph, labelled in titled:
+        if (width := graph.nodes.features.shape[1]) != len(columns):
+            raise ValueError(
+                f"{title} has {width} feature columns, but {len(columns)} are named: describe all "
+                "graphs with the same table"
+            )
+        graphs.check(title, graph, labelled, columns)
 
 
-def _check_graph(title: str, graph, columns: Sequence[str], labelled: bool = False) -> None:
-    if graph.nodes.features.shape[1] != len(columns):
-        raise ValueError(
-            f"{title} has {graph.nodes.features.shape[1]} feature columns, but {len(columns)} are "
-            "named: describe all graphs with the same table"
-        )
-    graphs.check(title, graph, labelled, columns)
-
-
-def _train(name: str, train, columns: Sequence[str], labels, weights, seed: int) -> _Predictor:
-    inputs = _inputs(name, columns)
-    raw = [inputs.describe(graph) for graph in train]
+def _train(
+    name: str, train, columns: Sequence[str], labels, weights, seed: int
+) -> tuple[dict[str, Any], _PerAtom]:
+    """The fitted models by name, and the confidences (N,) that they give to a graph."""
+    describe = _inputs(name, columns).describe
+    raw = [describe(graph) for graph in train]
     scaler = splits.fit_scaler(raw)
     scaled = scaler.apply(np.concatenate(raw))
-    titles: tuple[str, ...] = (_ALL,)
-    number_of: _PerAtom = _zeros
-    if name == "softness" and _species_learnable(train, columns, labels):
-        titles, number_of = _SPECIES, functools.partial(_species, columns=columns)
+    titles, number_of = _planes(name, train, columns, labels)
     number = np.concatenate([number_of(graph) for graph in train])
     models = {}
     for own, title in enumerate(titles):
         here = number == own
         models[title] = _fit(name, scaled[here], labels[here], weights[here], seed)
-    return _Predictor(inputs, scaler, models, number_of)
+
+    def confidence(graph: jraph.GraphsTuple) -> np.ndarray:
+        scaled, number = scaler.apply(describe(graph)), number_of(graph)
+        decision = np.empty(len(scaled))
+        for own, model in enumerate(models.values()):
+            here = number == own
+            if here.any():
+                decision[here] = model.decision_function(scaled[here])
+        return _confidence(decision)
+
+    return models, confidence
 
 
-def _zeros(graph: jraph.GraphsTuple) -> np.ndarray:
-    return np.zeros(len(graph.nodes.label), int)
+def _planes(name: str, train, columns: Sequence[str], labels) -> tuple[Sequence[str], _PerAtom]:
+    """Names of the models, and the function that gives the number (N,) of each atom's model."""
+    places = [columns.index(species) for species in _SPECIES if species in columns]
 
+    def species(graph: jraph.GraphsTuple) -> np.ndarray:
+        return graph.nodes.features[:, places].argmax(axis=1)
 
-def _species(graph: jraph.GraphsTuple, columns: Sequence[str]) -> np.ndarray:
-    """Place in `_SPECIES` of each atom, (N,), by its one-hot columns."""
-    return graph.nodes.features[:, [columns.index(s) for s in _SPECIES]].argmax(axis=1)
-
-
-def _species_learnable(train, columns: Sequence[str], labels: np.ndarray) -> bool:
-    if not set(_SPECIES) <= set(columns):
-        return False
-    species = np.concatenate([_species(graph, columns) for graph in train])
-    return len(set(zip(species, labels, strict=True))) == 2 * len(_SPECIES)
+    if name == "softness" and len(places) == len(_SPECIES):
+        found = np.concatenate([species(graph) for graph in train])
+        if len(set(zip(found, labels, strict=True))) == 2 * len(_SPECIES):
+            return _SPECIES, species
+    return (_ALL,), lambda graph: np.zeros(len(graph.nodes.label), int)
 
 
 def _inputs(name: str, columns: Sequence[str]) -> _Inputs:

@@ -11,30 +11,24 @@ from stzjax.io import archives
 from stzjax.learning import calibration, models, splits
 from stzjax.learning.training import Params, TrainConfig, TrainResult
 
-_NETWORK, _CONFIG, _HISTORY = "network.npz", "config.json", "history.json"
-_PARTS = ("network", "scaler", "calibration")
+_NETWORK = "network.npz"
 
 
 def save(folder: str | os.PathLike, result: TrainResult) -> None:
     """Write a result to a folder, each file atomically, the network last."""
     folder = Path(folder)
-    settings = {
-        "model": models.name_of(result.config.model),
-        "config": dataclasses.asdict(result.config),
-        "best_epoch": result.best_epoch,
-        "selected_by": result.selected_by,
-        "history": list(result.history),
-    }
-    archives.write_json(folder / _CONFIG, settings["config"])
-    past = {name: settings[name] for name in ("best_epoch", "selected_by")}
-    archives.write_json(folder / _HISTORY, {**past, "epochs": settings["history"]})
+    config, history = dataclasses.asdict(result.config), list(result.history)
+    chosen = {"best_epoch": result.best_epoch, "selected_by": result.selected_by}
+    archives.write_json(folder / "config.json", config)
+    archives.write_json(folder / "history.json", {**chosen, "epochs": history})
     content = {
         "network": jax.device_get(result.params.network),
         "scaler": result.params.scaler._asdict(),
         "calibration": result.params.calibration._asdict(),
     }
     arrays = traverse_util.flatten_dict(content, sep="/")
-    archives.save_archive(folder / _NETWORK, arrays, settings)
+    settings = {"model": models.name_of(result.config.model), "config": config, **chosen}
+    archives.save_archive(folder / _NETWORK, arrays, {**settings, "history": history})
 
 
 def load(folder: str | os.PathLike) -> TrainResult:
@@ -43,11 +37,11 @@ def load(folder: str | os.PathLike) -> TrainResult:
     arrays, settings = archives.load_archive(path)
     content = traverse_util.unflatten_dict(arrays, sep="/")
     try:
-        network, scaler, calibrated = (content[name] for name in _PARTS)
+        calibrated = {name: float(value) for name, value in content["calibration"].items()}
         params = Params(
-            network,
-            splits.Scaler(**scaler),
-            calibration.Calibration(**{k: float(v) for k, v in calibrated.items()}),
+            content["network"],
+            splits.Scaler(**content["scaler"]),
+            calibration.Calibration(**calibrated),
         )
         # A network that was written before there were several is a GAT, and has None for "never".
         flat = {**settings["config"], "patience": settings["config"]["patience"] or 0}

@@ -61,7 +61,7 @@ def build(
     Args:
       structure: N atoms.
       features: (N, F) finite descriptors, stored as float32.
-      labels: (N,) of 0 and 1, or bools; None where unknown.
+      labels: (N,) of 0 and 1, or bools; None: unknown.
       pairs: (P, 2) atoms that share a Voronoi face: both (i, j) and (j, i), each once, no
         self-pairs; None tessellates the structure.
       surroundings: surroundings of the atoms, for networks with symmetry functions; the same
@@ -80,15 +80,9 @@ def build(
         pairs = voronoi.tessellate(structure).pairs
     senders, receivers = _edges(pairs, num_atoms)
     degree = np.bincount(receivers, minlength=num_atoms)
-    nodes = Nodes(
-        features=features,
-        label=labels,
-        mask=np.ones(num_atoms, bool),
-        incoming=np.arange(degree.max()) < degree[:, None],
-        surroundings=_checked_surroundings(surroundings, num_atoms),
-    )
-    return jraph.GraphsTuple(
-        nodes=nodes,
+    incoming = np.arange(degree.max()) < degree[:, None]
+    graph = jraph.GraphsTuple(
+        nodes=Nodes(features, labels, np.ones(num_atoms, bool), incoming),
         edges=None,
         senders=senders,
         receivers=receivers,
@@ -96,6 +90,7 @@ def build(
         n_node=np.array([num_atoms], np.int32),
         n_edge=np.array([len(senders)], np.int32),
     )
+    return graph if surroundings is None else with_surroundings(graph, surroundings)
 
 
 def _checked_features(features, num_atoms: int) -> np.ndarray:
@@ -127,13 +122,7 @@ def _checked_labels(labels, num_atoms: int) -> np.ndarray:
 
 def with_surroundings(graph: jraph.GraphsTuple, surroundings) -> jraph.GraphsTuple:
     """An unpadded graph whose atoms carry their surroundings, too; see `build`."""
-    checked = _checked_surroundings(surroundings, int(graph.n_node.sum()))
-    return graph._replace(nodes=graph.nodes._replace(surroundings=checked))
-
-
-def _checked_surroundings(surroundings, num_atoms: int):
-    if surroundings is None:
-        return None
+    num_atoms = int(graph.n_node.sum())
     for name, value in surroundings._asdict().items():
         if len(value) != num_atoms:
             raise ValueError(f"surroundings of {len(value)} atoms, but there are {num_atoms} atoms")
@@ -141,10 +130,11 @@ def _checked_surroundings(surroundings, num_atoms: int):
             raise ValueError(
                 f"{name} of the surroundings is not finite: allocate a shape from this structure"
             )
-    return jax.tree.map(
+    narrow = jax.tree.map(
         lambda x: np.asarray(x, np.float32 if np.issubdtype(x.dtype, np.floating) else np.int32),
         surroundings,
     )
+    return graph._replace(nodes=graph.nodes._replace(surroundings=narrow))
 
 
 def _edges(pairs, num_atoms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,20 +195,12 @@ def pad(
     Padding edges join padding nodes only, and receivers stay sorted. The padding has a node at
     least, and is a single graph by default; `degree` is the width of `incoming`.
     """
-    num_graphs = len(graph.n_node) + 1 if num_graphs is None else num_graphs
-    asked = Bucket(num_nodes, num_edges, num_graphs, degree or graph.nodes.incoming.shape[1])
-    needed = Bucket(
-        int(graph.n_node.sum()) + 1,
-        int(graph.n_edge.sum()),
-        len(graph.n_node) + 1,
-        graph.nodes.incoming.shape[1],
-    )
+    width, graphs = graph.nodes.incoming.shape[1], len(graph.n_node) + 1
+    needed = Bucket(int(graph.n_node.sum()) + 1, int(graph.n_edge.sum()), graphs, width)
+    asked = Bucket(num_nodes, num_edges, num_graphs or graphs, degree or width)
     if any(a < n for a, n in zip(asked, needed, strict=True)):
         raise ValueError(f"cannot pad to {asked}: at least {needed} is needed")
-    padded = jraph.pad_with_graphs(
-        _widen(graph, asked.degree), asked.num_nodes, asked.num_edges, asked.num_graphs
-    )
-    return _int32(padded)
+    return _int32(jraph.pad_with_graphs(_widen(graph, asked.degree), *asked[:3]))
 
 
 def bucket_shape(graphs: Sequence[jraph.GraphsTuple], graphs_per_batch: int = 1) -> Bucket:

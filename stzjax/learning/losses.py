@@ -1,13 +1,6 @@
 """Losses for classes of very unequal size, and the registry of them.
 
-How to add a loss:
-
-1. Write a function of the class counts (2,) and the configuration that gives `Terms`, the weights,
-   offsets and focus of the cross-entropy.
-2. Where the loss is no cross-entropy, write its value, too, as `Loss` describes it.
-3. Give a new parameter of it a line in `LossConfig`; the flag, its help and its check follow.
-4. Add a line to `LOSSES`; `--loss` then takes its name, and trainings, studies and records follow.
-5. Test its value against a closed form, and its gradient, as `tests/learning/test_losses.py` does.
+A loss is a function of the class counts (2,) and the configuration that gives its `Terms`.
 """
 
 import dataclasses
@@ -40,12 +33,12 @@ class Terms(NamedTuple):
 
 def weighted(counts: np.ndarray, config: "LossConfig") -> Terms:
     """Inverse class frequency, class weights (n / 2 n_c)^power, as in the paper."""
-    return Terms(weights=_inverse(counts, config.weight_power))
+    return Terms(weights=class_weights(counts, config.weight_power))
 
 
 def focal(counts: np.ndarray, config: "LossConfig") -> Terms:
     """Weights of `weighted` and the factor (1 - p_y)^γ; Lin et al., ICCV 2017, eq. 5."""
-    return Terms(weights=_inverse(counts, config.weight_power), focus=config.focal_gamma)
+    return Terms(weights=class_weights(counts, config.weight_power), focus=config.focal_gamma)
 
 
 def balanced(counts: np.ndarray, config: "LossConfig") -> Terms:
@@ -62,7 +55,16 @@ def adjusted(counts: np.ndarray, config: "LossConfig") -> Terms:
 
 def event(counts: np.ndarray, config: "LossConfig") -> Terms:
     """Inverse class frequency of each graph by itself: a small event counts as an avalanche."""
-    return Terms(weights=_inverse(counts, 1.0), by_event=1.0)
+    return Terms(weights=class_weights(counts), by_event=1.0)
+
+
+def class_weights(counts: np.ndarray, power: float = 1.0) -> np.ndarray:
+    """Weights (n / 2 n_c)^power of the classes from their counts (2,); ValueError if one is empty.
+
+    A power of 1 makes both classes count the same, 0 weighs every atom the same.
+    """
+    _check(counts)
+    return (counts.sum() / (2 * counts)) ** power
 
 
 def _check(counts: np.ndarray) -> None:
@@ -71,30 +73,6 @@ def _check(counts: np.ndarray) -> None:
             f"no training atom has label {int(np.argmin(counts))} (of {counts.sum():g} atoms): "
             "use more specimens, another threshold, or shear further"
         )
-
-
-def _inverse(counts: np.ndarray, power: float) -> np.ndarray:
-    return (counts.sum() / (2 * counts)) ** power
-
-
-def class_weights(labels, power: float = 1.0) -> np.ndarray:
-    """Weights inverse to the class frequencies, (n / 2 n_c)^power, shape (2,).
-
-    Args:
-      labels: (n,) of 0 and 1, all atoms of the training set.
-      power: 1 makes both classes count the same, 0 weighs every atom the same.
-
-    Raises:
-      ValueError: a class is empty, or the power is negative or not finite.
-    """
-    labels = np.asarray(labels)
-    counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
-    if counts.sum() != labels.size:
-        raise ValueError("training labels must be 0 or 1: give labels to every training graph")
-    if not (np.isfinite(power) and power >= 0):
-        raise ValueError(f"weight_power must be finite and not negative, got {power}")
-    _check(counts)
-    return _inverse(counts, power)
 
 
 def event_weights(labels: Array, mask: Array, graph: Array, num_graphs: int) -> Array:

@@ -67,11 +67,8 @@ def counts(labels: Sequence[np.ndarray], ratio: float = 0.0, power: float = 0.0)
       power: see `order`.
 
     Raises:
-      ValueError: a label is neither 0 nor 1, or a parameter is negative or not finite.
+      ValueError: a label is neither 0 nor 1.
     """
-    for name, value in (("undersample", ratio), ("oversample", power)):
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be finite and not negative, got {value}")
     if not all(np.isin(own, (0, 1)).all() for own in labels):
         raise ValueError("training labels must be 0 or 1: give labels to every training graph")
     positive = np.array([np.sum(own == 1) for own in labels], float)

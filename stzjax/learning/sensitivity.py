@@ -76,18 +76,9 @@ def confidence_gradient(
     direction: str,
     atom: int,
 ) -> tuple[Array, Array]:
-    """Confidences (N,), and the derivative of one atom's by all positions, (N, 3) [1/Å].
+    """Confidences (N,), and the derivative of that of `atom` by all positions, (N, 3) [1/Å].
 
-    Args:
-      params: as in `confidence`.
-      model: as in `confidence`.
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      neighbors: a valid list.
-      shape: from `table.allocate`.
-      graph: as in `confidence`.
-      direction: as in `confidence`.
-      atom: number of the atom whose confidence is differentiated.
+    All arguments but the last are those of `confidence`.
     """
 
     def chosen(fractional: Array) -> tuple[Array, Array]:
@@ -104,10 +95,9 @@ def mean_stiffness(
     structure: Structure,
     neighbors: Neighbors,
     tiling: Tiling,
-    place: tuple[int, int] = (3, 3),
     config: RelaxConfig | None = None,
 ) -> Array:
-    """Born modulus of the structure when it is relaxed under a potential [eV/Å³].
+    """Born modulus C44 of the structure when it is relaxed under a potential [eV/Å³].
 
     Its derivative by the potential counts that the minimum moves, by the implicit function
     theorem. NaN where the relaxation fails.
@@ -117,7 +107,6 @@ def mean_stiffness(
       structure: N atoms near the minimum.
       neighbors: a list for them.
       tiling: from `allocation.tiling`, with slack.
-      place: Voigt indices from zero, see `loads.VOIGT`; C44 by default.
       config: settings of the minimiser.
     """
     found = implicit.minimum(structure, potential, neighbors, tiling, config)
@@ -126,7 +115,7 @@ def mean_stiffness(
     volume = jnp.full(structure.num_atoms, share)
     around = expansion.expand(found.structure, potential, found.neighbors)
     moduli = stiffness.atomic_stiffness(around, volume)
-    return jnp.mean(stiffness.to_voigt(moduli)[:, place[0], place[1]])
+    return jnp.mean(stiffness.to_voigt(moduli)[:, 3, 3])
 
 
 class Coefficients(NamedTuple):
@@ -149,15 +138,14 @@ def coefficients(potential: EAM) -> list[Coefficients]:
     Rows of zeros are left out.
     """
     names = [field.name for field in dataclasses.fields(potential)]
-    found = []
-    for name in names:
-        if not name.endswith(("coefficients", "table", "tail")):
-            continue
-        values = np.asarray(getattr(potential, name))
-        for places, species in _rows(values.shape, potential.elements):
-            if any(np.any(values[place]) for place in places):
-                found.append(Coefficients(name, places, f"{name}, {species}"))
-    return found
+    ends = ("coefficients", "table", "tail")
+    arrays = {n: np.asarray(getattr(potential, n)) for n in names if n.endswith(ends)}
+    return [
+        Coefficients(name, places, f"{name}, {species}")
+        for name, values in arrays.items()
+        for places, species in _rows(values.shape, potential.elements)
+        if any(np.any(values[place]) for place in places)
+    ]
 
 
 def _rows(shape: tuple[int, ...], elements: tuple[str, ...]):
@@ -180,12 +168,9 @@ def scaled(potential: EAM, which: Coefficients, factor: Array | float) -> EAM:
 
 
 def logarithmic_slope(potential: EAM, gradient: EAM, which: Coefficients) -> float:
-    """Derivative by the logarithm of some coefficients: Σ θ ∂/∂θ over them.
+    """Derivative by the logarithm of some coefficients θ: Σ θ ∂/∂θ over them.
 
-    Args:
-      potential: the coefficients θ.
-      gradient: derivatives by them, as `jax.grad` returns them.
-      which: over what to sum.
+    The gradient holds the derivatives by all coefficients of the potential, as of `jax.grad`.
     """
     values, slopes = (np.asarray(getattr(p, which.name)) for p in (potential, gradient))
     return float(sum(np.sum(values[place] * slopes[place]) for place in which.places))

@@ -26,23 +26,18 @@ class Fold(NamedTuple):
     validation: np.ndarray
 
 
-def by_specimen(specimens, ratio: Sequence[float] = (3, 1, 1), *, key: Array) -> Split:
-    """Training, validation and test specimens drawn at random, at least one of each.
+def by_specimen(specimens, *, key: Array) -> Split:
+    """Training, validation and test specimens drawn at random, 3:1:1 and at least one of each.
 
-    Args:
-      specimens: numbers of the specimens, which may repeat; three at least.
-      ratio: train : validation : test, all positive.
-      key: random key.
+    Numbers of specimens may repeat; there must be three different ones.
     """
-    if len(ratio) != 3 or not all(np.isfinite(part) and part > 0 for part in ratio):
-        raise ValueError(f"the ratio must be three positive numbers, got {tuple(ratio)}")
     shuffled = _shuffled(specimens, key)
     if len(shuffled) < 3:
         raise ValueError(
             f"cannot split {len(shuffled)} specimens into training, validation and test: "
             "make at least 3"
         )
-    ideal = len(shuffled) * np.asarray(ratio, float) / sum(ratio)
+    ideal = len(shuffled) * np.array([3.0, 1.0, 1.0]) / 5
     sizes = np.ones(3, int)
     while sizes.sum() < len(shuffled):
         sizes[np.argmax(ideal - sizes)] += 1

@@ -130,10 +130,8 @@ def train_many(
     for task in tasks:
         _check(task, config, score)
     lanes = [_Lane(task, config, score) for task in tasks]
-    bucket = graphs.bucket_shape(
-        [graph for lane in lanes for graph in (*lane.learned, *lane.judged)],
-        config.graphs_per_batch,
-    )
+    shown = [graph for lane in lanes for graph in (*lane.learned, *lane.judged)]
+    bucket = graphs.bucket_shape(shown, config.graphs_per_batch)
     state = train_step.stack([lane.start(bucket) for lane in lanes])
     terms = train_step.stack([lane.terms for lane in lanes])
     if saved is not None:
@@ -146,12 +144,11 @@ def train_many(
         state, losses_ = _epoch(state, lanes, bucket, config, terms, epoch)
         logits = _validate(state.network, lanes, bucket, config)
         for place, lane in enumerate(lanes):
-            if lane.done:
-                continue
-            network = train_step.pick(state.network, place, len(lanes))
-            record = lane.judge(epoch, losses_[place], logits[place], network)
-            if on_epoch is not None:
-                on_epoch(place, epoch, record)
+            if not lane.done:
+                network = train_step.pick(state.network, place, len(lanes))
+                record = lane.judge(epoch, losses_[place], logits[place], network)
+                if on_epoch is not None:
+                    on_epoch(place, epoch, record)
         if save is not None and clock.struck():
             clock.saving(functools.partial(save, _suspend(state, lanes)))
     return [lane.result() for lane in lanes]
@@ -208,8 +205,7 @@ class _Lane:
 
     def steps(self, bucket: Bucket, epoch: int) -> Iterator[train_step.Step]:
         """The steps of an epoch, followed by steps without end that do not count."""
-        key = jax.random.fold_in(self.key, epoch)
-        order_key, step_key = jax.random.split(key)
+        order_key, step_key = jax.random.split(jax.random.fold_in(self.key, epoch))
         order = sampling.order(order_key, self.positives, self.config.oversample)
         shown = [self.learned[place] for place in order]
         number = 0
@@ -224,10 +220,8 @@ class _Lane:
 
     def judge(self, epoch: int, loss: float, logits: np.ndarray, network: Any) -> Record:
         """Record an epoch, and keep its network if it is the best so far."""
-        everywhere = np.ones(len(self.truth), bool)
-        validation = float(
-            train_step.judge(logits, self.truth, everywhere, self.terms, loss=self.loss)
-        )
+        every = np.ones(len(self.truth), bool)
+        validation = float(train_step.judge(logits, self.truth, every, self.terms, loss=self.loss))
         if not (np.isfinite(loss) and np.isfinite(validation)):
             raise ValueError(
                 f"training diverged: loss {loss}, validation loss {validation} in epoch {epoch}; "
@@ -240,9 +234,7 @@ class _Lane:
         if value > self.best[1]:
             self.best = (epoch, value, network, logits)
         self.done = 0 < self.config.patience <= epoch - self.best[0]
-        self.history.append(
-            {"epoch": epoch, "train_loss": loss, "validation_loss": validation, "score": value}
-        )
+        self.history.append(dict(zip(_RECORD, (epoch, loss, validation, value), strict=True)))
         return self.history[-1]
 
     def result(self) -> TrainResult:
@@ -310,20 +302,12 @@ def _batches(ordered, bucket: Bucket, size: int) -> Iterator[jraph.GraphsTuple]:
 def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, epoch: int):
     """A pass of every lane over its training graphs: the state, and the mean loss of each lane."""
     plans = [lane.steps(bucket, epoch) for lane in lanes]
-    rate, ratio = np.float32(config.learning_rate), np.float32(config.undersample)
+    fixed = terms, np.float32(config.learning_rate), np.float32(config.undersample)
+    kind = {"model": config.model, "loss": lanes[0].loss, "many": len(lanes) > 1}
     found = []
     for _ in range(max(lane.num_steps for lane in lanes)):
         step = train_step.stack([next(plan) for plan in plans])
-        state, loss = train_step.take(
-            state,
-            step,
-            terms,
-            rate,
-            ratio,
-            model=config.model,
-            loss=lanes[0].loss,
-            many=len(lanes) > 1,
-        )
+        state, loss = train_step.take(state, step, *fixed, **kind)
         found.append(loss)
     values = np.reshape(jax.device_get(found), (len(found), len(lanes)))
     return state, [float(values[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]

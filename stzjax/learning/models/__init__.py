@@ -1,15 +1,8 @@
 """Networks: a file for each, and the registry of them.
 
-How to add a model:
-
-1. Write `models/<name>.py` with a frozen dataclass `Config` of `setting` fields that are the flags
-   of the model; its `__post_init__` calls `check`.
-2. Write a flax module in it whose only attribute is `config` and which takes a graph and `train` to
-   logits (num_nodes, 2), padding included; random numbers come from the key "dropout".
-3. Add a line to `MODELS` below.
-4. Train it with `--model=<name>`: flags, records, checkpoints and the search follow. A setting that
-   has the name of another model's is the same flag.
-5. Test it as `tests/learning/test_gat.py` does: padding, relabelling, batching, gradients.
+A file holds a frozen dataclass `Config` of `setting` fields, which are the flags of the model, and
+a flax module whose only attribute is `config`. It takes a graph and `train` to logits
+(num_nodes, 2), padding included; random numbers come from the key "dropout".
 """
 
 import dataclasses
