@@ -17,8 +17,6 @@ from jax import Array
 from stzjax.evaluation import metrics, verdict
 from stzjax.evaluation.verdict import Predictions
 
-RANKS, HITS = "ranks", "hits"
-
 Name = tuple[str, str]
 """Place of a number: "ranks" and "auc", "at_best_mcc" and "recall", "hits" and "0.01"."""
 
@@ -60,8 +58,7 @@ def average(
       estimate, low, high, standard_error and undefined, as in `metrics.bootstrap`. NaN wherever
       the number is undefined for any trial.
     """
-    measure, draws = _plan(trials, key, num_samples)
-    return _nested(_intervals(measure, draws))
+    return _intervals(*_plan(trials, key, num_samples))
 
 
 def contrast(
@@ -84,7 +81,7 @@ def contrast(
         values, others = minuend(times), subtrahend(times)
         return {name: values[name] - others[name] for name in values}
 
-    return _nested(_intervals(difference, draws))
+    return _intervals(difference, draws)
 
 
 def _tested(trial: Trial) -> tuple[int, ...]:
@@ -96,15 +93,12 @@ def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
     if not trials:
         raise ValueError("no training to average over: give at least one")
     parts = [(_tested(trial), _measure(trial)) for trial in trials]
-    draws = {}
-    for number, tested in enumerate(sorted({tested for tested, _ in parts})):
-        own = jax.random.fold_in(key, number)
-        alone = len(tested) == 1
-        draws[tested] = (
-            np.ones((num_samples, 1), int)
-            if alone
-            else metrics.redraws(own, num_samples, len(tested))
-        )
+    draws = {
+        tested: metrics.redraws(jax.random.fold_in(key, number), num_samples, len(tested))
+        if len(tested) > 1
+        else np.ones((num_samples, 1), int)
+        for number, tested in enumerate(sorted({tested for tested, _ in parts}))
+    }
 
     def measure(times: _Draws) -> dict[Name, float]:
         found = [own(times[tested]) for tested, own in parts]
@@ -113,35 +107,26 @@ def _plan(trials: Sequence[Trial], key: Array, num_samples: int):
     return measure, draws
 
 
-def _intervals(measure, draws: _Draws) -> dict[Name, dict[str, float]]:
+def _intervals(measure, draws: _Draws) -> dict[str, dict[str, dict[str, float]]]:
+    """Estimate and interval of each number, by group and name."""
     estimate = measure({tested: np.ones(len(tested)) for tested in draws})
     samples = [
         measure(dict(zip(draws, times, strict=True))) for times in zip(*draws.values(), strict=True)
     ]
-    found = {
-        name: metrics.interval(value, np.array([values[name] for values in samples]))
-        for name, value in estimate.items()
-    }
-    if any(len(tested) < 2 for tested in draws):
-        # A single specimen drawn again and again has no spread; the interval is unknown, not zero.
-        for value in found.values():
-            value |= dict.fromkeys(("low", "high", "standard_error"), math.nan)
+    # A single specimen drawn again and again has no spread; the interval is unknown, not zero.
+    alone = any(len(tested) < 2 for tested in draws)
+    unknown = dict.fromkeys(("low", "high", "standard_error"), math.nan) if alone else {}
+    found: dict[str, dict[str, Any]] = {}
+    for (group, name), value in estimate.items():
+        own = metrics.interval(value, np.array([values[group, name] for values in samples]))
+        found.setdefault(group, {})[name] = own | unknown
     return found
-
-
-def _nested(flat: dict[Name, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for (group, name), value in flat.items():
-        nested.setdefault(group, {})[name] = value
-    return nested
 
 
 def _measure(trial: Trial) -> _Measure:
     """All numbers of a trial as a function of the times that each of its specimens was drawn."""
     test = trial.test
-    points: dict[str, float | None] = {"at_half": 0.5}
-    for name, metric in verdict.CHOSEN_FOR.items():
-        points[name], _ = verdict.choose_threshold(trial.validation, metric)
+    points, _ = verdict.operating_points(trial.validation)
     by_point = {
         name: None
         if threshold is None
@@ -153,13 +138,11 @@ def _measure(trial: Trial) -> _Measure:
     def measure(times: np.ndarray) -> dict[Name, float]:
         found: dict[Name, float] = {}
         for point, own in by_point.items():
-            values = None if own is None else own(times)
-            for name in metrics.SCORES:
-                found[point, name] = math.nan if values is None else float(values[name])
+            values = dict.fromkeys(metrics.SCORES, math.nan) if own is None else own(times)
+            found |= {(point, name): float(values[name]) for name in metrics.SCORES}
             if point == "at_half":
-                assert values is not None
-                found |= {(RANKS, name): float(values[name]) for name in metrics.RANKS}
+                found |= {("ranks", name): float(values[name]) for name in metrics.RANKS}
         rates = zip(hits.shares, hits.drawn(times, numbers), strict=True)
-        return found | {(HITS, str(share)): float(rate) for share, rate in rates}
+        return found | {("hits", str(share)): float(rate) for share, rate in rates}
 
     return measure

@@ -65,33 +65,30 @@ def by_size(tests: Iterable[Predictions]) -> list[dict[str, Any]]:
       ap_over_prevalence, which is skewed; hit, the mean. NaN where there is no event.
     """
     found = [event for test in tests for event in each(test)]
-    rows = []
-    for least, above in zip(FIRST, [*FIRST[1:], None], strict=True):
-        own = [e for e in found if e.size >= least and (above is None or e.size < above)]
-        auc = np.array([event.auc for event in own])
-        rows.append(
-            {
-                "least": least,
-                "most": None if above is None else above - 1,
-                "events": len(own),
-                "auc": _over(np.mean, auc),
-                "auc_error": _clustered_error(
-                    auc, np.array([event.specimen for event in own], int)
-                ),
-                "ap_over_prevalence": _over(np.median, [event.ap_over_prevalence for event in own]),
-                "hit": _over(np.mean, [event.hit for event in own]),
-            }
-        )
-    return rows
+    return [
+        {"least": least, "most": None if above is None else above - 1}
+        | _means([e for e in found if e.size >= least and (above is None or e.size < above)])
+        for least, above in zip(FIRST, [*FIRST[1:], None], strict=True)
+    ]
+
+
+def _means(events: Sequence[Found]) -> dict[str, Any]:
+    if not events:
+        nothing = ("auc", "auc_error", "ap_over_prevalence", "hit")
+        return {"events": 0} | dict.fromkeys(nothing, math.nan)
+    specimen, _, auc, ratio, hit = map(np.array, zip(*events, strict=True))
+    return {
+        "events": len(events),
+        "auc": float(auc.mean()),
+        "auc_error": _clustered_error(auc, specimen),
+        "ap_over_prevalence": float(np.median(ratio)),
+        "hit": float(hit.mean()),
+    }
 
 
 def span(row: Mapping[str, Any]) -> str:
     """The sizes of a class of `by_size` in words, such as "1 to 3"."""
     return f"{row['least']} " + ("or more" if row["most"] is None else f"to {row['most']}")
-
-
-def _over(average, values: Sequence[float] | np.ndarray) -> float:
-    return float(average(values)) if len(values) else math.nan
 
 
 def _clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:

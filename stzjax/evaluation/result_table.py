@@ -24,17 +24,18 @@ class ResultTable(NamedTuple):
     digits: int = 4
     rules: Sequence[int] = ()
 
+    def _of_words(self) -> list[bool]:
+        """Whether a column holds words."""
+        return [any(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
+
+    def _cells(self) -> list[list[str]]:
+        return [[_text(value, self.digits) for value in row] for row in self.rows]
+
     def markdown(self) -> str:
         """A pipe table, numbers to the right."""
-        cells = [[_text(value, self.digits) for value in row] for row in self.rows]
-        numeric = [
-            all(not isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))
-        ]
-        lines = [
-            "| " + " | ".join(self.columns) + " |",
-            "|" + "|".join("---:" if right else "---" for right in numeric) + "|",
-        ]
-        lines += ["| " + " | ".join(row) + " |" for row in cells]
+        ruled = ["---" if words else "---:" for words in self._of_words()]
+        lines = ["| " + " | ".join(row) + " |" for row in (self.columns, *self._cells())]
+        lines.insert(1, "|" + "|".join(ruled) + "|")
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
@@ -47,16 +48,12 @@ class ResultTable(NamedTuple):
 
     def latex(self) -> str:
         """A tabular with rules of the booktabs package."""
-        align = "".join(
-            "l" if any(isinstance(row[i], str) for row in self.rows) else "r"
-            for i in range(len(self.columns))
-        )
+        align = "".join("l" if words else "r" for words in self._of_words())
         lines = [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
         lines += [" & ".join(map(_escaped, self.columns)) + r" \\", r"\midrule"]
-        for number, row in enumerate(self.rows):
-            if number in self.rules:
-                lines.append(r"\midrule")
-            lines.append(" & ".join(_escaped(_text(value, self.digits)) for value in row) + r" \\")
+        for number, row in enumerate(self._cells()):
+            lines += [r"\midrule"] * (number in self.rules)
+            lines.append(" & ".join(map(_escaped, row)) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

@@ -46,10 +46,9 @@ class Predictions:
 
     def __post_init__(self):
         """Convert the columns to arrays; refuse columns that are no pooled runs."""
-        shapes = {}
-        for name in (field.name for field in dataclasses.fields(self)):
-            object.__setattr__(self, name, np.asarray(getattr(self, name)))
-            shapes[name] = getattr(self, name).shape
+        for name, column in vars(self).items():
+            object.__setattr__(self, name, np.asarray(column))
+        shapes = {name: column.shape for name, column in vars(self).items()}
         if len(set(shapes.values())) != 1 or len(shapes["label"]) != 1:
             told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ValueError(f"columns must be of one length, one value per atom; got {told}")
@@ -69,9 +68,8 @@ class Predictions:
 
     def runs(self) -> list[tuple[int, str, slice]]:
         """Specimen, direction and atoms of each run, in the order stored."""
-        changed = (self.specimen[1:] != self.specimen[:-1]) | (
-            self.direction[1:] != self.direction[:-1]
-        )
+        columns = self.specimen, self.direction
+        changed = np.logical_or(*(column[1:] != column[:-1] for column in columns))
         edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(self.label)]
         return [
             (int(self.specimen[a]), str(self.direction[a]), slice(a, b))
@@ -82,9 +80,7 @@ class Predictions:
     def along(self, direction: str) -> "Predictions":
         """The runs of one direction."""
         mine = self.direction == direction
-        return Predictions(
-            self.label[mine], self.confidence[mine], self.specimen[mine], self.direction[mine]
-        )
+        return Predictions(**{name: column[mine] for name, column in vars(self).items()})
 
 
 class Hits(NamedTuple):
@@ -155,12 +151,9 @@ def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
         specimen.append(number)
         hit.append([_hit(label, confidence, count) for count in looked])
         chance.append([_drawn(len(label), int(label.sum()), count) for count in looked])
-    columns = (-1, len(shares))
+    shape = (-1, len(shares))
     return Hits(
-        tuple(shares),
-        np.array(specimen, int),
-        np.reshape(hit, columns),
-        np.reshape(chance, columns),
+        tuple(shares), np.array(specimen, int), np.reshape(hit, shape), np.reshape(chance, shape)
     )
 
 
@@ -187,18 +180,36 @@ def judge(
     Raises:
       ValueError: the test is empty; labels and confidence as for `metrics.evaluate`; num_samples.
     """
+    thresholds, reasons = operating_points(validation)
+
+    def judged(part: Predictions) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            name: None if value is None else metrics.evaluate(part.label, part.confidence, value)
+            for name, value in thresholds.items()
+        }
+        found["interval"], missing = None, dict(reasons)
+        if len(np.unique(part.specimen)) < 2:
+            missing["interval"] = "fewer than two specimens"
+        else:
+            found["interval"] = metrics.bootstrap(
+                part.label, part.confidence, part.specimen, num_samples, key=key
+            )
+        found["hits"], reason = _hits_with_intervals(part, key, num_samples)
+        return found | {"reasons": missing | ({"hits": reason} if reason else {})}
+
+    present = [d for d in loads.DIRECTIONS if (test.direction == d).any()]
+    return {"pooled": judged(test), "directions": {d: judged(test.along(d)) for d in present}}
+
+
+def operating_points(validation: Predictions) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Thresholds by name, 0.5 and the best by each metric of `CHOSEN_FOR`, None with a reason."""
     thresholds: dict[str, float | None] = {"at_half": 0.5}
-    reasons: dict[str, str] = {}
+    reasons = {}
     for name, metric in CHOSEN_FOR.items():
         thresholds[name], reason = choose_threshold(validation, metric)
-        reasons |= {name: reason} if reason else {}
-    present = [d for d in loads.DIRECTIONS if (test.direction == d).any()]
-    return {
-        "pooled": _judged(test, thresholds, reasons, key, num_samples),
-        "directions": {
-            d: _judged(test.along(d), thresholds, reasons, key, num_samples) for d in present
-        },
-    }
+        if reason:
+            reasons[name] = reason
+    return thresholds, reasons
 
 
 def choose_threshold(validation: Predictions, metric: str) -> tuple[float | None, str]:
@@ -214,30 +225,6 @@ def choose_threshold(validation: Predictions, metric: str) -> tuple[float | None
         return metrics.best_threshold(validation.label, validation.confidence, metric), ""
     except ValueError as error:  # Labels and confidence are in order: the metric is undefined.
         return None, str(error)
-
-
-def _judged(
-    test: Predictions,
-    thresholds: dict[str, float | None],
-    reasons: dict[str, str],
-    key: Array,
-    num_samples: int,
-) -> dict[str, Any]:
-    """A part of `judge`: metrics at each threshold that exists, interval, hits, reasons."""
-    judged: dict[str, Any] = {
-        name: None if value is None else metrics.evaluate(test.label, test.confidence, value)
-        for name, value in thresholds.items()
-    }
-    reasons = dict(reasons)
-    judged["interval"] = None
-    if len(np.unique(test.specimen)) < 2:
-        reasons["interval"] = "fewer than two specimens"
-    else:
-        judged["interval"] = metrics.bootstrap(
-            test.label, test.confidence, test.specimen, num_samples, key=key
-        )
-    judged["hits"], reason = _hits_with_intervals(test, key, num_samples)
-    return judged | {"reasons": reasons | ({"hits": reason} if reason else {})}
 
 
 def _hits_with_intervals(
