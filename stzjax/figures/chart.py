@@ -100,13 +100,12 @@ class Bars(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A straight line across the panel at one value of an axis, with words at its foot."""
+    """A straight line across the panel at one value of an axis."""
 
     value: float
     axis: str = "x"
     colour: str = ORANGE
     line: str = "solid"
-    words: str = ""
 
 
 class Words(NamedTuple):

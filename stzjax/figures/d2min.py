@@ -10,6 +10,7 @@ from stzjax.evaluation.called_by_d2min import OPERATING, Share
 from stzjax.figures.chart import (
     BLUE,
     GREY,
+    ORANGE,
     Axis,
     Band,
     Chart,
@@ -17,6 +18,7 @@ from stzjax.figures.chart import (
     Panel,
     Rule,
     Series,
+    Words,
     counted,
     finite,
     log_axis,
@@ -70,19 +72,22 @@ def shares(found: Share, d2min, threshold: float) -> Chart:
       d2min: (A,) of all test atoms in the step of the first event of their run [Å²].
       threshold: above it an atom is labelled 1 [Å²].
     """
-    panels = [
-        _share_panel(found, threshold),
-        _density_panel(np.asarray(d2min, float), threshold),
-    ]
+    panels = [_share_panel(found, threshold), _density_panel(np.asarray(d2min), threshold)]
     return Chart(panels, 2, (8.6, 4.0), 420, "upper left")
+
+
+def _mark(threshold: float, y: Axis) -> list[Series]:
+    """A line at the threshold, and its value at the foot."""
+    foot = y.ends[0] if y.ends else 0.0
+    return [Rule(threshold), Words(threshold, foot, f"{threshold:g} Å² ", ORANGE, "lower right")]
 
 
 def _share_panel(found: Share, threshold: float) -> Panel:
     x = log_axis(LABEL, found.edges[0], found.edges[-1])
     y = Axis(f"share with confidence ≥ {OPERATING:g}", (-0.02, 1.04))
-    mark = Rule(threshold, words=f"{threshold:g} Å²")
+    mark = _mark(threshold, y)
     if not found.atoms.any():
-        return Panel([mark], x, y, "Called positive", "no D²min in the test set")
+        return Panel(mark, x, y, "Called positive", "no D²min in the test set")
     centre = np.sqrt(found.edges[1:] * found.edges[:-1])
     behind = "one specimen" if found.specimens < 2 else f"{found.specimens} specimens"
     overall = np.nansum(found.share * found.atoms) / found.atoms.sum()
@@ -102,7 +107,7 @@ def _share_panel(found: Share, threshold: float) -> Panel:
             centre[there], found.share[there], BLUE, "", "o", low=found.low[there],
             high=found.high[there], hollow=few, text=words, hover="share %{y:.3f}\n%{text}",
         ),
-        mark,
+        *mark,
     ]  # fmt: skip
     if few.any():
         label = f"hollow: fewer than {FEW} atoms"
@@ -115,7 +120,7 @@ def _density_panel(d2min: np.ndarray, threshold: float) -> Panel:
     edges = called_by_d2min.bins(values, threshold, 8)
     count = np.histogram(values, edges)[0]
     density = np.where(count > 0, count / (max(len(values), 1) * np.diff(edges)), np.nan)
-    series: list[Series] = [Rule(threshold, words=f"{threshold:g} Å²")]
+    series: list[Series] = []
     x, y = log_axis(LABEL, edges[0], edges[-1]), Axis("probability density (1/Å²)")
     empty = "" if count.any() else "no D²min in the test set"
     if count.any():
@@ -124,6 +129,7 @@ def _density_panel(d2min: np.ndarray, threshold: float) -> Panel:
         stairs = np.repeat(edges, 2)[1:-1], np.repeat(density, 2)
         series.append(Curve(*stairs, text=np.repeat(words, 2).tolist(), hover="%{text}"))
         y = log_axis(y.label, np.nanmin(density) / 2, np.nanmax(density) * 2)
+    series = [*_mark(threshold, y), *series]
     return Panel(series, x, y, f"Histogram of {len(values):,} atoms", empty)
 
 

@@ -85,13 +85,9 @@ def _frame(place: _Place, number: int) -> None:
         # Plotly leaves a panel without any trace out.
         figure.add_scatter(x=[None], y=[None], showlegend=False, **place.where)
         figure.add_annotation(
-            text=_words(panel.empty),
-            x=0.5,
-            y=0.5,
-            showarrow=False,
-            font={"color": chart.GREY},
+            text=_words(panel.empty), x=0.5, y=0.5, showarrow=False, font={"color": chart.GREY},
             **domain,
-        )
+        )  # fmt: skip
 
 
 def _axis(axis: chart.Axis) -> dict[str, Any]:
@@ -170,19 +166,8 @@ def _add_bars(place: _Place, bars: chart.Bars) -> None:
 
 def _add_rule(place: _Place, rule: chart.Rule) -> None:
     line = {"color": rule.colour, "width": 1.4, "dash": rule.line}
-    everywhere: dict[str, Any] = {"exclude_empty_subplots": False, **place.where}
-    if rule.axis == "y":
-        place.figure.add_hline(rule.value, line=line, **everywhere)
-        return
-    place.figure.add_vline(rule.value, line=line, **everywhere)
-    if rule.words:
-        x = float(np.log10(rule.value)) if place.panel.x.log else rule.value
-        place.figure.add_annotation(
-            x=x, y=0, text=_words(rule.words), showarrow=False, xanchor="right", yanchor="bottom",
-            font={"color": rule.colour}, **place.where,
-        )  # fmt: skip
-        note = place.figure.layout.annotations[-1]
-        note.yref = f"{note.yref} domain"
+    add = place.figure.add_vline if rule.axis == "x" else place.figure.add_hline
+    add(rule.value, line=line, exclude_empty_subplots=False, **place.where)
 
 
 def _add_words(place: _Place, one: chart.Words) -> None:

@@ -72,23 +72,11 @@ def correlation(
         if number == 0 and found.atoms.any():
             picture.add_legend(axes, "upper left")
     moved, called = scene.label == 1, scene.confidence >= OPERATING
-    largest = np.nanmax(np.append(scene.d2min, 10 * threshold))
-    colours: dict[str, Any] = {"cmap": _COLOURS, "norm": LogNorm(threshold / 100, largest)}
-    titles = (
-        f"C  Moved first: {moved.sum()} atoms of {scene.name}",
-        "D²min",
-        "atoms that moved first",
-    )
-    bar = _pair(figure, 3, scene, cut, moved, scene.d2min, colours, titles)
-    bar.set_label("D²min in the step of the first event (Å²)", fontsize=9.5, color=INK)
-    colours = {"cmap": _COLOURS, "norm": Normalize(0, 1)}
-    titles = (
-        f"D  Predicted: {called.sum()} atoms of {scene.name}",
-        "Confidence",
-        "predicted atoms",
-    )
-    bar = _pair(figure, 5, scene, cut, called, scene.confidence, colours, titles)
-    bar.set_label("confidence", fontsize=9.5, color=INK)
+    scale = LogNorm(threshold / 100, np.nanmax(np.append(scene.d2min, 10 * threshold)))
+    said = "C  Moved first", f"D²min at {cut.place}atoms that moved first outlined", d2min.LABEL
+    _pair(figure, 3, scene, cut, moved, scene.d2min, scale, said)
+    said = "D  Predicted", f"Confidence at {cut.place}predicted atoms outlined", "confidence"
+    _pair(figure, 5, scene, cut, called, scene.confidence, Normalize(0, 1), said)
     return figure
 
 
@@ -101,8 +89,7 @@ class _Cut(NamedTuple):
       outline: (5, 3) closed outline of the plane [Å].
       middle: (3,) of the cell [Å].
       centre: what lies there, in words.
-      height: z of the plane in the coordinates of the specimen [Å].
-      thickness: of the slab [Å].
+      place: height and thickness of the slab, in words.
     """
 
     positions: np.ndarray
@@ -110,8 +97,7 @@ class _Cut(NamedTuple):
     outline: np.ndarray
     middle: np.ndarray
     centre: str
-    height: float
-    thickness: float
+    place: str
 
 
 def _cut(scene: Scene, section: float | None, thickness: float) -> _Cut:
@@ -139,22 +125,26 @@ def _cut(scene: Scene, section: float | None, thickness: float) -> _Cut:
         outline=corners @ cell.T,
         middle=cell.sum(axis=1) / 2,
         centre="most mobile atom" if known else "most confident atom",
-        height=float(core[2] * cell[2, 2]),
-        thickness=thickness,
+        place=f"z = {core[2] * cell[2, 2]:.1f} Å, {thickness:g} Å thick;\n",
     )
 
 
 def _pair(
-    figure: Figure, number: int, scene: Scene, cut: _Cut, chosen, values, colours, titles
-) -> Any:
-    """Chosen atoms in space, and all atoms of a cross-section, coloured by one quantity."""
+    figure: Figure, number: int, scene: Scene, cut: _Cut, chosen, values, scale: Normalize, said
+) -> None:
+    """Chosen atoms in space, and all atoms of a cross-section, coloured by one quantity.
+
+    `said` are the titles of both and the name of the quantity.
+    """
+    colours: dict[str, Any] = {"cmap": _COLOURS, "norm": scale}
     space = atoms.space(figure, (3, 2, number), scene.glass.cell)
     space.plot(*cut.outline.T, c=ORANGE, lw=1.0)
     space.scatter(
         *cut.positions[chosen].T, c=values[chosen], s=24, edgecolors="white", linewidths=0.3,
         depthshade=False, **colours,
     )  # fmt: skip
-    space.set_title(titles[0], fontsize=picture.TITLE, color=INK, y=1.0)
+    title = f"{said[0]}: {chosen.sum()} atoms of {scene.name}"
+    space.set_title(title, fontsize=picture.TITLE, color=INK, y=1.0)
     flat = figure.add_subplot(3, 2, number + 1)
     picture.style(flat)
     flat.grid(visible=False)
@@ -170,9 +160,7 @@ def _pair(
     flat.add_collection(discs)
     flat.plot(*(cut.outline - cut.middle)[:, :2].T, c=ORANGE, lw=1.0)
     flat.set(aspect="equal")
-    picture.name_axes(
-        flat, f"x from the {cut.centre} (Å)", "y (Å)",
-        f"{titles[1]} at z = {cut.height:.1f} Å, {cut.thickness:g} Å thick;\n{titles[2]} outlined",
-    )  # fmt: skip
-    extend = "min" if isinstance(discs.norm, LogNorm) else "neither"
-    return figure.colorbar(discs, ax=flat, shrink=0.85, extend=extend)
+    picture.name_axes(flat, f"x from the {cut.centre} (Å)", "y (Å)", said[1])
+    extend = "min" if isinstance(scale, LogNorm) else "neither"
+    bar = figure.colorbar(discs, ax=flat, shrink=0.85, extend=extend)
+    bar.set_label(said[2], fontsize=picture.LABEL, color=INK)

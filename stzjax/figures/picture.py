@@ -112,9 +112,8 @@ def name_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def _axis(axes: Axes, name: str, axis: chart.Axis) -> None:
-    setting: Callable[..., Any] = axes.set
     if axis.log:
-        setting(**{f"{name}scale": "log"})
+        axes.set(**{f"{name}scale": "log"})
     if axis.ticks is not None:
         both = getattr(axes, f"{name}axis")
         words = [""] * len(axis.ticks) if axis.bare else list(axis.ticks.values())
@@ -122,7 +121,7 @@ def _axis(axes: Axes, name: str, axis: chart.Axis) -> None:
         both.set_minor_locator(NullLocator())
         both.set_minor_formatter(NullFormatter())
     if axis.ends is not None:
-        setting(**{f"{name}lim": axis.ends})
+        axes.set(**{f"{name}lim": axis.ends})
 
 
 def _add_curve(axes: Axes, one: chart.Curve) -> None:
@@ -157,19 +156,13 @@ def _add_bars(axes: Axes, bars: chart.Bars) -> None:
     axes.bar(left, bars.height, right - left, align="edge", color=bars.colour, ec="white", lw=0.6)
     if not bars.hover:
         for a, b, height, text in zip(left, right, bars.height, bars.text, strict=True):
-            axes.text(
-                (a + b) / 2, height, text, ha="center", va="bottom", fontsize=LABEL, c=chart.INK
-            )
+            middle = (a + b) / 2
+            axes.text(middle, height, text, ha="center", va="bottom", fontsize=LABEL, c=chart.INK)
 
 
 def _add_rule(axes: Axes, rule: chart.Rule) -> None:
     across = axes.axvline if rule.axis == "x" else axes.axhline
     across(rule.value, c=rule.colour, lw=1.2, ls=_DASHES[rule.line])
-    if rule.words:
-        axes.text(
-            rule.value, 0.02, f"{rule.words} ", color=rule.colour, fontsize=TICK, ha="right",
-            va="bottom", transform=axes.get_xaxis_transform(),
-        )  # fmt: skip
 
 
 def _add_words(axes: Axes, words: chart.Words) -> None:

@@ -71,6 +71,7 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
         "charts": run,
         "over_d2min": d2min,
         "paper": words.PAPER,
+        "good": contents.GOOD,
         "dig": words.dig,
         "percent": words.percent,
         "drawn": drawn,

@@ -3,8 +3,6 @@
 None stands for a section without anything to show.
 """
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,7 @@ from stzjax.evaluation import called_by_d2min
 from stzjax.evaluation.called_by_d2min import OPERATING
 from stzjax.figures import atoms, d2min, run
 from stzjax.figures.chart import Chart
-from stzjax.report import verdict_section
-from stzjax.report.words import Interval, dig, known
-from stzjax.run_folder.contents import GOOD, Contents
+from stzjax.run_folder.contents import Contents
 
 
 def glasses(found: Contents) -> str:
@@ -28,48 +24,12 @@ def glasses(found: Contents) -> str:
     return f"{num} {formula} glass{'' if num == 1 else 'es'} of {first.num_atoms:,} atoms"
 
 
-def sizes(found: Contents) -> str:
-    """Numbers of atoms of the specimens."""
-    ends = sorted({one.structure.num_atoms for one in found.specimens.values()})
-    return " to ".join(f"{n:,}" for n in dict.fromkeys(ends[:1] + ends[-1:])) or "–"
-
-
-def judgement(test: Mapping[str, Any], interval: Interval) -> str:
-    """The verdict that a test set with events allows, in a few words."""
-    ratio, chance = test["ap_over_prevalence"], verdict_section.random_ranking(test)
-    low = dig(interval, "ap_over_prevalence", "low")
-    if ratio <= chance:
-        return "No better than chance"
-    if not known(low) or low <= chance:
-        return "Not established beyond chance"
-    return "Better than chance" if ratio >= 3 else "Slightly better than chance"
-
-
 def traces(found: Contents) -> Chart | None:
     """Energy and density along the quenches that were recorded."""
     whole = [(n, one.trace) for n, one in found.specimens.items() if len(one.trace) == 3]
     names = ("temperature", "energy", "density")
     columns = [[trace[name] for _, trace in whole] for name in names]
     return run.quench_trace([number for number, _ in whole], *columns) if whole else None
-
-
-def outcomes(found: Contents) -> dict[str, int]:
-    """Number of shear runs by how they ended."""
-    return dict(sorted(Counter(one.outcome or "unrecorded" for one in found.shears).items()))
-
-
-def faults(found: Contents) -> list[tuple[str, str]]:
-    """Specimens and runs with which something went wrong, and what."""
-    rows = [
-        (f"specimen {number}", one.outcome)
-        for number, one in found.specimens.items()
-        if one.outcome != GOOD
-    ]
-    return rows + [
-        (f"specimen {one.specimen}, {one.direction}", "; ".join(one.faults))
-        for one in found.shears
-        if one.faults
-    ]
 
 
 def events(found: Contents) -> dict[str, Any]:
