@@ -1,6 +1,5 @@
 """Extended XYZ files: `Lattice`, `Properties`, and a line for each atom."""
 
-import itertools
 import re
 
 import numpy as np
@@ -20,21 +19,21 @@ def read(text: str) -> Frame:
     """
     words.check_end(text)
     lines = text.rstrip().split("\n")
-    start = end = 0
+    start = end = number = 0
     while end < len(lines):
-        start, head = end, lines[end].split()
-        words.check_width([head], start + 1, 1)
-        number = words.count(head[0], start + 1, "the number of atoms")
+        start = end
+        head = words.rows([lines[start]], start + 1)
+        words.check_width(head, 1)
+        number = words.count(head[0][1][0], start + 1, "the number of atoms")
         end = start + 2 + number
-    rows = [line.split() for line in lines[start + 2 : end]]
+    rows = words.rows(lines[start + 2 : end], start + 3)
     if len(rows) != number or not rows:
         raise words.wrong(start + 1, f"says {number} atoms, but {len(rows)} lines hold atoms")
     vectors, symbol, first, width = _comment(lines[start + 1], start + 2)
-    words.check_width(rows, start + 3, width)
-    coordinates = [word for row in rows for word in row[first : first + 3]]
-    places = words.numbers(coordinates, (start + 3 + k // 3 for k in itertools.count()))
-    symbols = [row[symbol].capitalize() for row in rows]
-    return Frame(vectors, in_cell(vectors, places.reshape(-1, 3)), symbols, range(1, number + 1))
+    words.check_width(rows, width)
+    positions = words.numbers(rows, (first, first + 1, first + 2))
+    symbols = [row[symbol].capitalize() for _, row in rows]
+    return Frame(vectors, in_cell(vectors, positions), symbols, range(1, number + 1))
 
 
 def _comment(line: str, number: int) -> tuple[np.ndarray, int, int, int]:
@@ -46,7 +45,7 @@ def _comment(line: str, number: int) -> tuple[np.ndarray, int, int, int]:
             'is not periodic: stzjax needs Lattice="…" with nine numbers and pbc="T T T"',
             "write the file as extended XYZ of a bulk glass",
         )
-    vectors = words.numbers(lattice, itertools.repeat(number)).reshape(3, 3).T
+    vectors = words.numbers([(number, lattice)]).reshape(3, 3).T
     named = (_values("Properties", line, number) or ["species:S:1:pos:R:3"])[0].split(":")
     columns, width = {}, 0
     for *property_, size in zip(named[::3], named[1::3], named[2::3], strict=False):

@@ -6,14 +6,14 @@ places that the file says, up to whole cell vectors.
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
 from stzjax.core import units
 from stzjax.io import words
 from stzjax.io.frames import Frame, in_cell
+from stzjax.io.words import Row
 
 _STYLES = {"atomic": (1, 2), "charge": (1, 3), "full": (2, 4)}
 _STYLES |= dict.fromkeys(("molecular", "bond", "angle"), (2, 3))
@@ -37,19 +37,6 @@ _NAMES = ("element", "typelabel")
 _WIDTHS = {"": 2, "xy xz yz": 3, "abc origin": 4}
 _REMEDY = "pass elements in the order of the types, type 1 first, or mend the line"
 _UNITS = re.compile(r"^ITEM: UNITS\s+(\w+)|^.*\bunits = (\w+)")
-
-
-class _Rows(NamedTuple):
-    """Lines of a section: their numbers, counted from 1, and their words."""
-
-    lines: list[int]
-    words: list[list[str]]
-
-    def numbered(self) -> Iterator[tuple[int, list[str]]]:
-        return zip(self.lines, self.words, strict=True)
-
-
-_NO_ROWS = _Rows([], [])
 
 
 def recognised(text: str) -> bool:
@@ -88,32 +75,29 @@ def read(text: str, elements: Sequence[str]) -> Frame:
 def _data(lines: list[str], symbols: dict[str, str]) -> Frame:
     sections, style = _sections(lines)
     number, vectors = _header(sections[""])
-    labels = sections.get("Atom Type Labels", _NO_ROWS)
-    masses = sections.get("Masses", _NO_ROWS)
+    labels, masses = (sections.get(name, []) for name in ("Atom Type Labels", "Masses"))
     if "Atoms" not in sections:
         raise ValueError("it has no section Atoms; write it anew")
     if style not in _STYLES:
         known = ", ".join(_STYLES)
         raise ValueError(f"its atom style {style!r} is not read; write it in one of {known}")
-    for line, row in (*labels.numbered(), *masses.numbered()):
-        words.check_width([row], line, 2)
-    for line, (kind, label) in labels.numbered():
+    words.check_width([*labels, *masses], 2)
+    for line, (kind, label) in labels:
         if kind in symbols:
             _check_name(line, kind, label, symbols[kind])
             symbols = {**symbols, label: symbols[kind]}
-    for line, (kind, mass) in masses.numbered():
+    for line, (kind, mass) in masses:
         if kind in symbols or not kind.isdigit():
             _check_mass(line, kind, mass, _symbol(line, kind, symbols))
     rows, (told, first) = sections["Atoms"], _STYLES[style]
-    for line, row in rows.numbered():
-        words.check_width([row], line, first + 3, first + 6)
-    kinds = [_symbol(line, row[told], symbols) for line, row in rows.numbered()]
+    words.check_width(rows, first + 3, first + 6)
+    kinds = [_symbol(line, row[told], symbols) for line, row in rows]
     return _frame(number, rows, (0, first, first + 1, first + 2), kinds, vectors)
 
 
-def _sections(lines: list[str]) -> tuple[dict[str, _Rows], str]:
+def _sections(lines: list[str]) -> tuple[dict[str, list[Row]], str]:
     """Sections by name, the header under "", and the atom style behind `Atoms`."""
-    rows = _Rows([], [])
+    rows: list[Row] = []
     sections, style = {"": rows}, "atomic"
     for number, line in enumerate(lines[1:], 2):
         content, _, comment = line.partition("#")
@@ -124,24 +108,23 @@ def _sections(lines: list[str]) -> tuple[dict[str, _Rows], str]:
         if _HEADING.fullmatch(name) and (apart or name in _SECTIONS):
             if name in sections:
                 raise words.wrong(number, f"begins the section {name} again")
-            rows = sections[name] = _Rows([], [])
+            rows = sections[name] = []
             style = (comment.split() or ["atomic"])[0] if name == "Atoms" else style
         elif row:
-            rows.lines.append(number)
-            rows.words.append(row)
+            rows.append((number, row))
     return sections, style
 
 
-def _header(rows: _Rows) -> tuple[int, np.ndarray]:
+def _header(rows: list[Row]) -> tuple[int, np.ndarray]:
     """Number of atoms, and the cell vectors as columns."""
     held: dict[str, np.ndarray] = {}
-    for line, row in rows.numbered():
+    for line, row in rows:
         found = _HEADER.fullmatch(" ".join(row))
         if found:
             name, given = found[2], found[1].split()
             if name in held or len(given) != _SIZES[name]:
                 raise words.wrong(line, f"must be the only one of {name}: {_SIZES[name]} numbers")
-            held[name] = words.numbers(given, itertools.repeat(line))
+            held[name] = words.numbers([(line, given)])[0]
             if name == "atoms":
                 words.count(given[0], line, "the number of atoms")
         elif not _COUNTED.fullmatch(" ".join(row)):
@@ -168,11 +151,11 @@ def _dump(text: str, symbols: dict[str, str]) -> Frame:
                 f"must begin with {head!r}",
                 "the last frame is cut short or damaged: write it anew",
             )
+    found = words.rows(lines, before + 1)
     number = words.count(lines[3].strip(), before + 4, "the number of atoms")
-    vectors, origin = _bounds(lines[4].split()[3:], lines[5:8], before + 5)
-    columns = lines[8].split()[2:]
-    rows = _Rows([*range(before + 10, before + len(lines) + 1)], [k.split() for k in lines[9:]])
-    words.check_width(rows.words, before + 10, len(columns))
+    vectors, origin = _bounds(found[4:8])
+    columns, rows = found[8][1][2:], found[9:]
+    words.check_width(rows, len(columns))
     axes = next((axes for axes in _AXES if set(axes) <= set(columns)), None)
     kind = next((name for name in ("type", *_NAMES) if name in columns), None)
     if "id" not in columns or axes is None or kind is None:
@@ -182,29 +165,29 @@ def _dump(text: str, symbols: dict[str, str]) -> Frame:
     return _frame(number, rows, places, kinds, vectors, origin if "s" in axes[0] else None)
 
 
-def _kinds(rows: _Rows, columns: list[str], kind: str, symbols: dict[str, str]) -> list[str]:
+def _kinds(rows: list[Row], columns: list[str], kind: str, symbols: dict[str, str]) -> list[str]:
     """Symbol of each atom of a dump, told by one column and not contradicted by another."""
     if kind != "type":
         symbols = {symbol: symbol for symbol in symbols.values()}
     told = columns.index(kind)
-    kinds = [_symbol(line, row[told], symbols) for line, row in rows.numbered()]
+    kinds = [_symbol(line, row[told], symbols) for line, row in rows]
     for name in {*_NAMES, "mass"}.intersection(columns) - {kind}:
         at, check = columns.index(name), _check_mass if name == "mass" else _check_name
-        seen = {(row[told], row[at]): line for line, row in rows.numbered()}
+        seen = {(row[told], row[at]): line for line, row in rows}
         for (word, value), line in seen.items():
             check(line, word, value, symbols[word])
     return kinds
 
 
-def _bounds(flags: list[str], lines: list[str], before: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cell vectors as columns, and origin, of the box of a dump."""
+def _bounds(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Cell vectors as columns, and origin, of the box of a dump: its heading and three lines."""
+    (line, heading), *sides = rows
+    flags = heading[3:]
     if flags[-3:] != ["pp"] * 3 or " ".join(flags[:-3]) not in _WIDTHS:
-        raise words.wrong(before, "must end with pp pp pp, as for a box that is periodic")
+        raise words.wrong(line, "must end with pp pp pp, as for a box that is periodic")
     width = _WIDTHS[" ".join(flags[:-3])]
-    rows = [line.split() for line in lines]
-    words.check_width(rows, before + 1, width)
-    sides = (before + 1 + k // width for k in itertools.count())
-    box = words.numbers([word for row in rows for word in row], sides).reshape(3, width)
+    words.check_width(sides, width)
+    box = words.numbers(sides)
     if width == 4:
         return box[:, :3].T, box[:, 3]
     xy, xz, yz = tilts = box[:, 2] if width == 3 else np.zeros(3)
@@ -222,7 +205,7 @@ def _box(low: np.ndarray, high: np.ndarray, tilts: np.ndarray) -> np.ndarray:
     return np.diag(high - low) + np.array([[0.0, xy, xz], [0.0, 0.0, yz], [0.0, 0.0, 0.0]])
 
 
-def _frame(number, rows: _Rows, places, kinds, vectors, origin=None) -> Frame:
+def _frame(number, rows: list[Row], places, kinds, vectors, origin=None) -> Frame:
     """Atoms in the order of ids.
 
     Args:
@@ -233,19 +216,18 @@ def _frame(number, rows: _Rows, places, kinds, vectors, origin=None) -> Frame:
       vectors: cell vectors as columns [Å].
       origin: of the box [Å], if the coordinates are in units of the vectors from there.
     """
-    if len(rows.words) != number or not number:
+    if len(rows) != number or not number:
         raise ValueError(
-            f"it counts {number} atoms, but {len(rows.words)} lines hold atoms; "
+            f"it counts {number} atoms, but {len(rows)} lines hold atoms; "
             "it is cut short or damaged: get it anew"
         )
     identity, *axes = places
-    ids = [words.count(row[identity], line, "an id") for line, row in rows.numbered()]
+    ids = [words.count(row[identity], line, "an id") for line, row in rows]
     order = sorted(range(number), key=ids.__getitem__)
     for first, second in itertools.pairwise(order):
         if ids[first] == ids[second]:
-            raise words.wrong(rows.lines[second], f"repeats the id {ids[second]}")
-    coordinates = [row[axis] for row in rows.words for axis in axes]
-    found = words.numbers(coordinates, (n for n in rows.lines for _ in axes)).reshape(-1, 3)
+            raise words.wrong(rows[second][0], f"repeats the id {ids[second]}")
+    found = words.numbers(rows, axes)
     if origin is None:
         fractional = in_cell(vectors, found)
     else:
@@ -267,7 +249,7 @@ def _check_name(line: int, kind: str, name: str, symbol: str) -> None:
 
 
 def _check_mass(line: int, kind: str, word: str, symbol: str) -> None:
-    mass = words.numbers([word], [line])[0]
+    mass = words.numbers([(line, [word])]).item()
     if not units.is_mass_of(mass, symbol):
         own = units.masses((symbol,))[0]
         said = f"gives type {kind} the mass {mass:g}, but elements makes it {symbol} ({own:g})"

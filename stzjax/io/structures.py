@@ -1,7 +1,7 @@
 """Structures in files: LAMMPS, extended XYZ, `.npz` archives of our own; ASE for the rest."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from stzjax.core.structure import Structure
 from stzjax.io import extxyz, frames, lammps, words
-from stzjax.io.archives import atomic, load_archive, save_archive, write_text
+from stzjax.io.archives import atomic, load_archive, save_archive
 
 _DATA, _DUMP, _XYZ = (".data", ".lmp"), (".dump", ".lammpstrj"), (".extxyz", ".xyz")
 _COMPRESSED = (".gz", ".bz2", ".xz")
@@ -18,12 +18,7 @@ _FIELDS = ("fractional", "cell", "species", "elements")
 
 def structure_arrays(structure: Structure) -> dict[str, np.ndarray]:
     """The fields of a structure as plain arrays, the way our archives hold them."""
-    return {
-        "fractional": np.asarray(structure.fractional),
-        "cell": np.asarray(structure.cell),
-        "species": np.asarray(structure.species),
-        "elements": np.array(structure.elements),
-    }
+    return {name: np.asarray(getattr(structure, name)) for name in _FIELDS}
 
 
 def structure_from(arrays: Mapping[str, np.ndarray], path: str | os.PathLike = "") -> Structure:
@@ -139,7 +134,7 @@ def write(
     if path.suffix == ".npz":
         save_archive(path, {**structure_arrays(structure), **(arrays or {})}, {})
     elif path.suffix in _DUMP:
-        write_text(path, _dump(structure, atoms, arrays or {}))
+        _write_dump(path, structure, atoms, arrays or {})
     else:
         _write_ase(path, atoms, structure.elements)
 
@@ -148,21 +143,18 @@ def _write_ase(path: Path, atoms, elements: tuple[str, ...]) -> None:
     from ase import io as ase_io
     from ase.io.formats import UnknownFileTypeError
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"format": "extxyz"} if path.suffix in _XYZ else {}
     if path.suffix in _DATA:
         options = {"format": "lammps-data", "specorder": list(elements), "masses": True}
-    elif path.suffix in _XYZ:
-        options = {"format": "extxyz"}
     with atomic(path) as temporary:
         try:
             ase_io.write(temporary, atoms, **options)
         except UnknownFileTypeError as error:
-            raise ValueError(
-                f"unknown ending of {path}; use .extxyz, .data, .dump or .npz"
-            ) from error
+            said = f"unknown ending of {path}; use .extxyz, .data, .dump or .npz"
+            raise ValueError(said) from error
 
 
-def _dump(structure: Structure, atoms, arrays: Mapping[str, Any]) -> str:
+def _write_dump(path: Path, structure: Structure, atoms, names: Iterable[str]) -> None:
     """One frame of a LAMMPS custom dump, triclinic box bounds included."""
     cell = np.asarray(structure.cell)
     xy, xz, yz = cell[0, 1], cell[0, 2], cell[1, 2]
@@ -171,22 +163,21 @@ def _dump(structure: Structure, atoms, arrays: Mapping[str, Any]) -> str:
         (min(0, yz), cell[1, 1] + max(0, yz), xz),
         (0.0, cell[2, 2], yz),
     ]
-    names = ["id", "type", "element", "x", "y", "z"]
+    heads = ["id", "type", "element", "x", "y", "z"]
     types, positions = np.asarray(structure.species) + 1, atoms.get_positions()
     columns = [np.arange(1, len(atoms) + 1), types, atoms.get_chemical_symbols(), *positions.T]
-    for name in arrays:
+    for name in names:
         value = atoms.get_array(name)
         flat = value.reshape(len(atoms), -1).T
-        names += [name] if value.ndim == 1 else [f"{name}[{i + 1}]" for i in range(len(flat))]
+        heads += [name] if value.ndim == 1 else [f"{name}[{i + 1}]" for i in range(len(flat))]
         columns += list(flat)
     lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", str(len(atoms))]
     lines.append("ITEM: BOX BOUNDS xy xz yz pp pp pp")
     lines += [" ".join(f"{x:.16e}" for x in row) for row in bounds]
-    lines.append("ITEM: ATOMS " + " ".join(names))
-    cells = [[_text(x) for x in column] for column in columns]
-    lines += [" ".join(row) for row in zip(*cells, strict=True)]
-    return "\n".join(lines) + "\n"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.16g}" if isinstance(value, float | np.floating) else str(value)
+    lines.append("ITEM: ATOMS " + " ".join(heads))
+    formats = ["%.16g" if np.asarray(column).dtype.kind == "f" else "%s" for column in columns]
+    table = np.array(columns, object).T
+    with atomic(path) as temporary:
+        np.savetxt(
+            temporary, table, formats, header="\n".join(lines), comments="", encoding="utf-8"
+        )

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+Row = tuple[int, list[str]]
+"""A line: its number, counted from 1, and its words."""
+
 _OPENERS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ": lzma.decompress}
 _CLOSING = (">", "}", "]", ")", '"', "'")
 
@@ -36,12 +39,15 @@ def load(path: str | os.PathLike) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def check_end(text: str) -> None:
-    """Refuse a text that ends inside a word: the last number may have lost digits unseen.
+def wrong(
+    line: int, what: str, remedy: str = "mend that line, or write the file anew"
+) -> ValueError:
+    """An error that names a line (counted from 1), what is wrong there, and what to do."""
+    return ValueError(f"line {line} {what}; {remedy}")
 
-    Raises:
-      ValueError: it does.
-    """
+
+def check_end(text: str) -> None:
+    """Raise ValueError for a text that ends inside a word: its last number may be short."""
     if text and not text[-1].isspace() and not text.endswith(_CLOSING):
         raise wrong(
             text.count("\n") + 1,
@@ -50,48 +56,37 @@ def check_end(text: str) -> None:
         )
 
 
-def wrong(
-    line: int, what: str, remedy: str = "mend that line, or write the file anew"
-) -> ValueError:
-    """An error that names a line (counted from 1), what is wrong there, and what to do."""
-    return ValueError(f"line {line} {what}; {remedy}")
+def rows(lines: Iterable[str], first: int) -> list[Row]:
+    """Successive lines in words, from the number of the first line."""
+    return [(number, line.split()) for number, line in enumerate(lines, first)]
 
 
-def check_width(rows: Sequence[Sequence[str]], first: int, *widths: int) -> None:
-    """Refuse rows of words that have another number of words than allowed.
-
-    Args:
-      rows: words of successive lines.
-      first: number of the first line.
-      widths: numbers of words that a row may have.
-
-    Raises:
-      ValueError: a row has more or fewer.
-    """
-    for number, row in enumerate(rows, first):
+def check_width(found: Iterable[Row], *widths: int) -> None:
+    """Raise ValueError for the first line with another number of words than one of `widths`."""
+    for line, row in found:
         if len(row) not in widths:
-            wanted = " or ".join(str(width) for width in widths)
-            raise wrong(number, f"has {len(row)} words instead of {wanted}")
+            raise wrong(line, f"has {len(row)} words instead of {' or '.join(map(str, widths))}")
 
 
-def numbers(words: Sequence[str], lines: Iterable[int]) -> np.ndarray:
-    """Finite numbers that words stand for, shape (len(words),).
-
-    Args:
-      words: from one line or many.
-      lines: number of the line of each word.
+def numbers(found: Iterable[Row], columns: Sequence[int] | None = None) -> np.ndarray:
+    """Finite numbers in the given columns of lines, or in all columns, shape (lines, columns).
 
     Raises:
       ValueError: a word is no finite number.
     """
+    if columns is not None:
+        found = [(line, [row[place] for place in columns]) for line, row in found]
+    return np.array([[_number(word, line) for word in row] for line, row in found])
+
+
+def _number(word: str, line: int) -> float:
     try:
-        values = np.array([float(word) for word in words])
-        if np.isfinite(values).all():
-            return values
+        value = float(word)
     except ValueError:
-        pass
-    line, word = next(pair for pair in zip(lines, words, strict=False) if not _finite(pair[1]))
-    raise wrong(line, f"has {word[:30]!r} where a finite number must stand")
+        value = math.nan
+    if not math.isfinite(value):
+        raise wrong(line, f"has {word[:30]!r} where a finite number must stand")
+    return value
 
 
 def count(word: str, line: int, what: str) -> int:
@@ -103,10 +98,3 @@ def count(word: str, line: int, what: str) -> int:
     if not (word.isascii() and word.isdigit() and len(word) < 19):
         raise wrong(line, f"has {word[:30]!r} where {what} must stand")
     return int(word)
-
-
-def _finite(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
