@@ -5,7 +5,8 @@
 (a) confidence: which positions move the confidence of an atom most; (b) stiffness: the mean C44 by
 the coefficients of the potential, against glasses relaxed again; (c) descriptor: radial and angular
 symmetry functions learned end to end through the network, against the same ones frozen, on
-specimens held out in turn. Numbers and figures go to `differentiate/` in the folder of the run.
+specimens held out in turn. Numbers and figures go to `differentiate/` in the folder of the run, the
+trainings of (c) to `differentiate/trials/`.
 """
 
 import options  # Before jax loads.
@@ -34,19 +35,11 @@ _RADIAL = flags.DEFINE_integer("radial", 8, "Radial functions for each species i
 _ANGULAR = flags.DEFINE_integer("angular", 4, "Angular functions for each pair in (c).", 0)
 
 
-def _told(row: dict) -> None:
-    print(
-        f"specimen {row['test']} held out, seed {row['seed']}, {row['variant']}: "
-        f"AUC {row['auc']:.3f}, AP/prevalence {row['ap_over_prevalence']:.2f}",
-        flush=True,
-    )
-
-
 PARTS: dict[str, Callable[[Folder], Answer]] = {
     "confidence": lambda folder: differentiate.confidence(folder, _ATOM.value),
     "stiffness": lambda folder: differentiate.stiffness(folder, _SPECIMEN.value, _CHANGE.value),
     "descriptor": lambda folder: differentiate.descriptor(
-        folder, range(_SEEDS.value), _RADIAL.value, _ANGULAR.value, _told
+        folder, range(_SEEDS.value), _RADIAL.value, _ANGULAR.value, options.workers().threads
     ),
 }
 

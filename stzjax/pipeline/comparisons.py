@@ -16,7 +16,7 @@ from stzjax.learning import baselines, splits, training
 from stzjax.learning.splits import Split
 from stzjax.pipeline import stages, train_evaluate, trials, work_queue
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.work_queue import Workers
+from stzjax.pipeline.work_queue import Bar, Workers
 from stzjax.run_folder.folder import Folder, Purpose
 
 
@@ -38,14 +38,13 @@ class Candidate:
 
 
 def network(
-    folder: Folder,
     data: Dataset,
     name: str,
     config: training.TrainConfig,
     seeds: Sequence[int],
     control: bool = False,
 ) -> Candidate:
-    """The graph attention network with given settings of the training.
+    """A network with given settings of the training.
 
     As a control all labels are distributed at random within their graph, also in the test. A
     control that beats chance has seen data that it should not see.
@@ -53,22 +52,22 @@ def network(
 
     def settings(split: Split, seed: int) -> dict[str, Any]:
         own = dataclasses.replace(config, seed=seed)
-        return trials.settings_of(folder, own, split, shuffled=control)
+        return trials.settings_of(data.folder, own, split, shuffled=control)
 
     def make(split: Split, seed: int, path: Path) -> Trial:
         own = dataclasses.replace(config, seed=seed)
         shown = data.shuffled(seed) if control else data
-        return train_evaluate.trial(folder, path, settings(split, seed), shown, split, own)[0]
+        return train_evaluate.trial(path, settings(split, seed), shown, split, own)[0]
 
     return Candidate(name, tuple(seeds), settings, make)
 
 
-def baseline(folder: Folder, data: Dataset, name: str) -> Candidate:
+def baseline(data: Dataset, name: str) -> Candidate:
     """A simple predictor, one of `baselines.names`."""
 
     def settings(split: Split, seed: int) -> dict[str, Any]:
-        config = folder.settings.train_config()
-        return trials.settings_of(folder, config, split, baseline=name, baseline_seed=seed)
+        config = data.folder.settings.train_config()
+        return trials.settings_of(data.folder, config, split, baseline=name, baseline_seed=seed)
 
     def make(split: Split, seed: int, path: Path) -> Trial:
         parts = (split.validation, split.test)
@@ -82,22 +81,18 @@ def baseline(folder: Folder, data: Dataset, name: str) -> Candidate:
     return Candidate(name, (0,), settings, make)
 
 
-def choose_splits(folder: Folder, data: Dataset, rotations: int) -> tuple[Split, ...]:
+def choose_splits(data: Dataset, rotations: int) -> tuple[Split, ...]:
     """The folder's own split, or as many splits as there are rotations.
 
     The rotations together test every specimen exactly once.
     """
     chosen: tuple[Split, ...] = (data.split,)
     if rotations:
-        numbers = np.array(stages.specimens(folder))
-        chosen = splits.rotations(numbers, rotations, key=folder.key(Purpose.SPLIT))
+        numbers = np.array(stages.specimens(data.folder))
+        chosen = splits.rotations(numbers, rotations, key=data.folder.key(Purpose.SPLIT))
     for split in chosen:
         data.check(split)
     return chosen
-
-
-_TrialId = tuple[Candidate, int, int]
-"""Candidate, place of the split, and seed of a trial."""
 
 
 def make_trials(
@@ -111,43 +106,39 @@ def make_trials(
 
     They are written to `<title>/trials/`; finished trials are read.
     """
-    ids: list[_TrialId] = [
-        (candidate, place, seed)
-        for candidate in candidates
-        for place in range(len(chosen))
-        for seed in candidate.seeds
-    ]
+    planned: dict[str, tuple[Candidate, Split, int]] = {}
+    for candidate in candidates:
+        for place, split in enumerate(chosen):
+            own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
+            for seed in candidate.seeds:
+                name = f"{file_name(candidate.name)}_{own}_seed{seed}.npz"
+                planned[name] = candidate, split, seed
 
-    def file(trial_id: _TrialId) -> tuple[Path, dict[str, Any]]:
-        candidate, place, seed = trial_id
-        own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
-        name = f"{file_name(candidate.name)}_{own}_seed{seed}.npz"
-        return folder.path / title / "trials" / name, candidate.settings(chosen[place], seed)
+    def load(name: str) -> Trial | None:
+        candidate, split, seed = planned[name]
+        return trials.load(folder.path / title / "trials" / name, candidate.settings(split, seed))
 
-    def work(items: Iterator[_TrialId], lanes: int) -> Iterator[_TrialId]:
-        for trial_id in items:
-            (candidate, place, seed), (path, settings) = trial_id, file(trial_id)
+    def work(bar: Bar, items: Iterator[str], lanes: int) -> Iterator[str]:
+        for name in items:
+            (candidate, split, seed), path = planned[name], folder.path / title / "trials" / name
             trials.make(
-                path, settings, functools.partial(candidate.make, chosen[place], seed, path)
+                path,
+                candidate.settings(split, seed),
+                functools.partial(candidate.make, split, seed, path),
             )
             folder.finish(path)
-            yield trial_id
+            bar.update()
+            yield name
 
-    work_queue.make_missing(
-        folder.claims,
-        title,
-        "trial",
-        ids,
-        name=lambda trial_id: str(file(trial_id)[0].relative_to(folder.path)),
-        missing=lambda trial_id: trials.load(*file(trial_id)) is None,
-        work=work,
-        workers=Workers(threads),
-    )
+    def missing(name: str) -> bool:
+        return load(name) is None
+
+    work_queue.make_missing(folder.claims, title, "trial", planned, missing, work, Workers(threads))
     found: dict[str, list[Trial]] = {candidate.name: [] for candidate in candidates}
-    for trial_id in ids:
-        trial = trials.load(*file(trial_id))
+    for name, (candidate, *_) in planned.items():
+        trial = load(name)
         assert trial is not None
-        found[trial_id[0].name].append(trial)
+        found[candidate.name].append(trial)
     return found
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from stzjax.descriptors import symmetry_functions, symmetry_places
 from stzjax.evaluation.verdict import Predictions
-from stzjax.io import archives
 from stzjax.learning import splits
 from stzjax.learning.graphs import build, with_surroundings
 from stzjax.learning.splits import Fold, Split
@@ -18,8 +17,6 @@ from stzjax.neighbors import lists
 from stzjax.pipeline import stages
 from stzjax.pipeline.stages import RunId
 from stzjax.run_folder.folder import Folder, Purpose
-
-PARTS = ("train", "validation", "test")
 
 Graph = Any
 """A `jraph.GraphsTuple` as `graphs.build` makes it."""
@@ -64,10 +61,7 @@ class Dataset:
             self.graphs[run_id] = self._graph(run_id, labels)
 
     def _graph(self, run_id: RunId, labels: np.ndarray) -> Graph:
-        path = self.folder.features(*run_id)
-        if not self.folder.done(path, "describe"):
-            raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
-        arrays, _ = archives.load_archive(path)
+        arrays = stages.read_features(self.folder, run_id)
         self.columns = tuple(str(name) for name in arrays["columns"])
         structure = stages.glass(self.folder, run_id[0])
         return build(structure, arrays["features"], labels, arrays["pairs"])

@@ -1,7 +1,7 @@
 """Three questions to a finished run that derivatives answer; each returns numbers and a figure."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +13,11 @@ from stzjax.descriptors import table
 from stzjax.evaluation import metrics
 from stzjax.figures import gradients, picture
 from stzjax.learning import checkpoints, models, sensitivity, training
+from stzjax.learning.splits import Split
 from stzjax.mechanics import allocation
 from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors import lists
-from stzjax.pipeline import stages
+from stzjax.pipeline import comparisons, stages
 from stzjax.pipeline.dataset import Dataset
 from stzjax.run_folder.folder import Folder
 
@@ -144,70 +145,49 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
 
 
 def descriptor(
-    folder: Folder,
-    seeds: Sequence[int],
-    radial: int = 8,
-    angular: int = 4,
-    on_trial: Callable[[dict[str, Any]], None] | None = None,
+    folder: Folder, seeds: Sequence[int], radial: int = 8, angular: int = 4, threads: int = 1
 ) -> Answer:
     """Symmetry functions learned through the network against the same ones frozen.
 
-    Every specimen is held out once: the next one chooses the epoch, the others train. The same
-    splits and seeds for all of `VARIANTS`.
+    Every specimen with an event is held out once: the next one chooses the epoch, the others train.
+    The same splits and seeds for all of `VARIANTS`; the trials go to `differentiate/trials/`.
 
     Args:
       folder: folder of a described run.
       seeds: seeds of the networks.
-      radial: symmetry functions of the distance for each species.
-      angular: symmetry functions of the angle for each pair of species.
-      on_trial: called with each trial's row.
+      radial: radial functions for each species.
+      angular: angular functions for each pair of species.
+      threads: trainings at a time.
     """
-    graphs_of = _by_specimen(folder)
-    specimens = sorted(graphs_of)
-    if len(specimens) < 3:
-        raise ValueError(f"need events in at least 3 specimens, got {len(specimens)}")
-    base = folder.settings.train_config()
+    data, base = Dataset(folder), folder.settings.train_config()
+    data.surround()
+    more = {"radial": radial, "angular": angular}
+    shapes = [models.reshaped(base.model, {**more, "learn_functions": on}) for on in (False, True)]
+    candidates = [
+        comparisons.network(data, variant, dataclasses.replace(base, model=model), seeds)
+        for variant, model in zip(VARIANTS, (base.model, *shapes), strict=True)
+    ]
+    numbers = np.array(sorted({number for number, _ in data.graphs}))
+    chosen = [
+        Split(
+            numbers[(numbers != test) & (numbers != chooser)], np.array([chooser]), np.array([test])
+        )
+        for test, chooser in zip(numbers, np.roll(numbers, -1), strict=True)
+    ]
+    found = comparisons.make_trials(folder, "differentiate", candidates, chosen, threads)
+    places = [(int(s.test[0]), int(s.validation[0]), int(seed)) for s in chosen for seed in seeds]
     rows: list[dict[str, Any]] = []
-    for place, test in enumerate(specimens):
-        chooser = specimens[(place + 1) % len(specimens)]
-        train = [g for n in specimens if n not in (test, chooser) for g in graphs_of[n]]
-        for seed in seeds:
-            for variant in VARIANTS:
-                model = _model(base.model, variant, radial, angular)
-                config = dataclasses.replace(base, model=model, seed=int(seed))
-                row = {"test": test, "validation": chooser, "seed": int(seed), "variant": variant}
-                rows.append(row | _trial(train, graphs_of[chooser], graphs_of[test], config))
-                if on_trial is not None:
-                    on_trial(rows[-1])
-    columns = {
-        variant: [r["ap_over_prevalence"] for r in rows if r["variant"] == variant]
+    for variant, own in found.items():
+        for (test, chooser, seed), trial in zip(places, own, strict=True):
+            judged = metrics.evaluate(trial.test.label, trial.test.confidence)
+            row = {"test": test, "validation": chooser, "seed": seed, "variant": variant}
+            rows.append(row | {name: judged[name] for name in metrics.RANKS})
+    ratios = {
+        variant: [row["ap_over_prevalence"] for row in rows if row["variant"] == variant]
         for variant in VARIANTS
     }
-    numbers = {"rows": rows, "summary": _summary(rows)}
-    return Answer(numbers, picture.draw(gradients.spread(columns, "AP / prevalence", 1.0)))
-
-
-def _by_specimen(folder: Folder) -> dict[int, list]:
-    """All graphs with an event, with their surroundings, by specimen."""
-    data = Dataset(folder)
-    data.surround()
-    numbers = sorted({number for number, _ in data.graphs})
-    return {number: data.of([number]) for number in numbers}
-
-
-def _model(base, variant: str, radial: int, angular: int):
-    if variant == "features":
-        return base
-    more = {"radial": radial, "angular": angular, "learn_functions": variant == "learned"}
-    return models.reshaped(base, more)
-
-
-def _trial(train, chooser, test, config: training.TrainConfig) -> dict[str, float]:
-    result = training.train(train, chooser, config, score=metrics.scorer(config.select_by))
-    predicted = np.concatenate(training.predict(result.params, config, test))
-    truth = np.concatenate([graph.nodes.label for graph in test])
-    judged = metrics.evaluate(truth, predicted)
-    return {name: judged[name] for name in ("auc", "ap", "prevalence", "ap_over_prevalence")}
+    figure = picture.draw(gradients.spread(ratios, "AP / prevalence", 1.0))
+    return Answer({"rows": rows, "summary": _summary(rows)}, figure)
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

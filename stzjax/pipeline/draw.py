@@ -9,7 +9,6 @@ from stzjax.evaluation import called_by_d2min, metrics
 from stzjax.evaluation.called_by_d2min import OPERATING
 from stzjax.figures import chart, d2min, paper, picture
 from stzjax.figures.atoms import Scene
-from stzjax.io import archives
 from stzjax.pipeline import stages
 from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder
@@ -31,9 +30,7 @@ def judged(folder: Folder) -> list[Scene]:
     Raises:
       ValueError: it has not, or its shear runs are no longer those that were judged.
     """
-    path = folder.predictions("test")
-    if not folder.done(path, "evaluate"):
-        raise ValueError(f"{path} is missing; run experiments/evaluate.py on this folder first")
+    path = folder.made(folder.predictions("test"), "evaluate")
     settings, pooled, found = folder.settings.labels, contents.predictions(path), []
     for specimen, direction, span in pooled.runs():
         sheared = folder.shear(specimen, direction)
@@ -126,10 +123,7 @@ def table(folder: Folder, run: Scene) -> tuple[Structure, dict[str, np.ndarray]]
     Raises:
       ValueError: the features are missing.
     """
-    path = folder.features(run.specimen, run.direction)
-    if not folder.done(path, "describe"):
-        raise ValueError(f"{path} is missing; run experiments/describe.py on this folder first")
-    arrays, _ = archives.load_archive(path)
+    arrays = stages.read_features(folder, (run.specimen, run.direction))
     columns = {
         "label": run.label,
         "confidence": run.confidence,

@@ -19,10 +19,10 @@ from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.learning import checkpoints, models, splits, training
-from stzjax.learning.splits import Fold, Split
-from stzjax.pipeline import train_evaluate, trials
+from stzjax.learning.splits import Split
+from stzjax.pipeline import train_evaluate, trials, work_queue
 from stzjax.pipeline.dataset import Dataset
-from stzjax.pipeline.work_queue import Workers, chunks, make_missing
+from stzjax.pipeline.work_queue import Bar, Workers
 from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
 METRICS = ("recall", "precision", "f1", "mcc", "auc", "ap")
@@ -58,6 +58,10 @@ class Shape(NamedTuple):
     def name(self) -> str:
         """Name of the model, such as L4_M15_N9."""
         return f"L{self.layers}_M{self.features_per_head}_N{self.heads}"
+
+
+TrialId = tuple[Shape, int, int]
+"""Shape, largest number of epochs, and number of the fold of a trial."""
 
 
 def grid(layers: Iterable[int], features: Iterable[int], heads: Iterable[int]) -> list[Shape]:
@@ -101,9 +105,9 @@ class Search:
         name = f"{shape.name}_e{epochs}_fold{fold}.json"
         return self.folder.path / "search" / "trials" / name
 
-    def settings(self, shape: Shape, epochs: int, fold: Fold) -> dict[str, Any]:
+    def settings(self, shape: Shape, epochs: int, fold: int) -> dict[str, Any]:
         """All settings on which the outcome of a trial depends."""
-        split = Split(fold.train, fold.validation, np.array([], int))
+        split = Split(*self.folds[fold], np.array([], int))
         return trials.settings_of(self.folder, self.config(shape, epochs), split)
 
     def read(self, shape: Shape, epochs: int, fold: int) -> dict[str, Any] | None:
@@ -112,18 +116,16 @@ class Search:
         Raises:
           ValueError: it was made with other settings.
         """
-        path = self.path(shape, epochs, fold)
+        path, settings = self.path(shape, epochs, fold), self.settings(shape, epochs, fold)
 
-        def record() -> dict[str, Any] | None:
-            if not path.exists():
-                return None
+        def record() -> dict[str, Any]:
             found = archives.read_record(path)
             if not {"settings", "validation", "record"} <= set(found):
                 raise archives.Damaged(path, "is no trial of this version")
-            same(path, found["settings"], self.settings(shape, epochs, self.folds[fold]))
+            same(path, found["settings"], settings)
             return found
 
-        return unless_damaged(record)
+        return unless_damaged(record) if path.exists() else None
 
     def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
         """Train the missing trials.
@@ -135,43 +137,40 @@ class Search:
           together: whether the folds of a shape share a compiled step, as suits a GPU.
         """
 
-        def work(items: Iterator[tuple[Shape, int]], lanes: int) -> Iterator[tuple[Shape, int]]:
+        def work(bar: Bar, items: Iterator[TrialId], lanes: int) -> Iterator[TrialId]:
             for shape, group in itertools.groupby(items, key=lambda item: item[0]):
-                for chunk in chunks(group, lanes):
-                    self._train(shape, [fold for _, fold in chunk], epochs)
+                for chunk in work_queue.chunks(group, lanes):
+                    self._train(shape, epochs, [fold for _, _, fold in chunk])
+                    bar.update(len(chunk))
                     yield from chunk
 
-        make_missing(
+        work_queue.make_missing(
             self.folder.claims,
             "search",
             "trial",
-            itertools.product(shapes, range(len(self.folds))),
-            name=lambda item: str(
-                self.path(item[0], epochs, item[1]).relative_to(self.folder.path)
-            ),
-            missing=lambda item: self.read(item[0], epochs, item[1]) is None,
+            itertools.product(shapes, [epochs], range(len(self.folds))),
+            missing=lambda item: self.read(*item) is None,
             work=work,
             workers=Workers(threads, len(self.folds) if together else 1),
         )
 
-    def _train(self, shape: Shape, numbers: Sequence[int], epochs: int) -> None:
+    def _train(self, shape: Shape, epochs: int, folds: Sequence[int]) -> None:
         """Train the given folds of a shape and write their files."""
-        folds = [self.folds[number] for number in numbers]
-        tasks = [self.data.task(fold, self.base.seed) for fold in folds]
+        tasks = [self.data.task(self.folds[fold], self.base.seed) for fold in folds]
         settings = [self.settings(shape, epochs, fold) for fold in folds]
-        path, started = self.path(shape, epochs, numbers[0]), time.perf_counter()
+        path, started = self.path(shape, epochs, folds[0]), time.perf_counter()
         results = train_evaluate.fit(
             self.folder, path, {"tasks": settings}, tasks, self.config(shape, epochs)
         )
         seconds = (time.perf_counter() - started) / len(folds)
-        for number, fold, own, result in zip(numbers, folds, settings, results, strict=True):
-            pooled = train_evaluate.predict(result, self.data, fold.validation)
+        for fold, own, result in zip(folds, settings, results, strict=True):
+            pooled = train_evaluate.predict(result, self.data, self.folds[fold].validation)
             record = {
                 "settings": own,
                 "validation": metrics.evaluate(pooled.label, pooled.confidence),
                 "record": {**trials.summary(result), "seconds": seconds},
             }
-            archives.write_record(self.path(shape, epochs, number), record)
+            archives.write_record(self.path(shape, epochs, fold), record)
         self.folder.finish(path)
 
     def rows(self, shapes: Sequence[Shape], epochs: int) -> list[dict[str, Any]]:
@@ -180,22 +179,20 @@ class Search:
         Raises:
           ValueError: a trial has not been made.
         """
-        folds = range(len(self.folds))
-        found = {shape: [self.read(shape, epochs, fold) for fold in folds] for shape in shapes}
-        missing = [
-            self.path(shape, epochs, fold)
-            for shape, own in found.items()
-            for fold in folds
-            if own[fold] is None
-        ]
+        found = {
+            item: self.read(*item)
+            for item in itertools.product(shapes, [epochs], range(len(self.folds)))
+        }
+        missing = [item for item, record in found.items() if record is None]
         if missing:
             raise ValueError(
-                f"{len(missing)} trials are missing, the first is {missing[0]}: run "
+                f"{len(missing)} trials are missing, the first is {self.path(*missing[0])}: run "
                 "experiments/search.py with the same flags and without --collect"
             )
+        own = work_queue.chunks(iter(found.values()), len(self.folds))
         return [
-            {"shape": shape, "epochs": epochs, **_averaged([trial for trial in own if trial])}
-            for shape, own in found.items()
+            {"shape": shape, "epochs": epochs, **_averaged(records)}
+            for shape, records in zip(shapes, own, strict=True)
         ]
 
 
@@ -226,12 +223,13 @@ def halving(num_shapes: int, epochs: int, factor: int = 3) -> list[tuple[int, in
 
 def winners(rows: Sequence[Mapping[str, Any]]) -> dict[str, Shape | None]:
     """The best shape by each metric; None where a metric is undefined for all."""
-    found: dict[str, Shape | None] = {}
-    for name in METRICS:
-        ranked = [row for row in rows if not math.isnan(row[name])]
-        best = max(ranked, key=lambda row: row[name], default=None)
-        found[name] = None if best is None else best["shape"]
-    return found
+    best = {name: ranked(rows, name)[0] for name in METRICS}
+    return {name: None if math.isnan(row[name]) else row["shape"] for name, row in best.items()}
+
+
+def ranked(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """The rows from the best to the worst by a metric; last those where it is undefined."""
+    return [rows[place] for place in np.argsort([-row[name] for row in rows], kind="stable")]
 
 
 def judge(search: Search, shape: Shape) -> dict[str, Any]:
@@ -241,7 +239,7 @@ def judge(search: Search, shape: Shape) -> dict[str, Any]:
     path = folder.path / "search" / "winners" / f"{shape.name}.npz"
 
     def make() -> Trial:
-        trial, result = train_evaluate.trial(folder, path, settings, data, data.split, config)
+        trial, result = train_evaluate.trial(path, settings, data, data.split, config)
         checkpoints.save(path.with_suffix(""), result)
         return trial
 
@@ -293,7 +291,7 @@ def run(
       folder: a described run folder.
       shapes: the grid.
       num_folds: number of folds of the cross-validation.
-      factor: factor of successive halving; 0 trains every shape for all epochs.
+      factor: of successive halving, see `halving`; 0 trains every shape for all epochs.
       threads: trainings at a time.
       together: whether the folds of a shape share a compiled step.
       collect: train nothing of the grid and make the tables of the trials that are there.
@@ -302,19 +300,14 @@ def run(
       Table 1.
     """
     search = Search(folder, num_folds)
-    epochs, metric = search.base.epochs, search.base.select_by
-    metric = "ap" if metric == "loss" else metric
+    epochs, metric = search.base.epochs, search.base.select_by.replace("loss", "ap")
     rounds = halving(len(shapes), epochs, factor) if factor else [(len(shapes), epochs)]
-    kept = list(shapes)
-    last: list[dict[str, Any]] = []
-    everything: list[dict[str, Any]] = []
+    kept, everything = list(shapes), []
     for count, budget in rounds:
-        if len(kept) > count:
-            ranked = sorted(last, key=lambda row: _rank(row[metric]))
-            kept = [row["shape"] for row in ranked[:count]]
         if not collect:
-            search.make(kept, budget, threads, together)
-        last = search.rows(kept, budget)
+            search.make(kept[:count], budget, threads, together)
+        last = search.rows(kept[:count], budget)
+        kept = [row["shape"] for row in ranked(last, metric)]
         everything += last
     chosen = winners(last)
     judged = {shape: judge(search, shape) for shape in dict.fromkeys(chosen.values()) if shape}
@@ -329,7 +322,3 @@ def run(
     }
     archives.write_json(out / "search.json", record)
     return table
-
-
-def _rank(value: float) -> float:
-    return math.inf if math.isnan(value) else -value

@@ -22,7 +22,7 @@ from stzjax.io import archives
 from stzjax.io.archives import Saved
 from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
-from stzjax.pipeline.work_queue import Bar, Queue, Workers
+from stzjax.pipeline.work_queue import Bar, Workers
 from stzjax.potentials.eam import EAM
 from stzjax.run_folder import contents
 from stzjax.run_folder.contents import GOOD
@@ -74,10 +74,7 @@ def _melt(folder: Folder) -> None:
 
 def _stacked(structures: Sequence[Structure]) -> dict[str, np.ndarray]:
     """Structures of one composition as arrays with a leading axis."""
-    arrays = [io.structure_arrays(structure) for structure in structures]
-    names = ("fractional", "cell", "species")
-    stacked = {name: np.stack([found[name] for found in arrays]) for name in names}
-    return {**stacked, "elements": arrays[0]["elements"]}
+    return io.structure_arrays(jax.tree.map(lambda *leaves: np.stack(leaves), *structures))
 
 
 def _unstacked(arrays: Mapping[str, np.ndarray], number: int, path: Path) -> Structure:
@@ -111,45 +108,43 @@ def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
 
 def quench_stage(folder: Folder, workers: Workers) -> None:
     """Quench every drawn snapshot and relax the glass, as many at a time as there are lanes."""
-    config = folder.settings.quench
+    config, potential = folder.settings.quench, load_potential(folder)
 
     def missing(number: int) -> bool:
         return folder.missing(folder.specimen(number), "quench")
 
-    numbers = [number for number in range(folder.settings.quench.num_specimens) if missing(number)]
+    def saved(number: int) -> Saved | None:
+        return folder.saved(folder.specimen(number), "quench")
+
+    def left(number: int) -> int:
+        begun = saved(number)
+        return (config.quench_steps - (steps_of(begun) if begun else 0)) * config.num_atoms
+
+    numbers = list(filter(missing, range(config.num_specimens)))
     if not numbers:
         return
     melt_stage(folder)
-    potential = load_potential(folder)
     liquids, _ = archives.load_archive(folder.melt)
-    begun = {number: folder.saved(folder.specimen(number), "quench") for number in numbers}
-    left = {n: config.quench_steps - (steps_of(s) if s else 0) for n, s in begun.items()}
-    with Bar("quench", sum(left.values()) * config.num_atoms, "atom-step") as bar:
 
-        def work(items: Iterator[int], lanes: int) -> Iterator[int]:
-            for chunk in work_queue.chunks(items, lanes):
-                quenched = quench.quench_many(
-                    [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in chunk],
-                    [_unstacked(liquids, number, folder.melt) for number in chunk],
-                    potential,
-                    config,
-                    lambda done: bar.update(done * config.num_atoms),
-                    saved=[folder.saved(folder.specimen(number), "quench") for number in chunk],
-                    save=functools.partial(_suspend_quench, folder, chunk),
-                    save_every=folder.save_every,
-                )
-                for found in quenched:
-                    _save_glass(folder, chunk[found.place], found, potential)
-                    yield chunk[found.place]
+    def work(bar: Bar, items: Iterator[int], lanes: int) -> Iterator[int]:
+        for chunk in work_queue.chunks(items, lanes):
+            quenched = quench.quench_many(
+                [jax.random.fold_in(folder.key(Purpose.QUENCH), number) for number in chunk],
+                [_unstacked(liquids, number, folder.melt) for number in chunk],
+                potential,
+                config,
+                lambda done: bar.update(done * config.num_atoms),
+                saved=list(map(saved, chunk)),
+                save=functools.partial(_suspend_quench, folder, chunk),
+                save_every=folder.save_every,
+            )
+            for found in quenched:
+                _save_glass(folder, chunk[found.place], found, potential)
+                yield chunk[found.place]
 
-        queue = Queue(
-            folder.claims,
-            numbers,
-            lambda number: f"specimen {number}",
-            lambda number: not missing(number),
-            lambda number: bar.update(left[number] * config.num_atoms),
-        )
-        work_queue.work_off(queue, workers, work)
+    work_queue.make_missing(
+        folder.claims, "quench", "atom-step", numbers, missing, work, workers, size=left
+    )
 
 
 def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: Saved) -> None:
@@ -180,17 +175,9 @@ def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed
     return relaxation(glass, potential, config)
 
 
-def _specimen(folder: Folder, number: int) -> contents.Specimen:
-    """A specimen of a run folder."""
-    path = folder.specimen(number)
-    if not folder.done(path, "quench"):
-        raise ValueError(f"{path} is missing; run experiments/quench.py on this folder first")
-    return contents.specimen(path)
-
-
 def glass(folder: Folder, number: int) -> Structure:
     """The relaxed, unsheared specimen of a run folder."""
-    return _specimen(folder, number).structure
+    return contents.specimen(folder.made(folder.specimen(number), "quench")).structure
 
 
 def specimens(folder: Folder) -> list[int]:
@@ -199,11 +186,12 @@ def specimens(folder: Folder) -> list[int]:
     Raises:
       ValueError: a specimen is missing, or there are too few to train and judge on.
     """
-    numbers = range(folder.settings.quench.num_specimens)
-    good = [number for number in numbers if _specimen(folder, number).outcome == GOOD]
+    paths = map(folder.specimen, range(folder.settings.quench.num_specimens))
+    found = [contents.specimen(folder.made(path, "quench")).outcome for path in paths]
+    good = [number for number, outcome in enumerate(found) if outcome == GOOD]
     if len(good) < 3:
         raise ValueError(
-            f"only {len(good)} of {len(numbers)} specimens could be quenched and relaxed: see "
+            f"only {len(good)} of {len(found)} specimens could be quenched and relaxed: see "
             "their outcomes in the log; use a shorter timestep, precision float64, or more "
             "max_iterations, in another --out"
         )
@@ -227,24 +215,19 @@ def shear_stage(folder: Folder, workers: Workers) -> None:
     def keep(job: aqs.Job, saved: Saved) -> None:
         folder.suspend(folder.shear(*job.name), "shear", saved)
 
-    def work(items: Iterator[RunId], lanes: int) -> Iterator[RunId]:
+    def work(bar: Bar, items: Iterator[RunId], lanes: int) -> Iterator[RunId]:
         runs = aqs.shear_many(
             map(job, items), potential, config, lanes, save=keep, save_every=folder.save_every
         )
         for done, run in runs:
             write_run(folder, done.name, run)
+            bar.update()
             yield done.name
 
-    work_queue.make_missing(
-        folder.claims,
-        "shear",
-        "run",
-        run_ids(folder),
-        name=lambda run_id: f"shear {run_id[0]} {run_id[1]}",
-        missing=lambda run_id: folder.missing(folder.shear(*run_id), "shear"),
-        work=work,
-        workers=workers,
-    )
+    def missing(run_id: RunId) -> bool:
+        return folder.missing(folder.shear(*run_id), "shear")
+
+    work_queue.make_missing(folder.claims, "shear", "run", run_ids(folder), missing, work, workers)
 
 
 def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
@@ -269,10 +252,12 @@ def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
 
 def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
     """A stored shear run."""
-    path = folder.shear(*run_id)
-    if not folder.done(path, "shear"):
-        raise ValueError(f"{path} is missing; run experiments/shear.py on this folder first")
-    return contents.run(path)[0]
+    return contents.run(folder.made(folder.shear(*run_id), "shear"))[0]
+
+
+def read_features(folder: Folder, run_id: RunId) -> dict[str, np.ndarray]:
+    """The stored features of a specimen under a load: features, columns, and pairs of atoms."""
+    return archives.load_archive(folder.made(folder.features(*run_id), "describe"))[0]
 
 
 def feature_config(folder: Folder) -> FeatureConfig:
@@ -284,38 +269,30 @@ def feature_config(folder: Folder) -> FeatureConfig:
 def describe_stage(folder: Folder, workers: Workers) -> None:
     """Features of every specimen in every direction."""
     directions = [loads.canonical(d) for d in folder.settings.labels.directions]
+    potential, config = load_potential(folder), feature_config(folder)
 
     def unfinished(number: int) -> list[str]:
-        paths = {d: folder.features(number, d) for d in directions}
-        return [d for d in directions if folder.missing(paths[d], "describe")]
+        return [d for d in directions if folder.missing(folder.features(number, d), "describe")]
 
-    potential = load_potential(folder)
-
-    def work(items: Iterator[int], lanes: int) -> Iterator[int]:
+    def work(bar: Bar, items: Iterator[int], lanes: int) -> Iterator[int]:
         for number in items:
-            _describe(folder, number, unfinished(number), potential)
+            described = table.describe(glass(folder, number), potential, config)
+            left = unfinished(number)
+            for direction in left:
+                arrays = {
+                    "features": table.rotate_to(described, direction),
+                    "pairs": described.pairs,
+                    "columns": np.array(described.columns()),
+                }
+                folder.save(folder.features(number, direction), "describe", arrays)
+            _LOG.info("specimen %d: described in %d directions", number, len(left))
+            bar.update()
             yield number
 
+    def missing(number: int) -> bool:
+        return bool(unfinished(number))
+
+    workers = workers._replace(lanes=1)
     work_queue.make_missing(
-        folder.claims,
-        "describe",
-        "specimen",
-        specimens(folder),
-        name=lambda number: f"features {number}",
-        missing=lambda number: bool(unfinished(number)),
-        work=work,
-        workers=workers._replace(lanes=1),
+        folder.claims, "describe", "specimen", specimens(folder), missing, work, workers
     )
-
-
-def _describe(folder: Folder, number: int, directions: Sequence[str], potential: EAM) -> None:
-    """Write the features of a specimen in the given directions."""
-    described = table.describe(glass(folder, number), potential, feature_config(folder))
-    for direction in directions:
-        arrays = {
-            "features": table.rotate_to(described, direction),
-            "pairs": described.pairs,
-            "columns": np.array(described.columns()),
-        }
-        folder.save(folder.features(number, direction), "describe", arrays)
-    _LOG.info("specimen %d: described in %d directions", number, len(directions))

@@ -54,10 +54,10 @@ def remedies(
     data = Dataset(folder)
     base = dataclasses.replace(folder.settings.train_config(), undersample=0.0, oversample=0.0)
     candidates = [
-        comparisons.network(folder, data, name, dataclasses.replace(base, **REMEDIES[name]), seeds)
+        comparisons.network(data, name, dataclasses.replace(base, **REMEDIES[name]), seeds)
         for name in names
     ]
-    return _compare(folder, "remedies", data, candidates, PAPER_TRAINING, rotations, threads)
+    return _compare("remedies", data, candidates, PAPER_TRAINING, rotations, threads)
 
 
 def compare_baselines(
@@ -75,11 +75,11 @@ def compare_baselines(
         data.surround()
     config = folder.settings.train_config()
     candidates = [
-        comparisons.network(folder, data, NETWORK, config, seeds),
-        comparisons.network(folder, data, CONTROL, config, seeds, control=True),
-        *(comparisons.baseline(folder, data, name) for name in names),
+        comparisons.network(data, NETWORK, config, seeds),
+        comparisons.network(data, CONTROL, config, seeds, control=True),
+        *(comparisons.baseline(data, name) for name in names),
     ]
-    return _compare(folder, "baselines", data, candidates, NETWORK, rotations, threads)
+    return _compare("baselines", data, candidates, NETWORK, rotations, threads)
 
 
 def _check_known(kind: str, names: Sequence[str], known) -> None:
@@ -89,7 +89,6 @@ def _check_known(kind: str, names: Sequence[str], known) -> None:
 
 
 def _compare(
-    folder: Folder,
     title: str,
     data: Dataset,
     candidates: Sequence[Candidate],
@@ -97,11 +96,10 @@ def _compare(
     rotations: int,
     threads: int,
 ) -> ResultTable:
-    chosen = comparisons.choose_splits(folder, data, rotations)
+    folder, chosen = data.folder, comparisons.choose_splits(data, rotations)
     results = comparisons.make_trials(folder, title, candidates, chosen, threads)
     rows = comparisons.rows(folder, results, reference)
-    table = comparisons.main_table(rows)
-    out = folder.path / title
+    table, out = comparisons.main_table(rows), folder.path / title
     trials.write_table(out, title, table)
     trials.write_table(out, f"{title}_by_size", comparisons.size_table(rows))
     record = {"reference": reference, "splits": [split._asdict() for split in chosen], "rows": rows}
@@ -133,10 +131,8 @@ def _threshold_row(
 ) -> dict[str, Any]:
     """Results with the threshold of the settings, averaged over seeds and splits."""
     data, value = Dataset(folder), folder.settings.labels.threshold
-    candidate = comparisons.network(
-        folder, data, f"{value:g}", folder.settings.train_config(), seeds
-    )
-    chosen = comparisons.choose_splits(folder, data, rotations)
+    candidate = comparisons.network(data, f"{value:g}", folder.settings.train_config(), seeds)
+    chosen = comparisons.choose_splits(data, rotations)
     results = comparisons.make_trials(folder, "thresholds", [candidate], chosen, threads)
     average = comparisons.rows(folder, results, candidate.name)[0]["average"]
     numbers = {**average["at_half"], **average["ranks"]}

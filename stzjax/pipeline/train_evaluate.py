@@ -13,7 +13,7 @@ from stzjax.io.archives import Saved
 from stzjax.learning import checkpoints, training
 from stzjax.learning.splits import Split
 from stzjax.pipeline import trials, work_queue
-from stzjax.pipeline.dataset import PARTS, Dataset
+from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.work_queue import Bar
 from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
@@ -22,11 +22,12 @@ _LOG = logging.getLogger(__name__)
 
 def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
-
-    def done() -> bool:
-        return bool(unless_damaged(lambda: _trained(folder)))
-
-    work_queue.once(folder.claims, "model", done, lambda: _train(folder))
+    work_queue.once(
+        folder.claims,
+        "model",
+        lambda: bool(unless_damaged(lambda: _trained(folder))),
+        lambda: _train(folder),
+    )
 
 
 def _network_file(folder: Folder) -> Path:
@@ -38,7 +39,7 @@ def _trained(folder: Folder) -> bool:
     marker = folder.model / "stage.json"
     if not (marker.exists() and _network_file(folder).exists()):
         return False
-    folder.check(marker, archives.read_record(marker), "train")
+    same(marker, archives.read_record(marker), folder.stage_settings("train"))
     checkpoints.load(folder.model)
     return True
 
@@ -65,7 +66,7 @@ def fit(
     config: training.TrainConfig,
     on_epoch: Callable[[int, int, training.Record], None] | None = None,
 ) -> list[training.TrainResult]:
-    """Train networks side by side; an interrupted training goes on where it was.
+    """Train networks side by side (`training.train_many`), from where they were interrupted.
 
     The caller drops the saved state by `folder.finish` when the results are written.
 
@@ -73,7 +74,7 @@ def fit(
       folder: folder of the run.
       path: file to which the results will lead.
       settings: all settings on which the results depend.
-      tasks: see `training.train_many`.
+      tasks: the trainings.
       config: settings of all trainings.
       on_epoch: see `training.train_many`.
 
@@ -107,7 +108,6 @@ def predict(result: training.TrainResult, data: Dataset, specimens: Iterable[int
 
 
 def trial(
-    folder: Folder,
     path: Path,
     settings: Mapping[str, Any],
     data: Dataset,
@@ -115,7 +115,7 @@ def trial(
     config: training.TrainConfig,
 ) -> tuple[Trial, training.TrainResult]:
     """A network trained on a split by `fit`, with its predictions on validation and test."""
-    [result] = fit(folder, path, settings, [data.task(split, config.seed)], config)
+    [result] = fit(data.folder, path, settings, [data.task(split, config.seed)], config)
     validation, test = (predict(result, data, part) for part in (split.validation, split.test))
     return Trial(validation, test, trials.summary(result)), result
 
@@ -126,12 +126,11 @@ def evaluate_stage(folder: Folder) -> dict[str, Any]:
         raise ValueError(
             f"{_network_file(folder)} is missing; run experiments/train.py on this folder first"
         )
-    data = Dataset(folder)
-    result = checkpoints.load(folder.model)
-    found = {part: predict(result, data, getattr(data.split, part)) for part in PARTS[1:]}
-    for part, predictions in found.items():
+    data, result = Dataset(folder), checkpoints.load(folder.model)
+    validation, test = (predict(result, data, part) for part in data.split[1:])
+    for part, predictions in (("validation", validation), ("test", test)):
         folder.save(folder.predictions(part), "evaluate", vars(predictions))
-    judged = _judge(folder, found["validation"], found["test"])
+    judged = _judge(folder, validation, test)
     judged["events"] = {
         "triggered": len(data.events),
         "runs": data.num_runs,

@@ -1,5 +1,6 @@
 """Independent items, shared out to threads, devices and processes, and their progress bar."""
 
+import functools
 import itertools
 import logging
 import sys
@@ -137,35 +138,35 @@ def make_missing(
     label: str,
     unit: str,
     items: Iterable[Any],
-    name: Callable[[Any], str],
     missing: Callable[[Any], bool],
-    work: Work,
+    work: Callable[[Bar, Iterator[Any], int], Iterator[Any]],
     workers: Workers,
+    size: Callable[[Any], float] = lambda _: 1,
 ) -> None:
     """Make the missing ones among independent items while a bar counts them.
 
     Args:
       claims: claims of the folder, by which several processes share the items.
       label: label of the bar.
-      unit: name of an item in the bar.
-      items: all items.
-      name: function from an item to its name, the same in all processes.
+      unit: unit of the bar.
+      items: all items, as text the same in all processes.
       missing: function that says whether an item has still to be made.
-      work: see `Work`.
+      work: see `Work`, with the bar in front, which it advances.
       workers: threads and lanes.
+      size: units of the bar that an item takes.
     """
-    left = [item for item in items if missing(item)]
+    left = {item: size(item) for item in items if missing(item)}
     if not left:
         return
-    with Bar(label, len(left), unit) as bar:
-
-        def counted(items: Iterator[Any], lanes: int) -> Iterator[Any]:
-            for item in work(items, lanes):
-                bar.update()
-                yield item
-
-        queue = Queue(claims, left, name, lambda item: not missing(item), lambda _: bar.update())
-        work_off(queue, workers, counted)
+    with Bar(label, sum(left.values()), unit) as bar:
+        queue = Queue(
+            claims,
+            left,
+            lambda item: f"{label} {item}",
+            lambda item: not missing(item),
+            lambda item: bar.update(left[item]),
+        )
+        work_off(queue, workers, functools.partial(work, bar))
 
 
 def work_off(queue: Queue, workers: Workers, work: Work) -> None:

@@ -4,7 +4,6 @@ LAMMPS interpolates the same tables by C¹ Hermite pieces. Our cubic splines go 
 points with a continuous second derivative, which minimisers, stiffness and modes need.
 """
 
-import itertools
 import os
 import re
 from typing import NamedTuple
@@ -163,7 +162,7 @@ def _heading(lines: list[list[str]]) -> tuple[tuple[str, ...], int, int, np.ndar
     if len(set(elements)) < len(elements):
         raise words.wrong(4, f"names an element twice: {' '.join(elements)}")
     num_rho, num_r = (words.count(lines[4][k], 5, "a number of points") for k in (0, 2))
-    steps = words.numbers([lines[4][k] for k in (1, 3, 4)], itertools.repeat(5))
+    [steps] = words.numbers([(5, lines[4])], (1, 3, 4))
     density_step, r_step, cutoff = steps
     fits = density_step > 0 and r_step > 0 and 0 < cutoff <= num_r * r_step * (1 + 1e-9)
     if min(num_rho, num_r) < 5 or not fits:
@@ -190,8 +189,7 @@ def _check_placeholders(pairs: np.ndarray) -> None:
 
 def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
     """Embeddings (S, nrho), densities (S, S, nr) receiver first, r·φ (S, S, nr)."""
-    entries = [word for line in lines[5:] for word in line]
-    places = [number for number, line in enumerate(lines[5:], 6) for _ in line]
+    entries = [(number, [word]) for number, line in enumerate(lines[5:], 6) for word in line]
     num_pairs = count * (count + 1) // 2
     sizes = {
         columns: count * (4 + num_rho + columns * num_r) + num_pairs * num_r
@@ -209,7 +207,7 @@ def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
         nonlocal position
         part = slice(position, position + n)
         position += n
-        return words.numbers(entries[part], places[part])
+        return words.numbers(entries[part]).ravel()
 
     embeddings = np.empty((count, num_rho))
     densities = np.empty((count, count, num_r))

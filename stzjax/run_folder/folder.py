@@ -118,8 +118,18 @@ class Folder:
         if not path.exists():
             return False
         _, found = archives.load_archive(path)
-        self.check(path, found.get("stage_settings", {}), stage)
+        same(path, found.get("stage_settings", {}), self.stage_settings(stage))
         return True
+
+    def made(self, path: Path, stage: str) -> Path:
+        """The path of an archive that has to be there, made with these settings.
+
+        Raises:
+          ValueError: it is not, or it is damaged.
+        """
+        if not self.done(path, stage):
+            raise ValueError(f"{path} is missing; run experiments/{stage}.py on this folder first")
+        return path
 
     def missing(self, path: Path, stage: str) -> bool:
         """Whether an archive has to be made: it is not there, or damaged, and then set aside.
@@ -149,10 +159,6 @@ class Folder:
     def finish(self, path: Path) -> None:
         """Drop what was kept of an output that is done."""
         self.unfinished(path).unlink(missing_ok=True)
-
-    def check(self, path: Path, found: Mapping[str, Any], stage: str) -> None:
-        """Raise ValueError naming what differs between recorded settings and these."""
-        same(path, found, self.stage_settings(stage))
 
 
 def unless_damaged(read: Callable[[], Read]) -> Read | None:

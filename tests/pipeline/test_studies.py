@@ -123,7 +123,7 @@ def test_thresholds_label_anew_and_follow_the_event(folder):
 def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
     """Walk every split and every scaling: fitted on the training graphs of that split, alone."""
     data = Dataset(folder)
-    chosen = comparisons.choose_splits(folder, data, 5)
+    chosen = comparisons.choose_splits(data, 5)
     tested = np.concatenate([split.test for split in chosen])
     assert sorted(tested) == list(range(synthetic.NUM_SPECIMENS))
     fitted = []
@@ -140,10 +140,8 @@ def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
         assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
         assert parts[0] | parts[1] | parts[2] == set(range(synthetic.NUM_SPECIMENS))
         expected = np.concatenate([graph.nodes.features for graph in data.of(split.train)])
-        candidates = [comparisons.network(folder, data, "network", config, [0])]
-        candidates += [
-            comparisons.baseline(folder, data, name) for name in ("logistic", "feature:C44")
-        ]
+        candidates = [comparisons.network(data, "network", config, [0])]
+        candidates += [comparisons.baseline(data, name) for name in ("logistic", "feature:C44")]
         for candidate in candidates:
             fitted.clear()
             candidate.make(split, 0, folder.path / "trial.npz")
@@ -168,8 +166,8 @@ def test_what_is_predicted_for_the_test_does_not_depend_on_its_labels(folder):
             for run_id in data.run_ids(data.split.test):
                 data.graphs[run_id] = other.graphs[run_id]
         made = [
-            comparisons.network(folder, data, candidates[0], config, [0]),
-            comparisons.baseline(folder, data, candidates[1]),
+            comparisons.network(data, candidates[0], config, [0]),
+            comparisons.baseline(data, candidates[1]),
         ]
         for candidate in made:
             trial = candidate.make(data.split, 0, folder.path / "trial.npz")

@@ -18,10 +18,10 @@ def test_a_setting_that_came_later_had_its_default(tmp_path):
     folder = prepare(tmp_path / "run", PRESETS["smoke"], "smoke")
     recorded = folder.stage_settings("train")
     del recorded["focal_gamma"], recorded["loss"]
-    folder.check(tmp_path, recorded, "train")
+    same(tmp_path, recorded, folder.stage_settings("train"))
     other = Folder(folder.path, folder.settings.changed(focal_gamma=5.0))
     with pytest.raises(ValueError, match=r"focal_gamma = 2.0 \(now 5.0\)"):
-        other.check(tmp_path, recorded, "train")
+        same(tmp_path, recorded, other.stage_settings("train"))
 
 
 def test_the_defaults_train_as_the_paper_does():
