@@ -19,7 +19,7 @@ from absl import flags
 from stzjax.figures import picture
 from stzjax.io import archives
 from stzjax.pipeline import differentiate
-from stzjax.pipeline.differentiate import Answer
+from stzjax.pipeline.draw import Drawn
 from stzjax.run_folder.folder import Folder
 
 import flag_help
@@ -35,7 +35,7 @@ _RADIAL = flags.DEFINE_integer("radial", 8, "Radial functions for each species i
 _ANGULAR = flags.DEFINE_integer("angular", 4, "Angular functions for each pair in (c).", 0)
 
 
-PARTS: dict[str, Callable[[Folder], Answer]] = {
+PARTS: dict[str, Callable[[Folder], Drawn]] = {
     "confidence": lambda folder: differentiate.confidence(folder, _ATOM.value),
     "stiffness": lambda folder: differentiate.stiffness(folder, _SPECIMEN.value, _CHANGE.value),
     "descriptor": lambda folder: differentiate.descriptor(

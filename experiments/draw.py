@@ -52,7 +52,7 @@ def _write_figures(folder: Folder, runs: list[Scene]) -> None:
         archives.write_json(path.with_suffix(".json"), numbers)
         print(f"{name}: {path}.png, .pdf, .json")
     if "figure4" not in drawn:
-        print(f"figure4: not drawn, {folder.thresholds} is missing")
+        print("figure4: not drawn, thresholds/thresholds.json is missing")
 
 
 def _write_tables(folder: Folder, runs: list[Scene]) -> None:

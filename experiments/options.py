@@ -24,7 +24,7 @@ from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.pipeline import runner
 from stzjax.pipeline.work_queue import Workers
-from stzjax.run_folder.folder import Folder, existing, prepare
+from stzjax.run_folder.folder import Folder, prepare
 from stzjax.run_folder.settings import PRESETS, Settings, composition, setting_flags, upgraded
 
 import flag_help
@@ -85,12 +85,10 @@ def _define() -> None:
         str: flags.DEFINE_string,
     }
     for flag in SETTINGS.values():
-        chosen = f" ({', '.join(flag.choices)})." if flag.choices else "."
-        text = flag.text.rstrip(".") + chosen
         if flag.many:
-            flag_help.define_list(flag.name, None, text, flag.kind)
+            flag_help.define_list(flag.name, None, flag.text, flag.kind)
         else:
-            single[flag.kind](flag.name, None, text)
+            single[flag.kind](flag.name, None, flag.text)
 
 
 _define()
@@ -267,7 +265,7 @@ def main(
             _join_job()
             preset, values = settings()
             if open_folder is None:
-                folder = existing(OUT.value, values)
+                folder = prepare(OUT.value, values, make=False)
             else:
                 folder = open_folder(OUT.value, values, preset)
             work(dataclasses.replace(folder, save_every=SAVE_EVERY.value))

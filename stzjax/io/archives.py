@@ -1,8 +1,7 @@
 """Files of stzjax: `.npz` archives and JSON, written whole or not at all, with digests.
 
-Every file is written atomically: to a temporary file beside it, synced, then renamed, so that a
-reader sees the old file or the new file and never half of it. Files on which results depend carry
-a digest of their content, so that a reader notices a damaged file and never takes it for a result.
+A file is written beside its place, synced, then renamed, so that a reader never sees half of it.
+Files on which results depend carry a digest of their content, by which a reader notices damage.
 Nothing is ever unpickled.
 """
 
@@ -30,15 +29,10 @@ _META, _DIGEST = "meta", "sha256"
 
 
 class Damaged(ValueError):
-    """A file that is not complete, not as it was written, or not of stzjax.
-
-    Attributes:
-      path: path of the file.
-      reason: the fault, as the rest of a sentence that begins with the path.
-    """
+    """A file that is not complete, not as it was written, or not of stzjax."""
 
     def __init__(self, path: str | os.PathLike, reason: str):
-        """Name the file, the fault and the remedy."""
+        """Name the file and the fault, as the rest of a sentence that begins with the path."""
         super().__init__(f"{path} {reason}; delete it and run again")
         self.path, self.reason = Path(path), reason
 
@@ -94,16 +88,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def set_aside(path: str | os.PathLike) -> Path:
-    """Rename a file so that another can be made in its place; nothing is written over.
-
-    Returns:
-      The new path: `name.damaged`, or with a number if there is such a file already.
-    """
+    """Rename a file to `name.damaged`, with a number if there is such a file; the new path."""
     path = Path(path)
     names = (f"{path.name}.damaged{number}" for number in ("", *range(2, 10**6)))
     place = next(place for name in names if not (place := path.with_name(name)).exists())
-    os.rename(path, place)
-    return place
+    return path.rename(place)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -170,13 +159,7 @@ def plain(value: Any) -> Any:
 def save_archive(
     path: str | os.PathLike, arrays: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    """Write arrays and the settings that made them as one compressed `.npz`, atomically.
-
-    Args:
-      path: ends in `.npz`.
-      arrays: arrays by name; strings become unicode arrays, nothing is pickled.
-      settings: plain JSON values, which `load_archive` returns.
-    """
+    """Write arrays and the settings that made them, plain JSON values, as a compressed `.npz`."""
     content = {name: np.asarray(value) for name, value in arrays.items()}
     objects = [name for name, value in content.items() if value.dtype == object]
     if objects or _META in content:
@@ -205,7 +188,6 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop(_META)))
         schema, settings = int(meta["schema"]), dict(meta["settings"])
-        digests = {k: meta[k] for k in ("settings_sha256", _DIGEST)} if schema == SCHEMA else {}
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # NumPy, zipfile and json meet nearly any of them in a damaged file.
@@ -215,8 +197,8 @@ def load_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
         raise Damaged(path, f"is not a complete stzjax archive ({reason})") from error
     if schema > SCHEMA:
         raise ValueError(f"{path} has schema {schema}, newer than {SCHEMA}: update stzjax")
-    found = {"settings_sha256": _digest_of(settings), _DIGEST: _digest(arrays)}
-    if any(found[name] != digest for name, digest in digests.items()):
+    sealed = {"settings_sha256": _digest_of(settings), _DIGEST: _digest(arrays)}
+    if schema == SCHEMA and not sealed.items() <= meta.items():
         raise Damaged(path, "is damaged: it does not hold what was written")
     return arrays, settings
 
@@ -240,9 +222,8 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 @functools.cache
 def provenance() -> Mapping[str, str]:
     """Versions of the packages that compute, for the record beside a result."""
-    names = ("stzjax", "jax", "jaxlib", "jax-md", "flax", "optax", "jraph", "numpy", "scipy")
     found = {}
-    for name in names:
+    for name in "stzjax jax jaxlib jax-md flax optax jraph numpy scipy".split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from stzjax.core import geometry, units
-from stzjax.core.structure import Structure
 from stzjax.descriptors import table
 from stzjax.evaluation import metrics
 from stzjax.figures import gradients, picture
@@ -19,6 +18,7 @@ from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors import lists
 from stzjax.pipeline import comparisons, stages
 from stzjax.pipeline.dataset import Dataset
+from stzjax.pipeline.draw import Drawn
 from stzjax.run_folder.folder import Folder
 
 _TIGHT = RelaxConfig(force_tolerance=1e-9, max_iterations=100_000)
@@ -28,25 +28,15 @@ VARIANTS = ("features", "frozen", "learned")
 """The paper's columns alone; with symmetry functions as they start; and as training makes them."""
 
 
-class Answer(NamedTuple):
-    """Numbers for a JSON file and the matplotlib figure that shows them."""
-
-    numbers: dict[str, Any]
-    figure: Any
-
-
-def confidence(folder: Folder, atom: int | None = None) -> Answer:
+def confidence(folder: Folder, atom: int | None = None) -> Drawn:
     """The positions that move the confidence of an atom of the first test graph most.
 
-    Args:
-      folder: folder of a trained run.
-      atom: its number; the most confident one by default.
+    The atom is the most confident one by default.
 
     Raises:
       ValueError: the run is not trained, or there is no such atom.
     """
-    result = checkpoints.load(folder.model)
-    data = Dataset(folder)
+    result, data = checkpoints.load(folder.model), Dataset(folder)
     data.check(data.split)
     number, direction = data.run_ids(data.split.test)[0]
     graph = data.graphs[number, direction]
@@ -57,20 +47,13 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
         raise ValueError(f"there is no atom {atom} among {glass.num_atoms}")
     neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
     shape = table.allocate(glass, neighbors, stages.feature_config(folder))
-    everyone, slopes = jax.device_get(
-        sensitivity.confidence_gradient(
-            result.params,
-            result.config.model,
-            glass,
-            potential,
-            neighbors,
-            shape,
-            graph,
-            direction,
-            atom,
-        )
+    network = result.params, result.config.model
+    found = sensitivity.confidence_gradient(
+        *network, glass, potential, neighbors, shape, graph, direction, atom
     )
-    distances = _distances(glass, atom)
+    everyone, slopes = jax.device_get(found)
+    away = geometry.minimum_image(glass.fractional - glass.fractional[atom])
+    distances = np.linalg.norm(np.asarray(away @ glass.cell.T), axis=1)
     bonded = np.isin(np.arange(glass.num_atoms), graph.senders[graph.receivers == atom])
     strength = np.linalg.norm(slopes, axis=1)
     order = np.argsort(strength)[::-1]
@@ -89,15 +72,10 @@ def confidence(folder: Folder, atom: int | None = None) -> Answer:
     }
     positions = np.asarray(glass.positions())
     figure = gradients.confidence(distances, slopes, bonded, positions, glass.cell, atom)
-    return Answer(numbers, figure)
+    return Drawn(figure, numbers)
 
 
-def _distances(glass: Structure, atom: int) -> np.ndarray:
-    away = geometry.minimum_image(glass.fractional - glass.fractional[atom])
-    return np.linalg.norm(np.asarray(away @ glass.cell.T), axis=1)
-
-
-def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
+def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Drawn:
     """The mean C44 of a glass by the coefficients of the potential, two ways.
 
     By the implicit function theorem, and by differences between glasses that were relaxed again
@@ -141,12 +119,12 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Answer:
             for n, e, f in zip(names, exact, found, strict=True)
         ],
     }
-    return Answer(numbers, picture.draw(gradients.agreement(names, exact, found, "GPa")))
+    return Drawn(picture.draw(gradients.agreement(names, exact, found, "GPa")), numbers)
 
 
 def descriptor(
     folder: Folder, seeds: Sequence[int], radial: int = 8, angular: int = 4, threads: int = 1
-) -> Answer:
+) -> Drawn:
     """Symmetry functions learned through the network against the same ones frozen.
 
     Every specimen with an event is held out once: the next one chooses the epoch, the others train.
@@ -187,7 +165,7 @@ def descriptor(
         for variant in VARIANTS
     }
     figure = picture.draw(gradients.spread(ratios, "AP / prevalence", 1.0))
-    return Answer({"rows": rows, "summary": _summary(rows)}, figure)
+    return Drawn(figure, {"rows": rows, "summary": _summary(rows)})
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -197,19 +175,18 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """
     tests = sorted({row["test"] for row in rows})
 
-    def by_specimen(variant: str) -> np.ndarray:
-        chosen = [row for row in rows if row["variant"] == variant]
-        found = [[r["ap_over_prevalence"] for r in chosen if r["test"] == n] for n in tests]
-        return np.array([np.mean(values) for values in found])
+    def ratio(variant: str, test: int) -> float:
+        own = [row for row in rows if (row["variant"], row["test"]) == (variant, test)]
+        return float(np.mean([row["ap_over_prevalence"] for row in own]))
 
-    frozen, summary = by_specimen("frozen"), {}
-    for variant in VARIANTS:
-        values = by_specimen(variant)
-        apart = values - frozen
-        summary[variant] = {
-            "mean": float(values.mean()),
-            "deviation": float(values.std(ddof=1)),
-            "minus_frozen": float(apart.mean()),
-            "standard_error": float(apart.std(ddof=1) / np.sqrt(len(apart))),
+    values = {variant: np.array([ratio(variant, n) for n in tests]) for variant in VARIANTS}
+    apart = {variant: own - values["frozen"] for variant, own in values.items()}
+    return {
+        variant: {
+            "mean": float(own.mean()),
+            "deviation": float(own.std(ddof=1)),
+            "minus_frozen": float(apart[variant].mean()),
+            "standard_error": float(apart[variant].std(ddof=1) / np.sqrt(len(own))),
         }
-    return summary
+        for variant, own in values.items()
+    }

@@ -18,7 +18,7 @@ _NOTHING = 1e-16
 
 
 class Drawn(NamedTuple):
-    """A matplotlib figure and the numbers in it, for a JSON file."""
+    """A Matplotlib figure and the numbers in it, for a JSON file."""
 
     figure: Any
     numbers: dict[str, Any]
@@ -50,18 +50,13 @@ def judged(folder: Folder) -> list[Scene]:
 
 
 def pick(runs: list[Scene], name: str | None = None) -> Scene:
-    """The run of a name; by default the first one with an event.
-
-    Raises:
-      ValueError: there is no such test run.
-    """
+    """The run of a name, ValueError if there is none; by default the first with an event."""
     if name is None:
         return next((run for run in runs if run.label.any()), runs[0])
-    for run in runs:
-        if run.name == name:
-            return run
-    known = ", ".join(run.name for run in runs)
-    raise ValueError(f"there is no test run {name}; choose from {known}")
+    named = {run.name: run for run in runs}
+    if name not in named:
+        raise ValueError(f"there is no test run {name}; choose from {', '.join(named)}")
+    return named[name]
 
 
 def figures(
@@ -74,22 +69,20 @@ def figures(
     """Figures 2 and 3, and 4 if the thresholds have been tried, by file name.
 
     Args:
-      folder: of the run.
-      runs: all test runs, of `judged`.
-      shown: the one that is drawn in space.
+      folder: folder of the run.
+      runs: all test runs (`judged`).
+      shown: the run that is drawn in space.
       section: height z of the cross-sections [Å]; through the most mobile atom by default.
-      thickness: of the cross-sections [Å].
+      thickness: thickness of the cross-sections [Å].
 
     Raises:
       ValueError: the cross-section lies outside of the cell, or the table of thresholds is damaged.
     """
     label = np.concatenate([run.label for run in runs])
     confidence = np.concatenate([run.confidence for run in runs])
-    numbers = metrics.evaluate(label, confidence, OPERATING)
+    test = {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)}
     drawn = {
-        "figure2": Drawn(
-            paper.prediction(label, confidence, shown), {"run": shown.name, "test": numbers}
-        ),
+        "figure2": Drawn(paper.prediction(label, confidence, shown), test),
         "figure3": _correlation(folder, runs, shown, section, thickness),
     }
     rows = contents.thresholds(folder)

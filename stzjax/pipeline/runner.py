@@ -70,11 +70,10 @@ def run(
 def _record(folder: Folder, name: str, found: dict[str, float]) -> None:
     total = spent(folder)
     total[name] = stage_cost.add(total.get(name, {}), found)
-    archives.write_record(folder.usage, total)
+    archives.write_record(folder.path / "usage.json", total)
 
 
 def spent(folder: Folder) -> dict[str, dict[str, float]]:
     """Time and memory of each stage so far."""
-    if not folder.usage.exists():
-        return {}
-    return unless_damaged(lambda: archives.read_record(folder.usage)) or {}
+    path = folder.path / "usage.json"
+    return (unless_damaged(lambda: archives.read_record(path)) if path.exists() else None) or {}

@@ -137,7 +137,7 @@ def evaluate_stage(folder: Folder) -> dict[str, Any]:
         "strains": [event.strain for event in data.events.values()],
         "sizes": [event.size for event in data.events.values()],
     }
-    archives.write_json(folder.metrics, judged)
+    archives.write_json(folder.path / "metrics.json", judged)
     return judged
 
 

@@ -39,9 +39,9 @@ class Specimen(NamedTuple):
 
     Attributes:
       structure: N atoms.
-      trace: temperature [K], energy [eV/atom], density [g/cm³] along the quench, (T,) each; empty
-        if not recorded.
-      outcome: of quench and relaxation, in words.
+      trace: temperature [K], energy [eV/atom], density [g/cm³] along the quench, (T,) each, where
+        recorded.
+      outcome: end of quench and relaxation, in words.
     """
 
     structure: Structure
@@ -72,11 +72,7 @@ def run(path: Path) -> tuple[aqs.Run, tuple[str, ...]]:
 
 
 def predictions(path: Path) -> Predictions:
-    """The predictions of a file.
-
-    Raises:
-      ValueError: it is damaged.
-    """
+    """The predictions of a file."""
     arrays, _ = archives.load_archive(path)
     names = [field.name for field in dataclasses.fields(Predictions)]
     try:
@@ -93,7 +89,7 @@ def _take(arrays: Mapping[str, np.ndarray], names: list[str], path: Path) -> dic
 
 
 class Sheared(NamedTuple):
-    """A shear run of S states, the unsheared one included, in short.
+    """A shear run of S states (see `aqs.Run`) in short.
 
     Attributes:
       specimen: number of the specimen.
@@ -102,7 +98,7 @@ class Sheared(NamedTuple):
       stress: (S,) shear stress, positive along the load [GPa].
       event: state after the first event, or None.
       event_d2min: (N,) D²min of that state [Å²]; None if it is not stored.
-      outcome: how the run ended, in words.
+      outcome: end of the run, in words.
       faults: what looks wrong with it, in words.
     """
 
@@ -125,10 +121,15 @@ def sheared(path: Path, threshold: float, min_cluster: int) -> Sheared:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     kept = event is not None and event in found.history_step
-    field = events.field(*history, event) if event is not None and kept else None
-    stress, number = units.GPA * found.shear_stress, int(path.stem.split("_")[0])
     return Sheared(
-        number, found.direction, found.strain, stress, event, field, found.outcome, faults
+        specimen=int(path.stem.split("_")[0]),
+        direction=found.direction,
+        strain=found.strain,
+        stress=units.GPA * found.shear_stress,
+        event=event,
+        event_d2min=events.field(*history, event) if event is not None and kept else None,
+        outcome=found.outcome,
+        faults=faults,
     )
 
 
@@ -139,22 +140,21 @@ def comparison(folder: Folder, title: str) -> dict[str, Any] | None:
 
 def thresholds(folder: Folder) -> list[Row] | None:
     """One row for each threshold of D²min, in ascending order."""
-    found = _load(folder.thresholds, {"rows": "threshold"})
+    found = _load(folder.path / "thresholds" / "thresholds.json", {"rows": "threshold"})
     return found and sorted(found["rows"], key=lambda row: row["threshold"])
 
 
 def search(folder: Folder) -> dict[str, Any] | None:
-    """The grid search.
+    """The content of `search.json`, and of the tables beside it.
 
-    Winners by metric, None where there is none; judged, record and verdict of each by name; folds;
-    columns and table of Table 1, as text, empty where undefined; grid, a row for each shape and
-    budget, NaN where undefined.
+    These are columns and table of Table 1, as text, empty where undefined; and grid, a row for each
+    shape and budget, NaN where undefined.
     """
     path = folder.path / "search" / "search.json"
     found = _load(path, {"folds": "validation"})
     if found is None:
         return None
-    if not isinstance(found.get("judged"), dict) or not isinstance(found.get("winners"), dict):
+    if not all(isinstance(found.get(name), dict) for name in ("judged", "winners")):
         raise archives.Damaged(path, "lacks winners and how they were judged")
     tables = (_csv(path.with_name(f"{name}.csv")) for name in ("table1", "grid"))
     (columns, *table), (names, *rows) = tables
@@ -269,7 +269,7 @@ def read(out: str | os.PathLike) -> Contents:
     folder = Folder(Path(out), PRESETS["paper"])
     if not folder.path.is_dir():
         raise ValueError(f"{out} is not a folder with the results of a run")
-    config, test = _record(folder.config), folder.predictions("test")
+    config, test = _record(folder.path / "config.json"), folder.predictions("test")
     threshold = float(config.get("threshold", folder.settings.labels.threshold))
     min_cluster = int(config.get("min_cluster", 1))
     shears = sorted(folder.path.glob("shears/*.npz"))
@@ -280,8 +280,8 @@ def read(out: str | os.PathLike) -> Contents:
         specimens={int(p.stem): specimen(p) for p in specimens if p.stem.isdigit()},
         shears=[sheared(p, threshold, min_cluster) for p in shears if _SHEAR.fullmatch(p.name)],
         test=predictions(test) if test.exists() else None,
-        metrics=_record(folder.metrics),
-        usage=_record(folder.usage),
+        metrics=_record(folder.path / "metrics.json"),
+        usage=_record(folder.path / "usage.json"),
         history=_record(folder.model / "history.json").get("epochs", []),
         search=search(folder),
         thresholds=thresholds(folder),

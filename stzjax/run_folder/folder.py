@@ -50,11 +50,6 @@ class Folder:
         return jax.random.fold_in(jax.random.key(self.settings.run.seed), int(purpose))
 
     @property
-    def config(self) -> Path:
-        """The settings of the run."""
-        return self.path / "config.json"
-
-    @property
     def melt(self) -> Path:
         """Snapshots of the liquid that are to be quenched."""
         return self.path / "melt.npz"
@@ -88,21 +83,6 @@ class Folder:
     def predictions(self, part: str) -> Path:
         """Labels and confidences of "validation" or "test"."""
         return self.path / "predictions" / f"{part}.npz"
-
-    @property
-    def metrics(self) -> Path:
-        """The judgement."""
-        return self.path / "metrics.json"
-
-    @property
-    def usage(self) -> Path:
-        """Time and memory of each stage."""
-        return self.path / "usage.json"
-
-    @property
-    def thresholds(self) -> Path:
-        """The table of other thresholds of D²min."""
-        return self.path / "thresholds" / "thresholds.json"
 
     def stage_settings(self, stage: str) -> dict[str, Any]:
         """The settings on which the output of a stage depends."""
@@ -203,13 +183,16 @@ def identity(potential: str) -> str:
     return f"{path.name} sha256:{digest[:16]}"
 
 
-def prepare(path: str | os.PathLike, settings: Settings, preset: str, make: bool = True) -> Folder:
-    """Open or make a run folder and record its settings in `config.json`.
+def prepare(
+    path: str | os.PathLike, settings: Settings, preset: str | None = None, make: bool = True
+) -> Folder:
+    """Open or make a run folder.
 
     Args:
       path: path of the folder.
       settings: settings of the run.
-      preset: name of the preset that they began with.
+      preset: name of the preset that they began with; they are then recorded in `config.json`,
+        which otherwise stays as it is.
       make: whether the folder may be new.
 
     Raises:
@@ -218,14 +201,20 @@ def prepare(path: str | os.PathLike, settings: Settings, preset: str, make: bool
     """
     settings.validate()
     folder = Folder(Path(path), settings)
-    if not make:
-        _refuse_no_run(folder)
+    if not make and not (folder.path / "config.json").exists():
+        raise ValueError(
+            f"no such run folder: --out={path} holds no config.json; correct the name, or "
+            "run experiments/reproduce.py or experiments/quench.py on it first"
+        )
     record = {"preset": preset, **settings.flat()}
-    record["potential_identity"] = identity(settings.run.potential)
-    record["provenance"] = archives.provenance()
+    if preset is not None:
+        record["potential_identity"] = identity(settings.run.potential)
+        record["provenance"] = archives.provenance()
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        _record(folder, record)
+        if preset is not None:
+            _record(folder, record)
+        folder.claims.join()
     except OSError as error:
         raise ValueError(
             f"cannot write to --out={path}: {error.strerror or error}; choose another folder"
@@ -249,45 +238,16 @@ def _record(folder: Folder, record: Mapping[str, Any]) -> None:
 
     while not unless_damaged(agrees):
         if folder.claims.alone():
-            _refuse_other_run(folder)
+            # Whatever the folder holds must fit the new settings.
+            folder.missing(folder.melt, "melt")
+            folder.missing(folder.specimen(0), "quench")
             archives.write_record(config, record)
-            break
+            return
         # Another version of a library on another host is no other setting.
         if agrees("provenance"):
-            break
+            return
         if time.monotonic() - started > _START:
             raise ValueError(
                 f"another process works in {folder.path} with other settings; choose another --out"
             )
         time.sleep(0.1)
-    folder.claims.join()
-
-
-def existing(path: str | os.PathLike, settings: Settings) -> Folder:
-    """Open a run folder to read from it and to add to it; its `config.json` stays as it is.
-
-    Raises:
-      ValueError: there is none, or the settings make no sense.
-    """
-    settings.validate()
-    folder = Folder(Path(path), settings)
-    _refuse_no_run(folder)
-    try:
-        folder.claims.join()
-    except OSError as error:
-        raise ValueError(f"cannot write to --out={path}: {error.strerror or error}") from error
-    return folder
-
-
-def _refuse_no_run(folder: Folder) -> None:
-    if not (folder.path / "config.json").exists():
-        raise ValueError(
-            f"no such run folder: --out={folder.path} holds no config.json; correct the name, or "
-            "run experiments/reproduce.py or experiments/quench.py on it first"
-        )
-
-
-def _refuse_other_run(folder: Folder) -> None:
-    """Before config.json changes: whatever the folder holds must fit the new settings."""
-    for path, stage in ((folder.melt, "melt"), (folder.specimen(0), "quench")):
-        folder.missing(path, stage)

@@ -6,7 +6,7 @@ and limits. Here they are put together; flags and records are flat and name a se
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stzjax.core import loads
 from stzjax.core.settings import check, item_type, setting, settings_of
@@ -133,26 +133,22 @@ class Settings:
                 f"radii must be {len(elements)} lengths, of {' and '.join(elements)}, or empty, "
                 f"got {radii}"
             )
-        _check_thresholds(self.labels.threshold, self.shear)
+        threshold, shear = self.labels.threshold, self.shear
+        if not threshold >= shear.record_threshold:
+            raise ValueError(
+                f"threshold {threshold} lies below record_threshold {shear.record_threshold}: "
+                "the fields for such labels are not kept"
+            )
+        if shear.stop_threshold and threshold > shear.stop_threshold:
+            raise ValueError(
+                f"threshold {threshold} lies above stop_threshold {shear.stop_threshold}: runs "
+                "would end before such an event; raise stop_threshold"
+            )
         if self.quench.num_specimens < 3:
             raise ValueError(
                 f"num_specimens must be at least 3 (training, validation, test), got "
                 f"{self.quench.num_specimens}"
             )
-
-
-def _check_thresholds(threshold: float, shear: ShearConfig) -> None:
-    """Refuse labels that the shear runs could not give."""
-    if not threshold >= shear.record_threshold:
-        raise ValueError(
-            f"threshold {threshold} lies below record_threshold {shear.record_threshold}: "
-            "the fields for such labels are not kept"
-        )
-    if shear.stop_threshold and threshold > shear.stop_threshold:
-        raise ValueError(
-            f"threshold {threshold} lies above stop_threshold {shear.stop_threshold}: runs would "
-            "end before such an event; raise stop_threshold"
-        )
 
 
 def _kinds() -> list[Any]:
@@ -187,15 +183,13 @@ STAGES = {
 """The groups of settings on which the output of each stage depends."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """A flag that follows from a setting.
 
     Attributes:
-      name: of the flag, and of the setting in records.
-      group: in `Settings.groups`.
-      text: help text.
-      choices: values that it may have; empty for any.
+      name: name of the flag, and of the setting in records.
+      group: its group in `Settings.groups`.
+      text: help text with the choices.
       kind: type of the value, or of the items of a list.
       many: whether it is a list.
     """
@@ -203,7 +197,6 @@ class Flag:
     name: str
     group: str
     text: str
-    choices: tuple[str, ...]
     kind: type
     many: bool
 
@@ -219,9 +212,10 @@ def setting_flags() -> dict[str, Flag]:
             item = item_type(config, field.name)
             # A setting that is a configuration is chosen by its name.
             kind = str if dataclasses.is_dataclass(field.default) else type(field.default)
-            text, choices = field.metadata["help"], field.metadata["choices"]
+            text, choices = field.metadata["help"].rstrip("."), ", ".join(field.metadata["choices"])
+            text += f" ({choices})." if choices else "."
             group = owner.get(name, "model")
-            found.setdefault(name, Flag(name, group, text, choices, item or kind, item is not None))
+            found.setdefault(name, Flag(name, group, text, item or kind, item is not None))
     return found
 
 

@@ -73,7 +73,7 @@ def run_of(glass, direction, field):
 
 
 def thresholds(folder, rows):
-    archives.write_json(folder.thresholds, {"rows": rows})
+    archives.write_json(folder.path / "thresholds" / "thresholds.json", {"rows": rows})
 
 
 ROW = {

@@ -10,7 +10,7 @@ import synthetic
 from stzjax.io import archives
 from stzjax.pipeline import stages, train_evaluate, work_queue
 from stzjax.pipeline.dataset import Dataset
-from stzjax.run_folder.folder import Folder, Purpose, existing, identity, prepare, same
+from stzjax.run_folder.folder import Folder, Purpose, identity, prepare, same
 from stzjax.run_folder.settings import PRESETS, Settings, setting_flags
 
 
@@ -33,12 +33,12 @@ def test_the_defaults_train_as_the_paper_does():
 
 def test_an_existing_folder_is_opened_and_left_as_it_is(tmp_path):
     with pytest.raises(ValueError, match=r"no such run folder: --out=.*nowhere"):
-        existing(tmp_path / "nowhere", PRESETS["smoke"])
+        prepare(tmp_path / "nowhere", PRESETS["smoke"], make=False)
     assert not (tmp_path / "nowhere").exists()
     folder = prepare(tmp_path / "run", synthetic.SETTINGS, "smoke")
     before = (folder.path / "config.json").read_bytes()
     changed = synthetic.SETTINGS.changed(epochs=99)
-    assert existing(folder.path, changed).settings.training.epochs == 99
+    assert prepare(folder.path, changed, make=False).settings.training.epochs == 99
     assert (folder.path / "config.json").read_bytes() == before
     assert (
         archives.read_json(folder.path / "config.json")["epochs"]
