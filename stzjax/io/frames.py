@@ -30,11 +30,7 @@ class Frame(NamedTuple):
 
 
 def in_cell(vectors: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Positions in units of the cell vectors, (N, 3).
-
-    Args:
-      vectors: (3, 3) cell vectors as columns [Å].
-      positions: (N, 3) [Å].
+    """Positions (N, 3) [Å] in units of the cell vectors, (3, 3) as columns [Å].
 
     Raises:
       ValueError: the cell has no volume.
@@ -49,15 +45,13 @@ def in_cell(vectors: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def structure_of(frame: Frame, elements: tuple[str, ...] | None) -> Structure:
     """The structure of a frame, turned so that its cell is upper triangular.
 
-    Args:
-      frame: of a bulk glass.
-      elements: symbols that species index into; by default those of the frame, sorted.
+    Species index into `elements`, by default the symbols of the frame, sorted.
 
     Raises:
       ValueError: a symbol that is unknown or that `elements` does not name, or two atoms in one
         place.
     """
-    vectors, fractional, symbols, _ = frame
+    vectors, fractional, symbols, names = frame
     elements = tuple(sorted(set(symbols))) if elements is None else elements
     units.masses(elements)
     unknown = sorted(set(symbols) - set(elements))
@@ -73,19 +67,14 @@ def structure_of(frame: Frame, elements: tuple[str, ...] | None) -> Structure:
     species = np.array([elements.index(symbol) for symbol in symbols])
     cell = np.triu(upper * np.sign(np.diag(upper))[:, None])
     structure = Structure.create(fractional, cell, species, elements)
-    check_apart(structure, frame.names)
+    check_apart(structure, names)
     return structure
 
 
 def check_apart(structure: Structure, names: Sequence[int] | None = None) -> None:
-    """Refuse two atoms in one place, also where a box length lies between them.
+    """Raise ValueError for two atoms in one place, also where a box length lies between them.
 
-    Args:
-      structure: N atoms.
-      names: (N,) what the file calls them; by default their order counted from 1.
-
-    Raises:
-      ValueError: names the two atoms.
+    Their names (N,) are those in the file, by default their order counted from 1.
     """
     fractional, cell = np.asarray(structure.fractional), np.asarray(structure.cell)
     reach = _COINCIDENT * np.linalg.norm(np.linalg.inv(cell), 2)

@@ -48,11 +48,7 @@ def recognised(text: str) -> bool:
 
 
 def read(text: str, elements: Sequence[str]) -> Frame:
-    """The atoms of a data file, or of the last frame of a dump.
-
-    Args:
-      text: of the file.
-      elements: chemical symbols of the types, type 1 first.
+    """The atoms of a data file, or of the last frame of a dump; `elements` are those of the types.
 
     Raises:
       ValueError: damaged, cut short, in other units, or at odds with `elements`; says where.
@@ -67,9 +63,7 @@ def read(text: str, elements: Sequence[str]) -> Frame:
     if found and not {"metal", "real"} & set(found.groups()):
         raise ValueError(f"it is in units {found[1] or found[2]}; write it anew in metal units")
     symbols = {str(kind): symbol for kind, symbol in enumerate(elements, 1)}
-    if text.startswith("ITEM:"):
-        return _dump(text, symbols)
-    return _data(text.split("\n"), symbols)
+    return _dump(text, symbols) if text.startswith("ITEM:") else _data(text.split("\n"), symbols)
 
 
 def _data(lines: list[str], symbols: dict[str, str]) -> Frame:
@@ -145,12 +139,9 @@ def _dump(text: str, symbols: dict[str, str]) -> Frame:
     before = text.count("\n", 0, start)
     lines = text[start:].rstrip().split("\n")
     for at, head in _LAYOUT.items():
-        if at >= len(lines) or not lines[at].startswith(head):
-            raise words.wrong(
-                before + at + 1,
-                f"must begin with {head!r}",
-                "the last frame is cut short or damaged: write it anew",
-            )
+        if not "".join(lines[at : at + 1]).startswith(head):
+            remedy = "the last frame is cut short or damaged: write it anew"
+            raise words.wrong(before + at + 1, f"must begin with {head!r}", remedy)
     found = words.rows(lines, before + 1)
     number = words.count(lines[3].strip(), before + 4, "the number of atoms")
     vectors, origin = _bounds(found[4:8])
@@ -209,12 +200,12 @@ def _frame(number, rows: list[Row], places, kinds, vectors, origin=None) -> Fram
     """Atoms in the order of ids.
 
     Args:
-      number: of atoms that the file counts.
-      rows: of the atoms.
+      number: number of atoms that the file counts.
+      rows: lines of the atoms.
       places: columns of id, x, y, z.
       kinds: symbols of the atoms.
       vectors: cell vectors as columns [Å].
-      origin: of the box [Å], if the coordinates are in units of the vectors from there.
+      origin: corner of the box [Å], if the coordinates are in units of the vectors from there.
     """
     if len(rows) != number or not number:
         raise ValueError(
@@ -228,10 +219,8 @@ def _frame(number, rows: list[Row], places, kinds, vectors, origin=None) -> Fram
         if ids[first] == ids[second]:
             raise words.wrong(rows[second][0], f"repeats the id {ids[second]}")
     found = words.numbers(rows, axes)
-    if origin is None:
-        fractional = in_cell(vectors, found)
-    else:
-        fractional = found + in_cell(vectors, origin[None])
+    scaled = origin is not None
+    fractional = found + in_cell(vectors, origin[None]) if scaled else in_cell(vectors, found)
     return Frame(vectors, fractional[order], [kinds[k] for k in order], [ids[k] for k in order])
 
 

@@ -52,7 +52,7 @@ class Batch(Generic[State]):
         raise NotImplementedError
 
     def refuse(self, lane: int, error: ValueError) -> None:
-        """Take note that a lane cannot go on: the error is TooThin or Clumped."""
+        """Take note that a lane cannot go on, for TooThin or Clumped."""
         raise NotImplementedError
 
     def configuration(self, name: str, state: Any) -> Structure:
@@ -60,18 +60,13 @@ class Batch(Generic[State]):
         return state.structure
 
     def slack(self, lane: int) -> float:
-        """Factor of spare places for a lane whose list was too short.
-
-        Raises:
-          ValueError: TooThin or Clumped, where the lane is to be refused.
-        """
+        """Factor of spare places for a lane whose list was too short; may raise for `refuse`."""
         return 1.1
 
     def call(self, loop: Callable[[Any, int], Any]) -> bool:
         """Advance the states by one call of the loop, which stops where a list overflows.
 
-        Returns:
-          Whether the next call may take twice as many turns, if it needs them.
+        True if the next call may take twice as many turns.
         """
         began = time.monotonic()
         self.states = jax.block_until_ready(loop(self.states, self.turns))
@@ -80,11 +75,12 @@ class Batch(Generic[State]):
     def mend(self) -> None:
         """Give longer lists to all lanes if that of one overflowed; refuse those that fit none."""
         for name in self.list_names:
-            overflow = np.asarray(getattr(self.states, name).overflow)
+            held = getattr(self.states, name)
+            overflow = np.asarray(held.overflow)
             if not overflow.any():
                 continue
             found, refused = lists.widened(
-                getattr(self.states, name).spec,
+                held.spec,
                 [self.configuration(name, self.at(lane)) for lane in range(len(overflow))],
                 [lane for lane in self.going if overflow[lane]],
                 self.going,
@@ -110,11 +106,7 @@ class Batch(Generic[State]):
         return Saved(arrays, {"lists": shapes})
 
     def resumed(self, state: State, saved: Saved | None) -> State:
-        """The state with the values that were saved, if any; its neighbour lists stay.
-
-        Raises:
-          ValueError: the saved values are not those of such a state.
-        """
+        """The state with the values that were saved, if any; its neighbour lists stay."""
         if saved is None:
             return state
         bare = archives.fill(self._bare(state), saved.arrays, "state")

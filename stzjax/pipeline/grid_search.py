@@ -85,8 +85,7 @@ class Search:
         Raises:
           ValueError: too few specimens, or a fold or part without an event.
         """
-        self.folder = folder
-        self.data = Dataset(folder)
+        self.folder, self.data = folder, Dataset(folder)
         split = self.data.split
         self.data.check(split)
         specimens = np.sort(np.concatenate([split.train, split.validation]))
@@ -95,15 +94,14 @@ class Search:
             self.data.check(fold, f" of fold {number}")
         self.base = folder.settings.train_config()
 
-    def config(self, shape: Shape, epochs: int | None = None) -> training.TrainConfig:
+    def config(self, shape: Shape, epochs: int) -> training.TrainConfig:
         """Settings of a training."""
         model = models.reshaped(self.base.model, shape._asdict())
-        return dataclasses.replace(self.base, model=model, epochs=epochs or self.base.epochs)
+        return dataclasses.replace(self.base, model=model, epochs=epochs)
 
     def path(self, shape: Shape, epochs: int, fold: int) -> Path:
         """File of a trial."""
-        name = f"{shape.name}_e{epochs}_fold{fold}.json"
-        return self.folder.path / "search" / "trials" / name
+        return self.folder.path / f"search/trials/{shape.name}_e{epochs}_fold{fold}.json"
 
     def settings(self, shape: Shape, epochs: int, fold: int) -> dict[str, Any]:
         """All settings on which the outcome of a trial depends."""
@@ -111,7 +109,7 @@ class Search:
         return trials.settings_of(self.folder, self.config(shape, epochs), split)
 
     def read(self, shape: Shape, epochs: int, fold: int) -> dict[str, Any] | None:
-        """The record of a trial; None if it has not been made. A damaged file is set aside.
+        """The record of a trial; None if it has not been made, or is damaged and then set aside.
 
         Raises:
           ValueError: it was made with other settings.
@@ -128,14 +126,7 @@ class Search:
         return unless_damaged(record) if path.exists() else None
 
     def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
-        """Train the missing trials.
-
-        Args:
-          shapes: shapes of the grid.
-          epochs: largest number of epochs of each training.
-          threads: trainings at a time.
-          together: whether the folds of a shape share a compiled step, as suits a GPU.
-        """
+        """Train the missing trials; `threads` and `together` are those of `run`."""
 
         def work(bar: Bar, items: Iterator[TrialId], lanes: int) -> Iterator[TrialId]:
             for shape, group in itertools.groupby(items, key=lambda item: item[0]):
@@ -179,21 +170,18 @@ class Search:
         Raises:
           ValueError: a trial has not been made.
         """
-        found = {
-            item: self.read(*item)
-            for item in itertools.product(shapes, [epochs], range(len(self.folds)))
-        }
-        missing = [item for item, record in found.items() if record is None]
+        rows, missing = [], []
+        for shape in shapes:
+            records = [self.read(shape, epochs, fold) for fold in range(len(self.folds))]
+            missing += [self.path(shape, epochs, n) for n, one in enumerate(records) if one is None]
+            own = _averaged([record for record in records if record])
+            rows.append({"shape": shape, "epochs": epochs, **own})
         if missing:
             raise ValueError(
-                f"{len(missing)} trials are missing, the first is {self.path(*missing[0])}: run "
+                f"{len(missing)} trials are missing, the first is {missing[0]}: run "
                 "experiments/search.py with the same flags and without --collect"
             )
-        own = work_queue.chunks(iter(found.values()), len(self.folds))
-        return [
-            {"shape": shape, "epochs": epochs, **_averaged(records)}
-            for shape, records in zip(shapes, own, strict=True)
-        ]
+        return rows
 
 
 def _averaged(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -234,7 +222,7 @@ def ranked(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, An
 
 def judge(search: Search, shape: Shape) -> dict[str, Any]:
     """A winner trained on the folder's own split and judged on its test specimens."""
-    folder, data, config = search.folder, search.data, search.config(shape)
+    folder, data, config = search.folder, search.data, search.config(shape, search.base.epochs)
     settings = trials.settings_of(folder, config, data.split)
     path = folder.path / "search" / "winners" / f"{shape.name}.npz"
 
@@ -254,16 +242,14 @@ def table_1(
 ) -> ResultTable:
     """Table 1 of the paper: winners on the test set, and below them the paper's own rows."""
     rows: list[list[Any]] = []
-    for shape in judged:
-        names = [name for name, best in chosen.items() if best == shape]
-        test = judged[shape]["verdict"]["pooled"]["at_half"]
+    for shape, found in judged.items():
+        names = ", ".join(name for name, best in chosen.items() if best == shape)
+        test = found["verdict"]["pooled"]["at_half"]
         scores = [test[name] for name in (*METRICS, "ap_over_prevalence")]
-        rows.append(["this run", ", ".join(names), *shape, *scores])
-    ours = len(rows)
-    for row in PAPER:
-        rows.append(["paper", *row, row[-1] / PAPER_PREVALENCE])
+        rows.append(["this run", names, *shape, *scores])
+    paper = [["paper", *row, row[-1] / PAPER_PREVALENCE] for row in PAPER]
     columns = ["", "optimised for", "L", "M", "N", "Recall", "Precision", "F1", "MCC", "AUC", "AP"]
-    return ResultTable([*columns, "AP/prevalence"], rows, rules=(ours,))
+    return ResultTable([*columns, "AP/prevalence"], [*rows, *paper], rules=(len(rows),))
 
 
 def grid_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
@@ -285,19 +271,16 @@ def run(
     together: bool = False,
     collect: bool = False,
 ) -> ResultTable:
-    """Search, judge the winners and write `search/`.
+    """Search, judge the winners and write `search/`; Table 1.
 
     Args:
       folder: a described run folder.
       shapes: the grid.
-      num_folds: number of folds of the cross-validation.
-      factor: of successive halving, see `halving`; 0 trains every shape for all epochs.
+      num_folds: folds of the cross-validation.
+      factor: factor of `halving`; 0 trains every shape for all epochs.
       threads: trainings at a time.
-      together: whether the folds of a shape share a compiled step.
+      together: whether the folds of a shape share a compiled step, as suits a GPU.
       collect: train nothing of the grid and make the tables of the trials that are there.
-
-    Returns:
-      Table 1.
     """
     search = Search(folder, num_folds)
     epochs, metric = search.base.epochs, search.base.select_by.replace("loss", "ap")
@@ -311,8 +294,7 @@ def run(
         everything += last
     chosen = winners(last)
     judged = {shape: judge(search, shape) for shape in dict.fromkeys(chosen.values()) if shape}
-    out = folder.path / "search"
-    table = table_1(chosen, judged)
+    out, table = folder.path / "search", table_1(chosen, judged)
     trials.write_table(out, "table1", table)
     trials.write_table(out, "grid", grid_table(everything))
     record = {

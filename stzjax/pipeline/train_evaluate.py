@@ -145,11 +145,10 @@ def _judge(folder: Folder, validation: Predictions, test: Predictions) -> dict[s
     """Content of `metrics.json`: the verdict, and its main parts under names of their own."""
     judged = verdict.judge(validation, test, folder.key(Purpose.BOOTSTRAP))
     pooled = judged["pooled"]
-    found = {
+    best = pooled["at_best_mcc"]
+    return {
         "validation": metrics.evaluate(validation.label, validation.confidence),
         "test": pooled["at_half"],
         "verdict": judged,
+        **({} if best is None else {"test_at_validation_threshold": best}),
     }
-    if pooled["at_best_mcc"] is not None:
-        found["test_at_validation_threshold"] = pooled["at_best_mcc"]
-    return found

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.result_table import ResultTable
 from stzjax.evaluation.verdict import Predictions
@@ -26,8 +28,11 @@ def settings_of(
     return archives.plain({**folder.stage_settings("train"), **flat, **more, "split": parts})
 
 
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Predictions))
+
+
 def load(path: Path, settings: Mapping[str, Any]) -> Trial | None:
-    """The trial of a file; None if there is none. A damaged file is set aside.
+    """The trial of a file; None if there is none, or it is damaged and then set aside.
 
     Raises:
       ValueError: it was made with other settings.
@@ -48,19 +53,14 @@ def _read(path: Path, settings: Mapping[str, Any]) -> Trial:
         raise archives.Damaged(path, f"lacks {error}") from error
 
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Predictions))
-
-
 def make(path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]) -> None:
     """Do the work of a trial and write it for `load`; its record holds the time it took [s]."""
     started = time.perf_counter()
     trial = work()
     record = {**trial.record, "seconds": time.perf_counter() - started}
-    arrays = {
-        f"{part}_{name}": getattr(getattr(trial, part), name)
-        for part in ("validation", "test")
-        for name in _COLUMNS
-    }
+    arrays: dict[str, np.ndarray] = {}
+    for part, predictions in (("validation", trial.validation), ("test", trial.test)):
+        arrays |= {f"{part}_{name}": getattr(predictions, name) for name in _COLUMNS}
     archives.save_archive(path, arrays, {"trial": settings, "record": record})
 
 
@@ -68,12 +68,12 @@ def once(
     folder: Folder, path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]
 ) -> Trial:
     """The trial of a file, made and written if it is not there."""
-
-    def done() -> bool:
-        return load(path, settings) is not None
-
-    name = str(path.relative_to(folder.path))
-    work_queue.once(folder.claims, name, done, lambda: make(path, settings, work))
+    work_queue.once(
+        folder.claims,
+        str(path.relative_to(folder.path)),
+        lambda: load(path, settings) is not None,
+        lambda: make(path, settings, work),
+    )
     return _read(path, settings)
 
 
@@ -85,11 +85,10 @@ def write_table(folder: Path, name: str, table: ResultTable) -> None:
 
 def summary(result: training.TrainResult) -> dict[str, Any]:
     """Course of a training, for the record of its trial."""
+    curves = {"loss": "train_loss", "validation_loss": "validation_loss", "score": "score"}
     return {
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "selected_by": result.selected_by,
-        "loss": [record["train_loss"] for record in result.history],
-        "validation_loss": [record["validation_loss"] for record in result.history],
-        "score": [record["score"] for record in result.history],
+        **{name: [epoch[key] for epoch in result.history] for name, key in curves.items()},
     }

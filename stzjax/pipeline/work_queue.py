@@ -172,10 +172,8 @@ def make_missing(
 def work_off(queue: Queue, workers: Workers, work: Work) -> None:
     """Let the workers empty a queue, each thread on a device.
 
-    Where the memory of a device does not hold as many lanes, the thread goes on with half of them.
-
-    Raises:
-      ValueError: the memory does not hold a single item.
+    Where the memory of a device does not hold as many lanes, the thread goes on with half of them;
+    ValueError if it does not hold a single item.
     """
 
     def empty(_: Any) -> None:
@@ -193,24 +191,17 @@ def work_off(queue: Queue, workers: Workers, work: Work) -> None:
                 for item in work(taking(), lanes):
                     held.remove(item)
                     queue.finish(item)
-            except jax.errors.JaxRuntimeError as error:
+            except BaseException as error:
                 queue.put_back(held)
                 lanes = fewer(error, lanes)
-            except BaseException:
-                queue.put_back(held)
-                raise
 
     each(empty, range(workers.threads), workers.threads)
 
 
-def fewer(error: jax.errors.JaxRuntimeError, lanes: int) -> int:
-    """Half the lanes, if the error says that the memory of the device is full.
-
-    Raises:
-      ValueError: a single lane is too much.
-      JaxRuntimeError: it is another error.
-    """
-    if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+def fewer(error: BaseException, lanes: int) -> int:
+    """Half the lanes, if the error says that the memory of the device is full; else raises."""
+    full = "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+    if not (full and isinstance(error, jax.errors.JaxRuntimeError)):
         raise error
     if lanes <= 1:
         raise ValueError(
