@@ -183,39 +183,26 @@ def _directions(own: Sequence[Trial]) -> dict[str, dict[str, float]]:
 
 def main_table(found: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The main numbers of a comparison, with 95 % intervals over specimens."""
+    shares = list(found[0]["average"]["hits"])
+    columns = [
+        *("", "Recall", "Precision", "F1", "MCC", "MCC at chosen threshold"),
+        *("AUC", "95 %", "AP", "AP/prevalence", "95 %", "minus reference, 95 %"),
+        *(f"hit in top {100 * float(share):g} %" for share in shares),
+        "Brier",
+    ]
     lines = []
     for row in found:
-        average = row["average"]
-        ranks, best = average["ranks"], average["at_best_mcc"]
-        apart = row["minus_reference"]
-        lines.append(
-            [
-                row["name"],
-                *(average["at_half"][name]["estimate"] for name in metrics.SCORES),
-                best["mcc"]["estimate"],
-                ranks["auc"]["estimate"],
-                interval_text(ranks["auc"]),
-                ranks["ap"]["estimate"],
-                ranks["ap_over_prevalence"]["estimate"],
-                interval_text(ranks["ap_over_prevalence"]),
-                "reference"
-                if apart is None
-                else interval_text(apart["ranks"]["ap_over_prevalence"]),
-                *(rate["estimate"] for rate in average["hits"].values()),
-                row["brier"],
-            ]
-        )
-    return ResultTable(
-        [
-            "",
-            *("Recall", "Precision", "F1", "MCC", "MCC at chosen threshold"),
-            *("AUC", "95 %", "AP", "AP/prevalence", "95 %", "minus reference, 95 %"),
-            *(f"hit in top {100 * float(share):g} %" for share in found[0]["average"]["hits"]),
-            "Brier",
-        ],
-        lines,
-        digits=3,
-    )
+        average, apart = row["average"], row["minus_reference"]
+        auc, ap, ratio = (average["ranks"][name] for name in ("auc", "ap", "ap_over_prevalence"))
+        scores = [average["at_half"][name] for name in metrics.SCORES]
+        scores.append(average["at_best_mcc"]["mcc"])
+        minus = apart and interval_text(apart["ranks"]["ap_over_prevalence"])
+        line = [row["name"], *(score["estimate"] for score in scores)]
+        line += [auc["estimate"], interval_text(auc), ap["estimate"]]
+        line += [ratio["estimate"], interval_text(ratio), minus or "reference"]
+        line += [average["hits"][share]["estimate"] for share in shares]
+        lines.append([*line, row["brier"]])
+    return ResultTable(columns, lines, digits=3)
 
 
 def size_table(found: Sequence[Mapping[str, Any]]) -> ResultTable:

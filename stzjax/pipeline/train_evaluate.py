@@ -22,30 +22,24 @@ _LOG = logging.getLogger(__name__)
 
 def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
-    work_queue.once(
-        folder.claims,
-        "model",
-        lambda: bool(unless_damaged(lambda: _trained(folder))),
-        lambda: _train(folder),
-    )
+
+    def done() -> bool:
+        return unless_damaged(lambda: _network(folder)) is not None
+
+    work_queue.once(folder.claims, "model", done, lambda: _train(folder))
 
 
-def _network_file(folder: Folder) -> Path:
-    return folder.model / "network.npz"
-
-
-def _trained(folder: Folder) -> bool:
-    """Whether the network is there, and made with these settings."""
+def _network(folder: Folder) -> training.TrainResult | None:
+    """The trained network, if it is there, made with these settings."""
     marker = folder.model / "stage.json"
-    if not (marker.exists() and _network_file(folder).exists()):
-        return False
+    if not (marker.exists() and (folder.model / "network.npz").exists()):
+        return None
     same(marker, archives.read_record(marker), folder.stage_settings("train"))
-    checkpoints.load(folder.model)
-    return True
+    return checkpoints.load(folder.model)
 
 
 def _train(folder: Folder) -> None:
-    data, path = Dataset(folder), _network_file(folder)
+    data, path = Dataset(folder), folder.model / "network.npz"
     data.check(data.split)
     config, settings = folder.settings.train_config(), folder.stage_settings("train")
     with Bar("train", config.epochs, "epoch") as bar:
@@ -121,34 +115,29 @@ def trial(
 
 
 def evaluate_stage(folder: Folder) -> dict[str, Any]:
-    """Predict and judge; cheap, so it is done anew every time."""
-    if not _trained(folder):
-        raise ValueError(
-            f"{_network_file(folder)} is missing; run experiments/train.py on this folder first"
-        )
-    data, result = Dataset(folder), checkpoints.load(folder.model)
+    """Predict and judge; cheap, so it is done anew every time. The content of `metrics.json`."""
+    result = _network(folder)
+    if result is None:
+        path = folder.model / "network.npz"
+        raise ValueError(f"{path} is missing; run experiments/train.py on this folder first")
+    data = Dataset(folder)
     validation, test = (predict(result, data, part) for part in data.split[1:])
     for part, predictions in (("validation", validation), ("test", test)):
         folder.save(folder.predictions(part), "evaluate", vars(predictions))
-    judged = _judge(folder, validation, test)
-    judged["events"] = {
+    judged = verdict.judge(validation, test, folder.key(Purpose.BOOTSTRAP))
+    pooled = judged["pooled"]
+    content = {
+        "validation": metrics.evaluate(validation.label, validation.confidence),
+        "test": pooled["at_half"],
+        "verdict": judged,
+    }
+    if pooled["at_best_mcc"] is not None:
+        content["test_at_validation_threshold"] = pooled["at_best_mcc"]
+    content["events"] = {
         "triggered": len(data.events),
         "runs": data.num_runs,
         "strains": [event.strain for event in data.events.values()],
         "sizes": [event.size for event in data.events.values()],
     }
-    archives.write_json(folder.path / "metrics.json", judged)
-    return judged
-
-
-def _judge(folder: Folder, validation: Predictions, test: Predictions) -> dict[str, Any]:
-    """Content of `metrics.json`: the verdict, and its main parts under names of their own."""
-    judged = verdict.judge(validation, test, folder.key(Purpose.BOOTSTRAP))
-    pooled = judged["pooled"]
-    best = pooled["at_best_mcc"]
-    return {
-        "validation": metrics.evaluate(validation.label, validation.confidence),
-        "test": pooled["at_half"],
-        "verdict": judged,
-        **({} if best is None else {"test_at_validation_threshold": best}),
-    }
+    archives.write_json(folder.path / "metrics.json", content)
+    return content
