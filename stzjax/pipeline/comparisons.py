@@ -1,11 +1,10 @@
 """Comparisons of candidates that are trained or fitted on the same splits and judged alike."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,25 +15,23 @@ from stzjax.learning import baselines, splits, training
 from stzjax.learning.splits import Split
 from stzjax.pipeline import stages, train_evaluate, trials, work_queue
 from stzjax.pipeline.dataset import Dataset
+from stzjax.pipeline.trials import Planned
 from stzjax.pipeline.work_queue import Bar, Workers
 from stzjax.run_folder.folder import Folder, Purpose
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A predictor that takes part in a comparison.
 
     Attributes:
       name: name in tables and, as `file_name` writes it, in file names.
       seeds: seeds of its trials, one trial for each.
-      settings: from split and seed to all settings on which the outcome depends.
-      make: from split, seed and the path of the trial to the trial.
+      plan: function from split, seed and path to a trial.
     """
 
     name: str
-    seeds: tuple[int, ...]
-    settings: Callable[[Split, int], dict[str, Any]]
-    make: Callable[[Split, int, Path], Trial]
+    seeds: Sequence[int]
+    plan: Callable[[Split, int, Path], Planned]
 
 
 def network(
@@ -50,35 +47,36 @@ def network(
     control that beats chance has seen data that it should not see.
     """
 
-    def settings(split: Split, seed: int) -> dict[str, Any]:
+    def plan(split: Split, seed: int, path: Path) -> Planned:
         own = dataclasses.replace(config, seed=seed)
-        return trials.settings_of(data.folder, own, split, shuffled=control)
+        settings = trials.settings_of(data.folder, own, split, shuffled=control)
 
-    def make(split: Split, seed: int, path: Path) -> Trial:
-        own = dataclasses.replace(config, seed=seed)
-        shown = data.shuffled(seed) if control else data
-        return train_evaluate.trial(path, settings(split, seed), shown, split, own)[0]
+        def work() -> Trial:
+            shown = data.shuffled(seed) if control else data
+            return train_evaluate.trial(path, settings, shown, split, own)[0]
 
-    return Candidate(name, tuple(seeds), settings, make)
+        return Planned(path, settings, work)
+
+    return Candidate(name, seeds, plan)
 
 
 def baseline(data: Dataset, name: str) -> Candidate:
     """A simple predictor, one of `baselines.names`."""
+    config = data.folder.settings.train_config()
 
-    def settings(split: Split, seed: int) -> dict[str, Any]:
-        config = data.folder.settings.train_config()
-        return trials.settings_of(data.folder, config, split, baseline=name, baseline_seed=seed)
+    def plan(split: Split, seed: int, path: Path) -> Planned:
+        more = {"baseline": name, "baseline_seed": seed}
+        settings, parts = trials.settings_of(data.folder, config, split, **more), split[1:]
 
-    def make(split: Split, seed: int, path: Path) -> Trial:
-        parts = (split.validation, split.test)
-        graphs = [data.of(part) for part in parts]
-        fitted = baselines.fit_predict(
-            name, data.of(split.train), graphs, columns=data.columns, seed=seed
-        )
-        validation, test = map(data.pooled, parts, fitted.confidences)
-        return Trial(validation, test, {"fitted": fitted.numbers})
+        def work() -> Trial:
+            train, graphs = data.of(split.train), [data.of(part) for part in parts]
+            fitted = baselines.fit_predict(name, train, graphs, columns=data.columns, seed=seed)
+            validation, test = map(data.pooled, parts, fitted.confidences)
+            return Trial(validation, test, {"fitted": fitted.numbers})
 
-    return Candidate(name, (0,), settings, make)
+        return Planned(path, settings, work)
+
+    return Candidate(name, (0,), plan)
 
 
 def choose_splits(data: Dataset, rotations: int) -> tuple[Split, ...]:
@@ -106,40 +104,29 @@ def make_trials(
 
     They are written to `<title>/trials/`; finished trials are read.
     """
-    planned: dict[str, tuple[Candidate, Split, int]] = {}
+    planned: dict[str, Planned] = {}
+    names: dict[str, list[str]] = {}
     for candidate in candidates:
-        for place, split in enumerate(chosen):
-            own = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
-            for seed in candidate.seeds:
-                name = f"{file_name(candidate.name)}_{own}_seed{seed}.npz"
-                planned[name] = candidate, split, seed
-
-    def load(name: str) -> Trial | None:
-        candidate, split, seed = planned[name]
-        return trials.load(folder.path / title / "trials" / name, candidate.settings(split, seed))
+        own = [(place, seed) for place in range(len(chosen)) for seed in candidate.seeds]
+        for place, seed in own:
+            part = "own" if len(chosen) == 1 else f"part{place}of{len(chosen)}"
+            name = f"{file_name(candidate.name)}_{part}_seed{seed}.npz"
+            path = folder.path / title / "trials" / name
+            planned[name] = candidate.plan(chosen[place], seed, path)
+            names.setdefault(candidate.name, []).append(name)
 
     def work(bar: Bar, items: Iterator[str], lanes: int) -> Iterator[str]:
         for name in items:
-            (candidate, split, seed), path = planned[name], folder.path / title / "trials" / name
-            trials.make(
-                path,
-                candidate.settings(split, seed),
-                functools.partial(candidate.make, split, seed, path),
-            )
-            folder.finish(path)
+            planned[name].make()
+            folder.finish(planned[name].path)
             bar.update()
             yield name
 
     def missing(name: str) -> bool:
-        return load(name) is None
+        return planned[name].load() is None
 
     work_queue.make_missing(folder.claims, title, "trial", planned, missing, work, Workers(threads))
-    found: dict[str, list[Trial]] = {candidate.name: [] for candidate in candidates}
-    for name, (candidate, *_) in planned.items():
-        trial = load(name)
-        assert trial is not None
-        found[candidate.name].append(trial)
-    return found
+    return {name: [planned[own].read() for own in names[name]] for name in names}
 
 
 def file_name(name: str) -> str:

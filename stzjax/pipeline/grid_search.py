@@ -22,6 +22,7 @@ from stzjax.learning import checkpoints, models, splits, training
 from stzjax.learning.splits import Split
 from stzjax.pipeline import train_evaluate, trials, work_queue
 from stzjax.pipeline.dataset import Dataset
+from stzjax.pipeline.trials import Planned
 from stzjax.pipeline.work_queue import Bar, Workers
 from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
@@ -226,12 +227,15 @@ def judge(search: Search, shape: Shape) -> dict[str, Any]:
     settings = trials.settings_of(folder, config, data.split)
     path = folder.path / "search" / "winners" / f"{shape.name}.npz"
 
-    def make() -> Trial:
+    def work() -> Trial:
         trial, result = train_evaluate.trial(path, settings, data, data.split, config)
         checkpoints.save(path.with_suffix(""), result)
         return trial
 
-    trial = trials.once(folder, path, settings, make)
+    plan = Planned(path, settings, work)
+    name = str(path.relative_to(folder.path))
+    work_queue.once(folder.claims, name, lambda: plan.load() is not None, plan.make)
+    trial = plan.read()
     folder.finish(path)
     key = folder.key(Purpose.BOOTSTRAP)
     return {"record": trial.record, "verdict": verdict.judge(trial.validation, trial.test, key)}

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.learning import training
 from stzjax.learning.splits import Split
-from stzjax.pipeline import work_queue
 from stzjax.run_folder.folder import Folder, same, unless_damaged
 
 
@@ -31,50 +30,49 @@ def settings_of(
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Predictions))
 
 
-def load(path: Path, settings: Mapping[str, Any]) -> Trial | None:
-    """The trial of a file; None if there is none, or it is damaged and then set aside.
+class Planned(NamedTuple):
+    """A trial that is made once.
 
-    Raises:
-      ValueError: it was made with other settings.
+    Attributes:
+      path: path of its file.
+      settings: all settings on which its outcome depends.
+      work: function that makes it.
     """
-    return unless_damaged(lambda: _read(path, settings) if path.exists() else None)
 
+    path: Path
+    settings: Mapping[str, Any]
+    work: Callable[[], Trial]
 
-def _read(path: Path, settings: Mapping[str, Any]) -> Trial:
-    arrays, kept = archives.load_archive(path)
-    try:
-        same(path, kept["trial"], settings)
-        validation, test = (
-            Predictions(**{name: arrays[f"{part}_{name}"] for name in _COLUMNS})
-            for part in ("validation", "test")
-        )
-        return Trial(validation, test, kept["record"])
-    except KeyError as error:
-        raise archives.Damaged(path, f"lacks {error}") from error
+    def load(self) -> Trial | None:
+        """The trial of the file; None if there is none, or it is damaged and then set aside.
 
+        Raises:
+          ValueError: it was made with other settings.
+        """
+        return unless_damaged(self.read) if self.path.exists() else None
 
-def make(path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]) -> None:
-    """Do the work of a trial and write it for `load`; its record holds the time it took [s]."""
-    started = time.perf_counter()
-    trial = work()
-    record = {**trial.record, "seconds": time.perf_counter() - started}
-    arrays: dict[str, np.ndarray] = {}
-    for part, predictions in (("validation", trial.validation), ("test", trial.test)):
-        arrays |= {f"{part}_{name}": getattr(predictions, name) for name in _COLUMNS}
-    archives.save_archive(path, arrays, {"trial": settings, "record": record})
+    def read(self) -> Trial:
+        """The trial of the file, which is there."""
+        arrays, kept = archives.load_archive(self.path)
+        try:
+            same(self.path, kept["trial"], self.settings)
+            validation, test = (
+                Predictions(**{name: arrays[f"{part}_{name}"] for name in _COLUMNS})
+                for part in ("validation", "test")
+            )
+            return Trial(validation, test, kept["record"])
+        except KeyError as error:
+            raise archives.Damaged(self.path, f"lacks {error}") from error
 
-
-def once(
-    folder: Folder, path: Path, settings: Mapping[str, Any], work: Callable[[], Trial]
-) -> Trial:
-    """The trial of a file, made and written if it is not there."""
-    work_queue.once(
-        folder.claims,
-        str(path.relative_to(folder.path)),
-        lambda: load(path, settings) is not None,
-        lambda: make(path, settings, work),
-    )
-    return _read(path, settings)
+    def make(self) -> None:
+        """Make the trial and write its file; the record holds the time it took [s]."""
+        started = time.perf_counter()
+        trial = self.work()
+        record = {**trial.record, "seconds": time.perf_counter() - started}
+        arrays: dict[str, np.ndarray] = {}
+        for part, predictions in (("validation", trial.validation), ("test", trial.test)):
+            arrays |= {f"{part}_{name}": getattr(predictions, name) for name in _COLUMNS}
+        archives.save_archive(self.path, arrays, {"trial": self.settings, "record": record})
 
 
 def write_table(folder: Path, name: str, table: ResultTable) -> None:

@@ -169,19 +169,16 @@ def _load(path: Path, lists: Mapping[str, str]) -> Any:
     content = archives.read_json(path)
     for name, key in lists.items():
         rows = content.get(name) if isinstance(content, dict) else None
-        whole = isinstance(rows, list) and all(isinstance(row, dict) and key in row for row in rows)
-        if not rows or not whole:
+        found = rows if isinstance(rows, list) else []
+        if not found or not all(isinstance(row, dict) and key in row for row in found):
             raise archives.Damaged(path, f"holds no {name}, each with a {key}")
     return content
 
 
 def _csv(path: Path) -> list[list[str]]:
     """Header and rows of a table, all of one length."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.reader(stream))
-    except FileNotFoundError:
-        rows = []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    rows = list(csv.reader(text.splitlines()))
     if not rows or len({len(row) for row in rows}) > 1:
         raise ValueError(f"{path} is missing or damaged; run experiments/search.py again")
     return rows
@@ -199,16 +196,13 @@ class Contents:
     Attributes:
       config: settings of all stages, flat, and "provenance".
       threshold: D²min above which an atom counts as transformed [Å²].
-      specimens: by number.
-      shears: in order of file name.
+      specimens: specimens by number.
+      shears: shear runs in order of file name.
       test: predictions on the test specimens.
       metrics: the content of `metrics.json`.
       usage: time [s] and peak memory [MiB] of each stage.
-      history: one row for each epoch of the training.
-      search: the grid search.
-      thresholds: one row for each threshold of D²min.
-      remedies: trainings against imbalance.
-      baselines: simpler predictors beside the network.
+      history: a row for each epoch of the training.
+      search, thresholds, remedies, baselines: see the functions of these names, or `comparison`.
       pictures: names of the files in `figures/`.
     """
 

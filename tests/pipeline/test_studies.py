@@ -144,7 +144,7 @@ def test_nothing_leaks_from_validation_or_test(folder, monkeypatch):
         candidates += [comparisons.baseline(data, name) for name in ("logistic", "feature:C44")]
         for candidate in candidates:
             fitted.clear()
-            candidate.make(split, 0, folder.path / "trial.npz")
+            candidate.plan(split, 0, folder.path / "trial.npz").work()
             assert len(fitted) == 1
             columns = fitted[0].shape[1]
             if columns == expected.shape[1]:
@@ -170,7 +170,7 @@ def test_what_is_predicted_for_the_test_does_not_depend_on_its_labels(folder):
             comparisons.baseline(data, candidates[1]),
         ]
         for candidate in made:
-            trial = candidate.make(data.split, 0, folder.path / "trial.npz")
+            trial = candidate.plan(data.split, 0, folder.path / "trial.npz").work()
             found[candidate.name, mixed] = trial
     for name in candidates:
         before, after = found[name, False], found[name, True]
