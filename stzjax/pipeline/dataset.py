@@ -42,29 +42,24 @@ class Dataset:
 
     def __init__(self, folder: Folder):
         """Read features and runs of a described run folder, make labels and graphs."""
-        settings = folder.settings.labels
         self.folder = folder
         numbers = np.array(stages.specimens(folder))
         self.split = splits.by_specimen(numbers, key=folder.key(Purpose.SPLIT))
         self.columns: tuple[str, ...] = ()
         self.graphs: dict[RunId, Graph] = {}
         self.events: dict[RunId, Event] = {}
-        self.num_runs = 0
-        for run_id in stages.run_ids(folder):
+        run_ids, label = stages.run_ids(folder), folder.settings.labels
+        self.num_runs = len(run_ids)
+        for run_id in run_ids:
             run = stages.read_run(folder, run_id)
-            self.num_runs += 1
-            step = run.event_step(settings.threshold, settings.min_cluster)
+            step = run.event_step(label.threshold, label.min_cluster)
             if step is None:
                 continue
-            labels = run.labels(settings.threshold, settings.min_cluster)
+            labels = run.labels(label.threshold, label.min_cluster)
             self.events[run_id] = Event(float(run.strain[step]), int(labels.sum()))
-            self.graphs[run_id] = self._graph(run_id, labels)
-
-    def _graph(self, run_id: RunId, labels: np.ndarray) -> Graph:
-        arrays = stages.read_features(self.folder, run_id)
-        self.columns = tuple(str(name) for name in arrays["columns"])
-        structure = stages.glass(self.folder, run_id[0])
-        return build(structure, arrays["features"], labels, arrays["pairs"])
+            arrays, glass = stages.read_features(folder, run_id), stages.glass(folder, run_id[0])
+            self.columns = tuple(map(str, arrays["columns"]))
+            self.graphs[run_id] = build(glass, arrays["features"], labels, arrays["pairs"])
 
     def run_ids(self, specimens: Iterable[int]) -> list[RunId]:
         """The runs with an event of the given specimens."""
@@ -91,12 +86,7 @@ class Dataset:
         )
 
     def check(self, split: Split | Fold, where: str = "") -> None:
-        """Raise ValueError if a part of a split holds no event.
-
-        Args:
-          split: specimens of each part.
-          where: name of the split in the message, such as " of fold 2".
-        """
+        """Raise ValueError if a part of a split holds no event; `where` is such as " of fold 2"."""
         for part, specimens in split._asdict().items():
             if not self.run_ids(specimens):
                 raise ValueError(
@@ -119,10 +109,8 @@ class Dataset:
     def shuffled(self, seed: int) -> "Dataset":
         """The control: the labels of each graph distributed at random among its atoms."""
         rng, other = np.random.default_rng(seed), copy.copy(self)
-        other.graphs = {
-            run_id: graph._replace(
-                nodes=graph.nodes._replace(label=rng.permutation(graph.nodes.label))
-            )
-            for run_id, graph in self.graphs.items()
-        }
+        other.graphs = {}
+        for run_id, graph in self.graphs.items():
+            nodes = graph.nodes._replace(label=rng.permutation(graph.nodes.label))
+            other.graphs[run_id] = graph._replace(nodes=nodes)
         return other

@@ -76,15 +76,10 @@ def confidence(folder: Folder, atom: int | None = None) -> Drawn:
 
 
 def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Drawn:
-    """The mean C44 of a glass by the coefficients of the potential, two ways.
+    """The mean C44 of a specimen by the coefficients of the potential, two ways.
 
-    By the implicit function theorem, and by differences between glasses that were relaxed again
-    under scaled coefficients.
-
-    Args:
-      folder: folder of a quenched run.
-      number: number of the specimen.
-      change: relative change of the coefficients.
+    The implicit function theorem, and differences between glasses that were relaxed again under
+    coefficients with the relative `change`.
     """
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
     neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
@@ -128,14 +123,8 @@ def descriptor(
     """Symmetry functions learned through the network against the same ones frozen.
 
     Every specimen with an event is held out once: the next one chooses the epoch, the others train.
-    The same splits and seeds for all of `VARIANTS`; the trials go to `differentiate/trials/`.
-
-    Args:
-      folder: folder of a described run.
-      seeds: seeds of the networks.
-      radial: radial functions for each species.
-      angular: angular functions for each pair of species.
-      threads: trainings at a time.
+    The same splits and seeds for all of `VARIANTS`; the trials go to `differentiate/trials/`,
+    `threads` at a time. Functions are radial for each species, angular for each pair.
     """
     data, base = Dataset(folder), folder.settings.train_config()
     data.surround()

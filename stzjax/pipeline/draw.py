@@ -78,12 +78,21 @@ def figures(
     Raises:
       ValueError: the cross-section lies outside of the cell, or the table of thresholds is damaged.
     """
-    label = np.concatenate([run.label for run in runs])
-    confidence = np.concatenate([run.confidence for run in runs])
-    test = {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)}
+    names = ("label", "confidence", "d2min")
+    label, confidence, values = (np.concatenate([getattr(r, n) for r in runs]) for n in names)
+    specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
+    threshold, seed = folder.settings.labels.threshold, folder.settings.run.seed
+    share = called_by_d2min.at_operating(values, confidence, specimen, threshold, seed)
+    outside = int(np.sum(np.isfinite(values)) - share.atoms.sum())
     drawn = {
-        "figure2": Drawn(paper.prediction(label, confidence, shown), test),
-        "figure3": _correlation(folder, runs, shown, section, thickness),
+        "figure2": Drawn(
+            paper.prediction(label, confidence, shown),
+            {"run": shown.name, "test": metrics.evaluate(label, confidence, OPERATING)},
+        ),
+        "figure3": Drawn(
+            paper.correlation(share, values, shown, threshold, section, thickness),
+            {"run": shown.name, "atoms_outside": outside, **share._asdict()},
+        ),
     }
     rows = contents.thresholds(folder)
     if rows is not None:
@@ -93,28 +102,12 @@ def figures(
     return drawn
 
 
-def _correlation(
-    folder: Folder, runs: list[Scene], shown: Scene, section: float | None, thickness: float
-) -> Drawn:
-    threshold, seed = folder.settings.labels.threshold, folder.settings.run.seed
-    values = np.concatenate([run.d2min for run in runs])
-    confidence = np.concatenate([run.confidence for run in runs])
-    specimen = np.repeat([run.specimen for run in runs], [len(run.label) for run in runs])
-    found = called_by_d2min.at_operating(values, confidence, specimen, threshold, seed)
-    figure = paper.correlation(found, values, shown, threshold, section, thickness)
-    outside = int(np.sum(np.isfinite(values)) - found.atoms.sum())
-    return Drawn(figure, {"run": shown.name, "atoms_outside": outside, **found._asdict()})
-
-
 def table(folder: Folder, run: Scene) -> tuple[Structure, dict[str, np.ndarray]]:
     """The unsheared glass of a test run and what is known of its atoms, by column.
 
     The names are letters, digits and underscores, which extended XYZ and LAMMPS dumps both hold.
     `log10_d2min` is there because colour maps of viewers are linear, and because the eight decimals
     of extended XYZ cut quiet atoms short.
-
-    Raises:
-      ValueError: the features are missing.
     """
     arrays = stages.read_features(folder, (run.specimen, run.direction))
     columns = {

@@ -30,9 +30,9 @@ def measured() -> Iterator[dict[str, float]]:
     finally:
         found["seconds"] = time.perf_counter() - started
         found["peak_mib"] = peak() / _MIB
-        peaks = [_device_peak(device) for device in jax.local_devices()]
-        if any(peaks):
-            found["device_peak_mib"] = max(peaks) / _MIB
+        told = [device.memory_stats() or {} for device in jax.local_devices()]
+        if largest := max(stats.get("peak_bytes_in_use", 0) for stats in told):
+            found["device_peak_mib"] = largest / _MIB
 
 
 def peak(process: str = "self") -> float:
@@ -44,16 +44,10 @@ def peak(process: str = "self") -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _device_peak(device: Any) -> float:
-    return float((device.memory_stats() or {}).get("peak_bytes_in_use", 0))
-
-
 def add(total: dict[str, Any], found: dict[str, float]) -> dict[str, float]:
     """Sum of two costs: times add up, of memory the largest is kept."""
-    peaks = {
-        name: max(total.get(name, 0.0), value) for name, value in found.items() if "peak" in name
-    }
-    return {"seconds": total.get("seconds", 0.0) + found["seconds"], **peaks}
+    largest = {name: max(total.get(name, 0.0), value) for name, value in found.items()}
+    return {**largest, "seconds": total.get("seconds", 0.0) + found["seconds"]}
 
 
 def text(found: dict[str, float]) -> str:

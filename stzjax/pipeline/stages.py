@@ -155,7 +155,10 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
     """Relax a quenched glass and write it, or the reason why it failed."""
     structure, outcome, residual = found.structure, found.outcome, math.nan
     if outcome == quench.COOLED:
-        relaxed = _inherent(folder, structure, potential)
+        settings = folder.settings
+        config = relax.RelaxConfig(settings.shear.force_tolerance, settings.shear.max_iterations)
+        relaxation = relax.relax_cell if settings.quench.relax_cell else relax.relax
+        relaxed = relaxation(structure, potential, config)
         structure, residual = relaxed.structure, float(relaxed.residual)
         outcome = relax.OUTCOMES[int(relaxed.outcome)]
     path = folder.specimen(number)
@@ -166,13 +169,6 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
         _LOG.info("specimen %d: quenched and relaxed, largest force %.1e eV/Å", number, residual)
     else:
         _LOG.warning("specimen %d: %s; it is left out from here on", number, outcome)
-
-
-def _inherent(folder: Folder, glass: Structure, potential: EAM) -> relax.Relaxed:
-    settings = folder.settings
-    config = relax.RelaxConfig(settings.shear.force_tolerance, settings.shear.max_iterations)
-    relaxation = relax.relax_cell if settings.quench.relax_cell else relax.relax
-    return relaxation(glass, potential, config)
 
 
 def glass(folder: Folder, number: int) -> Structure:

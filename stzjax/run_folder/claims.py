@@ -5,7 +5,6 @@ drops them with the process, however it ends, and network file systems pass them
 the items of a host that dies are free again.
 """
 
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -87,7 +86,5 @@ def of(folder: Path) -> Claims:
         status = os.stat(folder)
         key = status.st_dev, status.st_ino
         if key not in _OPEN or not (folder / _FILE).exists():
-            with contextlib.suppress(KeyError):
-                del _OPEN[key]
             _OPEN[key] = Claims(folder)
         return _OPEN[key]

@@ -102,21 +102,13 @@ class Folder:
         return True
 
     def made(self, path: Path, stage: str) -> Path:
-        """The path of an archive that has to be there, made with these settings.
-
-        Raises:
-          ValueError: it is not, or it is damaged.
-        """
+        """The path of an archive; ValueError if it is not `done`."""
         if not self.done(path, stage):
             raise ValueError(f"{path} is missing; run experiments/{stage}.py on this folder first")
         return path
 
     def missing(self, path: Path, stage: str) -> bool:
-        """Whether an archive has to be made: it is not there, or damaged, and then set aside.
-
-        Raises:
-          ValueError: it was made with other settings; nothing is overwritten.
-        """
+        """Whether an archive is not `done`, where a damaged one is set aside."""
         return not unless_damaged(lambda: self.done(path, stage))
 
     def saved(self, path: Path, stage: str) -> Saved | None:

@@ -69,7 +69,7 @@ class Settings:
           ValueError: a value makes no sense by itself.
         """
         shape = _config(_model(flat.get("model", "gat")), flat)
-        return cls(*(_config(kind, {**flat, "model": shape}) for kind in _kinds()))
+        return cls(*(_config(kind, {**flat, "model": shape}) for kind in _KINDS))
 
     def groups(self) -> dict[str, dict[str, Any]]:
         """The settings by flag, those of each stage or part of it under its name."""
@@ -151,9 +151,8 @@ class Settings:
             )
 
 
-def _kinds() -> list[Any]:
-    """Classes of the configurations in the order of `Settings`."""
-    return [field.default_factory for field in dataclasses.fields(Settings)]
+_KINDS = (RunConfig, QuenchConfig, ShearConfig, FeatureConfig, LabelConfig, TrainConfig)
+"""Classes of the configurations in the order of `Settings`."""
 
 
 def _model(name: str) -> type:
@@ -207,7 +206,7 @@ def setting_flags() -> dict[str, Flag]:
     owner = {name: group for group, names in groups.items() for name in names}
     shapes = [model.config for model in models.MODELS.values()]
     found: dict[str, Flag] = {}
-    for config in (*_kinds(), *shapes):
+    for config in (*_KINDS, *shapes):
         for name, field in settings_of(config).items():
             item = item_type(config, field.name)
             # A setting that is a configuration is chosen by its name.
