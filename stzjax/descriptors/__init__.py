@@ -7,30 +7,6 @@ code), and in `symmetry_functions` with `symmetry_places`. Descriptors that need
 `shear` or `learning`.
 """
 
-from stzjax.descriptors import (
-    linear_response,
-    participation,
-    registry,
-    soft_modes,
-    stiffness,
-    stress,
-    symmetry_functions,
-    table,
-    voronoi,
-    voronoi_cells,
-    voronoi_fit,
-)
+from stzjax.descriptors import registry, table, voronoi
 
-__all__ = [
-    "linear_response",
-    "participation",
-    "registry",
-    "soft_modes",
-    "stiffness",
-    "stress",
-    "symmetry_functions",
-    "table",
-    "voronoi",
-    "voronoi_cells",
-    "voronoi_fit",
-]
+__all__ = ["registry", "table", "voronoi"]

@@ -6,24 +6,6 @@ Energies, forces, virials and stress (`energetics`), second derivatives by the p
 (`fire`), and its derivatives (`implicit`). Motion in time belongs to `dynamics`.
 """
 
-from stzjax.mechanics import (
-    allocation,
-    energetics,
-    expansion,
-    fire,
-    hessians,
-    implicit,
-    relax,
-    strain,
-)
+from stzjax.mechanics import energetics, expansion, hessians, implicit, relax
 
-__all__ = [
-    "allocation",
-    "energetics",
-    "expansion",
-    "fire",
-    "hessians",
-    "implicit",
-    "relax",
-    "strain",
-]
+__all__ = ["energetics", "expansion", "hessians", "implicit", "relax"]

@@ -5,14 +5,3 @@
 `unfused` keeps XLA from joining passes, `precision` casts the arrays of a tree. Code that needs a
 structure or a potential belongs elsewhere: this package imports nothing of stzjax.
 """
-
-from stzjax.numerics import (
-    batching,
-    conjugate_gradient,
-    eigensolver,
-    precision,
-    quasi_newton,
-    unfused,
-)
-
-__all__ = ["batching", "conjugate_gradient", "eigensolver", "precision", "quasi_newton", "unfused"]

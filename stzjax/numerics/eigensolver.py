@@ -34,32 +34,19 @@ _GROUP = 8
 _REACH = 1.3
 """Rank at which the filter of the Krylov space begins to grow, as a factor of the vectors kept."""
 
-_GROWTH = 200.0
-"""Growth of the filter of the Krylov space from there to zero.
-
-More growth costs products, and digits of float32.
-"""
-
-_CONTRAST = 1e5
-"""Largest growth of the filter of a refinement."""
+_GROWTH, _CONTRAST = 200.0, 1e5
+"""Growth of the filter of the Krylov space from there to zero, which costs products and digits of
+float32; and largest growth of the filter of a refinement."""
 
 _KNOWN = 0.1
-"""Largest residual of a known Ritz value, as a share of its distance from the wanted values.
-
-The known Ritz values beyond the wanted ones tell where the rest of the spectrum begins.
-"""
+"""Largest residual of a known Ritz value, as a share of its distance from the wanted values. The
+known ones beyond these tell where the rest of the spectrum begins."""
 
 _LEAST_ROUNDS = 2
-"""Least number of Rayleigh-Ritz steps.
+"""Least number of Rayleigh-Ritz steps: a refinement removes the rounding of the Krylov space."""
 
-The Krylov space carries the rounding of the filter; one refinement removes it.
-"""
-
-_MARGIN = 5.0
-"""Factor by which a refinement aims below the tolerance."""
-
-_SAFETY = 1.01
-"""Factor of the bound of the spectrum."""
+_MARGIN, _SAFETY = 5.0, 1.01
+"""Factor by which a refinement aims below the tolerance; factor of the bound of the spectrum."""
 
 _THINNEST = 1e-4
 """Least share of the spectrum below the first edge: the largest degree reaches no further."""
@@ -69,6 +56,9 @@ _LEAST_DEGREE, _LARGEST_DEGREE = 4, 300
 Operator = Callable[[Any, Array], Array]
 """(data, (n, M) vectors) to (n, M)."""
 
+Product = Callable[[Array], Array]
+"""The same with its data, in the precision of the filter."""
+
 
 class Pairs(NamedTuple):
     """Approximate eigenpairs, the lowest first.
@@ -77,7 +67,6 @@ class Pairs(NamedTuple):
       values: (B,) Ritz values.
       vectors: (n, B) orthonormal.
       residual: (B,) norms of A v - λ v.
-      products: vectors multiplied by the operator.
       rounds: Rayleigh-Ritz steps.
       converged: (B,) whether the distance from the true eigenspace is below the tolerance.
     """
@@ -85,7 +74,6 @@ class Pairs(NamedTuple):
     values: Array
     vectors: Array
     residual: Array
-    products: Array
     rounds: Array
     converged: Array
 
@@ -129,23 +117,21 @@ def lowest(
     first, second = jax.random.split(key)
     probes = jax.random.normal(first, (size, _PROBES), low)
     steps = min(_PROBE_STEPS, max(2, size // 2))
-    outline = _outline(operator, rough, probes, steps, math.ceil(_REACH * block))
-    basis, spent = _krylov(operator, rough, second, size, max(_ROOM * count, block), outline, low)
+    product = functools.partial(operator, rough)
+    outline = _outline(product, probes, steps, math.ceil(_REACH * block))
+    basis = _krylov(product, second, size, max(_ROOM * count, block), outline, low)
 
-    def ritz(vectors: Array) -> tuple[Array, Array, Array]:
+    def ritz(vectors: Array, rounds: Array) -> tuple[Pairs, Array]:
         basis = jnp.linalg.qr(vectors)[0]
         image = operator(data, basis)
         values, turn = jnp.linalg.eigh(basis.T @ image)
         values, turn = values[:block], turn[:, :block]
         vectors = basis @ turn
-        return values, vectors, image @ turn - vectors * values
-
-    def judged(vectors: Array, products: Array, rounds: Array) -> tuple[Pairs, Array]:
-        values, vectors, defects = ritz(vectors)
+        defects = image @ turn - vectors * values
         residual = jnp.linalg.norm(defects, axis=0)
         gap = jnp.maximum(_edge(values, residual, count) - values, 0.0)
         converged = residual <= tolerance * gap
-        return Pairs(values, vectors, residual, products, rounds + 1, converged), defects
+        return Pairs(values, vectors, residual, rounds + 1, converged), defects
 
     def going(state: tuple[Pairs, Array]) -> Array:
         # A value that is not finite never converges and never will.
@@ -166,11 +152,10 @@ def lowest(
         least = within._replace(bottom=within.edge - gap[-1])
         needed = _degree(least, jnp.maximum(excess, 1.0))
         degree = _whole(jnp.minimum(needed, _degree(within, _CONTRAST)))
-        vectors = _refiltered(operator, rough, pairs, defects, degree, within, low)
-        return judged(vectors, pairs.products + block * (degree + 1), pairs.rounds)
+        vectors = _refiltered(product, pairs, defects, degree, within, low)
+        return ritz(vectors, pairs.rounds)
 
-    spent = _PROBES * steps + spent + basis.shape[1]
-    start = judged(basis.astype(jnp.float64), spent, jnp.zeros((), jnp.int32))
+    start = ritz(basis.astype(jnp.float64), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(going, refined, start)[0]
 
 
@@ -192,32 +177,29 @@ def _whole(degree: Array) -> Array:
 
 
 def _krylov(
-    operator: Operator, data: Any, key: Array, size: int, room: float, within: _Interval, dtype
-) -> tuple[Array, Array]:
-    """Nearly orthonormal vectors (n, `room` or more) of the space, and the products spent."""
+    product: Product, key: Array, size: int, room: float, within: _Interval, dtype
+) -> Array:
+    """Nearly orthonormal vectors of the space, (n, `room` or more)."""
     width = _GROUP * math.ceil(room / (_STEPS * _GROUP))
     if width * _STEPS >= size:
-        return jnp.eye(size, dtype=dtype), jnp.zeros((), jnp.int32)
+        return jnp.eye(size, dtype=dtype)
     degree = _whole(_degree(within, _GROWTH))
-    scaled = functools.partial(_scaled, operator, data, within)
-
-    def apart(basis: Array, block: Array) -> Array:
-        for _ in range(2):
-            block = jnp.linalg.qr(block - basis @ (basis.T @ block))[0]
-        return block
+    scaled = functools.partial(_scaled, product, within)
 
     def turn(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         basis, block = state
-        block = apart(basis, _filtered(scaled, block, degree, within))
+        block = _filtered(scaled, block, degree, within)
+        # Once would leave the rounding of what is taken out.
+        for _ in range(2):
+            block = jnp.linalg.qr(block - basis @ (basis.T @ block))[0]
         return jax.lax.dynamic_update_slice(basis, block, (0, step * width)), block
 
     block = jnp.linalg.qr(jax.random.normal(key, (size, width), dtype))[0]
     basis = jnp.zeros((size, width * _STEPS), dtype).at[:, :width].set(block)
-    basis, _ = jax.lax.fori_loop(1, _STEPS, turn, (basis, block))
-    return basis, width * (_STEPS - 1) * degree
+    return jax.lax.fori_loop(1, _STEPS, turn, (basis, block))[0]
 
 
-def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int) -> _Interval:
+def _outline(product: Product, probes: Array, steps: int, rank: int) -> _Interval:
     """Interval from about the eigenvalue of a rank to a bound above the whole spectrum.
 
     The bottom is zero, or about the lowest eigenvalue if that is less.
@@ -226,7 +208,7 @@ def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int
 
     def turn(state, _):
         before, now, beta = state
-        image = operator(data, now) - beta * before
+        image = product(now) - beta * before
         alpha = jnp.sum(image * now, axis=0)
         image = image - alpha * now
         # The end of a Krylov space leaves rounding, which must not be blown up.
@@ -258,20 +240,16 @@ def _outline(operator: Operator, data: Any, probes: Array, steps: int, rank: int
 def _filtered(step: Callable[[Any], Any], start: Any, degree: Array, within: _Interval) -> Any:
     """Chebyshev polynomial p of a linear map, small on the interval and one at its bottom.
 
-    Args:
-      step: `_scaled`, or an extension of it, on the tree of arrays that `start` is.
-      start: arrays to which the polynomial is applied.
-      degree: degree of the polynomial, at least one.
-      within: the interval.
+    The map is `_scaled`, or an extension of it, on the tree of arrays that `start` is; the degree
+    is one at least.
     """
     edge, bound, bottom = within
     first = (bound - edge) / (2.0 * bottom - bound - edge)
 
     def mixed(factor: Array, new: Any, share: Array, old: Any) -> Any:
-        def mix(x: Array, y: Array) -> Array:
-            return factor.astype(x.dtype) * x - share.astype(x.dtype) * y
-
-        return jax.tree.map(mix, new, old)
+        return jax.tree.map(
+            lambda x, y: factor.astype(x.dtype) * x - share.astype(x.dtype) * y, new, old
+        )
 
     def turn(_, state):
         before, now, ratio = state
@@ -283,10 +261,10 @@ def _filtered(step: Callable[[Any], Any], start: Any, degree: Array, within: _In
     return jax.lax.fori_loop(1, degree, turn, begin)[1]
 
 
-def _scaled(operator: Operator, data: Any, within: _Interval, block: Array) -> Array:
+def _scaled(product: Product, within: _Interval, block: Array) -> Array:
     """The operator times a block, its spectrum above the edge brought to [-1, 1]."""
     middle, half = _middle(within, block.dtype)
-    return (operator(data, block) - middle * block) / half
+    return (product(block) - middle * block) / half
 
 
 def _middle(within: _Interval, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -296,13 +274,7 @@ def _middle(within: _Interval, dtype: jnp.dtype) -> tuple[Array, Array]:
 
 
 def _refiltered(
-    operator: Operator,
-    data: Any,
-    pairs: Pairs,
-    defects: Array,
-    degree: Array,
-    within: _Interval,
-    dtype: jnp.dtype,
+    product: Product, pairs: Pairs, defects: Array, degree: Array, within: _Interval, dtype
 ) -> Array:
     """Polynomial of `_filtered` applied to Ritz vectors v, as p(λ) v + [p(A) - p(λ)] v.
 
@@ -315,7 +287,7 @@ def _refiltered(
 
     def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, share = state
-        return _scaled(operator, data, within, rest) + share.astype(dtype) * source, place * share
+        return _scaled(product, within, rest) + share.astype(dtype) * source, place * share
 
     start = jnp.zeros_like(source), jnp.ones_like(place)
     rest, share = _filtered(step, start, degree, within)

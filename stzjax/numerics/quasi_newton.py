@@ -55,12 +55,7 @@ def forget(memory: Memory, condition: Array) -> Memory:
 
 
 def advance(
-    memory: Memory,
-    move: Array,
-    change: Array,
-    force: Array,
-    condition: Array,
-    anchor: Array,
+    memory: Memory, move: Array, change: Array, force: Array, condition: Array, anchor: Array
 ) -> tuple[Memory, Array]:
     """Learn from the last move, and say what the next one is.
 
@@ -95,17 +90,8 @@ def advance(
         for rows, own in zip(found.force, found.new[2:], strict=True)
     )
     gain, share, scale = _lbfgs(told, along, across)
-    step, kept = apart(
-        functools.partial(_combine, place=place),
-        anchor,
-        memory,
-        gain,
-        share,
-        useful,
-        move,
-        change,
-        flat,
-    )
+    combine = functools.partial(_combine, place=place)
+    step, kept = apart(combine, anchor, memory, gain, share, useful, move, change, flat)
     moves, changes = (
         rows.at[place].set(row)
         for rows, row in zip((memory.moves, memory.changes), kept, strict=True)
