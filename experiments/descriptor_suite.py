@@ -229,7 +229,7 @@ def cells(glass: Structure, size: str, repeats: int) -> list[dict[str, Any]]:
     if other:
         error = np.abs(mine[0][1].volume / other[0][1] - 1.0).max()
         found.append(row(f"voronoi {size}, largest difference of a volume", error, None, "1"))
-    shape = voronoi_fit.allocate(glass)
+    shape = voronoi_fit.fit(glass)[0]
     jax.block_until_ready(voronoi_cells.tessellate(shape, glass))
     spent = median([timed(voronoi_cells.tessellate, shape, glass) for _ in range(repeats)])
     found.append(row(f"voronoi {size}, compiled", spent, theirs, "s", "less"))

@@ -3,22 +3,19 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
 
-from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.descriptors import (
     composition,
     linear_response,
     participation,
     registry,
+    stiffness,
     voronoi,
     voronoi_cells,
-    voronoi_faces,
 )
 from stzjax.descriptors.family import Inputs
 from stzjax.descriptors.feature_config import FeatureConfig
-from stzjax.descriptors.voronoi_cells import Cells
 from stzjax.mechanics import expansion
 from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors.lists import Neighbors
@@ -53,42 +50,30 @@ def inputs(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Sh
       shape: from `host_inputs.allocate`.
     """
     config = shape.config
-    kind = jnp.asarray(composition.places(structure.elements, config.elements))[structure.species]
-    radii = jnp.asarray(config.radii)[kind] if config.radii else None
+    radii = composition.radii(structure, config)
     cells = voronoi_cells.tessellate(shape.cells, structure, radii)
     around = expansion.expand(structure, potential, neighbors, shape.tiling)
     soft = participation.participation(around, config.mode_fraction, config.mass_weighted)
     good = cells.complete & soft.converged & (soft.lowest > 0.0)
     fields = None
-    if any(family.response for family in registry.chosen(config)):
+    if registry.responds(config):
         answer = linear_response.response(around)
         fields = answer.fields
         good = good & jnp.all(answer.outcome == conjugate_gradient.CONVERGED)
+    if config.smooth:
+        icosahedron = voronoi_cells.soft_icosahedron(cells)
+    else:
+        shortest = voronoi_cells.shortest_edge(structure, config.edge_threshold)
+        counts = voronoi_cells.indices(cells, shortest)
+        icosahedron = jnp.asarray(voronoi.is_icosahedron(counts) * 1.0)
     return Inputs(
-        config=config,
         expansion=around,
-        kind=kind,
+        kind=composition.kinds(structure, config),
         volume=cells.volume,
-        icosahedron=_icosahedron(structure, cells, config),
-        pairs=_pairs(cells),
+        icosahedron=icosahedron,
+        pairs=voronoi_cells.pairs(cells),
         participation=soft.fraction,
-        born=expansion.born(around),
+        stiffness=stiffness.atomic_stiffness(around, cells.volume),
         response=fields,
         good=good,
     )
-
-
-def _icosahedron(structure: Structure, cells: Cells, config: FeatureConfig) -> Array:
-    if config.smooth:
-        return voronoi_cells.soft_icosahedron(cells)
-    spacing = (geometry.volume(structure.cell) / structure.num_atoms) ** (1.0 / 3.0)
-    shortest = jnp.maximum(config.edge_threshold, voronoi_faces.SAME_VERTEX * spacing)
-    return jnp.asarray(voronoi.is_icosahedron(voronoi_cells.indices(cells, shortest)) * 1.0)
-
-
-def _pairs(cells: Cells) -> Array:
-    """Atoms beyond the faces and of the faces, (F N, 2); N for both where there is no face."""
-    faces = cells.topology.neighbor
-    num_atoms = faces.shape[1]
-    atoms = jnp.where(faces < num_atoms, jnp.arange(num_atoms), faces)
-    return jnp.stack([faces.reshape(-1), atoms.reshape(-1)], axis=1)

@@ -1,6 +1,11 @@
 """The elements that the feature table has columns for."""
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+
+from stzjax.core.structure import Structure
+from stzjax.descriptors.feature_config import FeatureConfig
 
 
 def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -33,3 +38,13 @@ def places(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> np.ndarra
     """Column of each element of a structure; arguments and errors as `table_elements`."""
     known = table_elements(elements, wanted)
     return np.array([known.index(element) for element in elements])
+
+
+def kinds(structure: Structure, config: FeatureConfig) -> Array:
+    """Column of each atom's element, (N,); errors as `table_elements`."""
+    return jnp.asarray(places(structure.elements, config.elements))[structure.species]
+
+
+def radii(structure: Structure, config: FeatureConfig) -> Array | None:
+    """Radii of the atoms for radical Voronoi cells, (N,) [Å]; None for plain ones."""
+    return jnp.asarray(config.radii)[kinds(structure, config)] if config.radii else None

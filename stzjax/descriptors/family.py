@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import Array
 
-from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.mechanics.expansion import Expansion
 
 
@@ -14,7 +13,6 @@ class Inputs(NamedTuple):
     """The parts that features are computed from, made once for all families and directions.
 
     Attributes:
-      config: settings of the features; static.
       expansion: the energy around the structure, with its Hessian.
       kind: (N,) place of the atom's element among the elements of the table.
       volume: (N,) Voronoi volumes [Å³].
@@ -23,20 +21,18 @@ class Inputs(NamedTuple):
       pairs: (P, 2) atoms that share a Voronoi face, see `voronoi.Tessellation`; in compiled code
         (F N, 2), with N where there is no face.
       participation: (N,) participation fractions of the soft modes.
-      born: (N, 3, 3, 3, 3) curvature of each atom's energy by affine strain [eV].
-      response: (6, N, 3) displacement per unit strain in Voigt order, see
-        `linear_response.Response` [Å]; None where no family asks for it.
+      stiffness: (N, 3, 3, 3, 3) of Born [eV/Å³].
+      response: (6, N, 3) from `linear_response.response` [Å]; None where no family asks for it.
       good: () bool; False where something did not converge or did not fit.
     """
 
-    config: FeatureConfig
     expansion: Expansion
     kind: Array
     volume: Array
     icosahedron: Array
     pairs: Array | np.ndarray
     participation: Array
-    born: Array
+    stiffness: Array
     response: Array | None
     good: Array | bool
 

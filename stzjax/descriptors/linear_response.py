@@ -8,7 +8,6 @@ J. Stat. Phys. 123, 415 (2006).
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,39 +23,17 @@ from stzjax.mechanics.expansion import Expansion
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
+from stzjax.numerics.conjugate_gradient import Solution
 from stzjax.shear import nonaffine
 
-_TOLERANCE, _MAX_ITERATIONS = 1e-9, 20000
 
-
-class Response(NamedTuple):
-    """Non-affine velocities under the six strains in Voigt order, see `loads.VOIGT`.
-
-    Attributes:
-      fields: (6, N, 3) displacement per unit strain beyond the affine displacement, without
-        translation [Å]; engineering strain for the shears.
-      residual: (6,) relative residual of the linear solver.
-      iterations: (6,) products with the Hessian.
-      outcome: (6,) one of `conjugate_gradient.OUTCOMES`; where not converged the field is NaN.
-    """
-
-    fields: Array
-    residual: Array
-    iterations: Array
-    outcome: Array
-
-
-def respond(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
-    """Response of a structure at hand, on the host.
-
-    Args:
-      around: from `allocation.expand`, N atoms at a minimum of the energy.
-      tolerance: limit of the norm of the residual, relative to that of Ξ.
+def respond(around: Expansion) -> Solution:
+    """Response of a structure at hand, on the host; see `response`.
 
     Raises:
       ValueError: not a minimum, or the solver did not converge.
     """
-    found = _jit_response(around, tolerance)
+    found = _jit_response(around)
     failed = np.flatnonzero(np.asarray(found.outcome) != conjugate_gradient.CONVERGED)
     if len(failed):
         place = int(failed[0])
@@ -70,43 +47,30 @@ def respond(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
     return found
 
 
-def response(around: Expansion, tolerance: float = _TOLERANCE) -> Response:
-    """Response for compiled code, under `vmap` too.
+def response(around: Expansion, tolerance: float = 1e-9) -> Solution:
+    """Non-affine velocities under the six strains in Voigt order, see `loads.VOIGT`.
 
-    It can be differentiated, in both modes, by positions, cell and potential: by the implicit
-    function theorem, at the cost of one more solution for each derivative.
+    For compiled code, under `vmap` too. It can be differentiated, in both modes, by positions, cell
+    and potential: by the implicit function theorem.
 
     Args:
       around: expansion of N atoms at a minimum of the energy, with its Hessian.
-      tolerance: as in `respond`.
+      tolerance: limit of the norm of the residual, relative to that of Ξ.
+
+    Returns:
+      Displacements per unit strain beyond the affine displacement, without translation,
+      (6, N, 3) [Å], engineering strain for the shears; NaN where the outcome is not converged.
 
     Raises:
       ValueError: an expansion without Hessian.
     """
-    hessian = around.operator()
-
-    def solve(_, sides: Array):
-        found = hessians.solve(hessian, sides, tolerance, _MAX_ITERATIONS)
-        return found.fields, found._replace(fields=None)
-
-    fields, info = jax.lax.custom_linear_solve(
-        functools.partial(expansion.products, around),
-        expansion.affine_forces(around),
-        solve,
-        symmetric=True,
-        has_aux=True,
-    )
-    good = info.outcome == conjugate_gradient.CONVERGED
-    fields = jnp.where(good, fields, jnp.nan)
-    return Response(jnp.moveaxis(fields, -1, 0), info.residual, info.iterations, info.outcome)
+    product = functools.partial(expansion.products, around)
+    forces = expansion.affine_forces(around)
+    found = hessians.differentiable_solve(around.operator(), product, forces, tolerance)
+    return found._replace(fields=jnp.moveaxis(found.fields, -1, 0))
 
 
 _jit_response = jax.jit(response)
-
-
-def to_direction(fields: Array, direction: str) -> Array:
-    """The field of a load, (N, 3) [Å], from the six of a response; see `loads.DIRECTIONS`."""
-    return loads.axes(direction)[2] * fields[place(direction)]
 
 
 def place(direction: str) -> int:
@@ -118,15 +82,9 @@ def place(direction: str) -> int:
 def local_d2min(
     structure: Structure, field: Array, neighbors: Neighbors, cutoff: float = 3.8
 ) -> Array:
-    """D²min of a velocity field per unit strain squared, (N,) [Å²].
+    """D²min of a velocity field (N, 3) [Å], per strain squared, (N,) [Å²]; see `nonaffine.d2min`.
 
-    The sum over bonds of what the best local affine map leaves unexplained; see `nonaffine.d2min`.
-
-    Args:
-      structure: N atoms.
-      field: (N, 3) [Å] per unit strain.
-      neighbors: a list that is valid at the cut-off.
-      cutoff: bonds that count [Å].
+    The list must be valid at the cut-off [Å], within which bonds count.
     """
     idx = lists.table(neighbors)
     bonds = structure.bonds(idx)
@@ -140,7 +98,7 @@ def _measure(inputs: Inputs) -> tuple[Array, Array]:
     """Relaxed stiffness (N, 3, 3, 3, 3) [eV/Å³]; D²min of each response (6, N) [Å²]."""
     around, fields = inputs.expansion, inputs.response
     assert fields is not None, "the family asks for the response"
-    relaxed = stiffness.relaxed_stiffness(around, inputs.born, inputs.volume, fields)
+    relaxed = stiffness.relaxed_stiffness(around, inputs.stiffness, inputs.volume, fields)
     d2min = jax.lax.map(
         lambda field: local_d2min(around.structure, field, around.neighbors), fields
     )

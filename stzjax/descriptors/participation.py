@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from stzjax.core import units
-from stzjax.core.structure import Structure
 from stzjax.descriptors.family import Family
 from stzjax.mechanics import energetics, hessians
 from stzjax.mechanics.expansion import Expansion
@@ -77,14 +76,7 @@ def participation(
     return _participation(leaves, expansion, count, mass_weighted)
 
 
-def root_masses(structure: Structure, mass_weighted: bool) -> Array:
-    """Square roots of the masses, (N,) [amu^½]; ones where they do not count."""
-    if not mass_weighted:
-        return jnp.ones(structure.num_atoms)
-    return jnp.sqrt(jnp.asarray(units.masses(structure.elements)))[structure.species]
-
-
-def _dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
+def dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
     """The dynamical matrix times (3 N, M) vectors, translations moved up by `shift`."""
     hessian, root, shift = data
     scale = root[:, None, None]
@@ -95,10 +87,12 @@ def _dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
     return image.reshape(vectors.shape)
 
 
-def _operator(expansion: Expansion, mass_weighted: bool) -> tuple[Hessian, Array, Array]:
-    """The arguments of `_dynamical`."""
-    hessian = expansion.operator()
-    root = root_masses(expansion.structure, mass_weighted)
+def operator(expansion: Expansion, mass_weighted: bool) -> tuple[Hessian, Array, Array]:
+    """The arguments of `dynamical`: the Hessian, square roots of the masses, mean eigenvalue."""
+    hessian, structure = expansion.operator(), expansion.structure
+    root = jnp.ones(structure.num_atoms)
+    if mass_weighted:
+        root = jnp.sqrt(jnp.asarray(units.masses(structure.elements)))[structure.species]
     # Translations go where nobody looks: the mean of the diagonal is the mean of the spectrum.
     diagonal = jnp.trace(hessian.diagonal, axis1=1, axis2=2) / (3.0 * root**2)
     return hessian, root, jnp.mean(diagonal)
@@ -116,13 +110,13 @@ def lowest(
       mass_weighted: as in `participation`.
       precise: as gradients need it.
     """
-    data = _operator(expansion, mass_weighted)
+    data = operator(expansion, mass_weighted)
     size = 3 * expansion.structure.num_atoms
     block = min(math.ceil(_SPARE * count) + _SPARE_LEAST, size)
     key = jax.random.key(0)
     rough = precision.cast(data, "float32")
     tolerance = _PRECISE if precise else _TOLERANCE
-    pairs = eigensolver.lowest(_dynamical, data, rough, key, size, count, block, tolerance)
+    pairs = eigensolver.lowest(dynamical, data, rough, key, size, count, block, tolerance)
     return pairs._replace(converged=pairs.converged & ~data[0].overflow), data[2]
 
 
@@ -150,63 +144,53 @@ def _backward(count, mass_weighted, kept, cotangent):
     """Gradient of Σ w_i p_i = (N / M) tr(W P): -2 Σ_p y_p·dD v_p, (D - λ_p) y_p = Q W v_p N / M."""
     leaves, expansion, pairs = kept
     num_atoms = expansion.structure.num_atoms
-    weight = cotangent.fraction[:, None, None] * (num_atoms / count)
-    sides = weight * pairs.vectors[:, :count].reshape(num_atoms, 3, count)
-    data = _operator(expansion, mass_weighted)
-    found = _perturbed(data, pairs, sides)
+    data = operator(expansion, mass_weighted)
+    weight = jnp.repeat(cotangent.fraction, 3)[:, None] * (num_atoms / count)
+    found = _perturbed(data, pairs, weight * pairs.vectors[:, :count])
     good = jnp.all(found.outcome == conjugate_gradient.CONVERGED)
-    scale = data[1][:, None, None]
-    left = found.fields / scale
-    right = pairs.vectors[:, :count].reshape(sides.shape) / scale
 
     def bilinear(leaves, pair) -> Array:
         fractional, cell, potential = leaves
         placed = expansion.structure.replace(fractional=fractional, cell=cell)
-        first, second = pair
+        first, second = (column.reshape(num_atoms, 3) / data[1][:, None] for column in pair)
         product = energetics.hessian_vector_product(placed, potential, second, expansion.neighbors)
         return -2.0 * jnp.sum(first * product)
 
     def add(total, pair):
         return jax.tree.map(jnp.add, total, jax.grad(bilinear)(leaves, pair)), None
 
-    fields = jnp.moveaxis(left, -1, 0), jnp.moveaxis(right, -1, 0)
-    total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, leaves), fields)
+    columns = found.fields.T, pairs.vectors[:, :count].T
+    total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, leaves), columns)
     return jax.tree.map(lambda x: jnp.where(good, x, jnp.nan), total), None
 
 
 def _perturbed(
     data: tuple[Hessian, Array, Array], pairs: eigensolver.Pairs, sides: Array
 ) -> conjugate_gradient.Solution:
-    """Fields y_p with (D - λ_p) y_p = Q b_p for M soft modes; Q takes these modes out.
+    """Vectors y_p with (D - λ_p) y_p = Q b_p for M soft modes; Q takes these modes out.
 
     Args:
-      data: arrays of the dynamical matrix D, see `_dynamical`.
+      data: arrays of the dynamical matrix D, see `dynamical`.
       pairs: its lowest eigenpairs, more than M.
-      sides: (N, 3, M) right-hand sides b.
+      sides: (3 N, M) right-hand sides b.
     """
     count = sides.shape[-1]
     inside, outside = pairs.vectors[:, :count], pairs.vectors[:, count:]
     values, beyond = pairs.values[:count], pairs.values[count:]
 
-    def project(fields: Array) -> Array:
-        flat = fields.reshape(inside.shape)
-        return (flat - inside @ (inside.T @ flat)).reshape(fields.shape)
-
-    def operator(fields: Array) -> Array:
-        flat = fields.reshape(inside.shape)
-        return project((_dynamical(data, flat) - values * flat).reshape(fields.shape))
+    def project(vectors: Array) -> Array:
+        return vectors - inside @ (inside.T @ vectors)
 
     # Most of the solution lies along the other vectors of the block, which are nearly modes.
-    along = outside.T @ project(sides).reshape(inside.shape)
-    start = outside @ (along / (beyond[:, None] - values))
+    start = outside @ (outside.T @ project(sides) / (beyond[:, None] - values))
     return conjugate_gradient.solve(
-        operator,
+        lambda vectors: project(dynamical(data, vectors) - values * vectors),
         sides,
         _GRADIENT_TOLERANCE,
         _GRADIENT_ITERATIONS,
-        precondition=lambda x: x,
+        precondition=lambda vectors: vectors,
         project=project,
-        start=start.reshape(sides.shape),
+        start=start,
     )
 
 

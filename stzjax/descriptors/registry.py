@@ -1,15 +1,6 @@
 """The registry of feature columns: which families there are, and in which order they stand.
 
-How to add a descriptor:
-
-1. Write a file beside this one with a pure function from `family.Inputs` to values of each atom
-   that do not depend on the load, in the frame of the structure.
-2. Add a function from these values and a direction to the columns, (N,) each: turn tensors by
-   `loads.rotate(values, loads.rotation(direction))`, return scalars as they are.
-3. Put both into `FAMILY = Family("name", ("column", …), measure, project)` at the end of the file.
-4. Add `module.FAMILY` to `FURTHER` here: `FeatureConfig(further=("name",))` now asks for it, on the
-   host, under `jit`, `vmap` and derivatives.
-5. Test it against an independent reference, turned with the load, and its gradient.
+A new descriptor is a file with a `FAMILY` and its name in `FURTHER` here; BUILD_NOTES.md says how.
 """
 
 from stzjax.descriptors import (
@@ -50,3 +41,8 @@ def chosen(config: FeatureConfig) -> tuple[Family, ...]:
             f"no descriptors {', '.join(unknown)}; further ones are {', '.join(known)}"
         )
     return (*PAPER, *(known[name] for name in names))
+
+
+def responds(config: FeatureConfig) -> bool:
+    """Whether a family that settings ask for needs `Inputs.response`."""
+    return any(family.response for family in chosen(config))

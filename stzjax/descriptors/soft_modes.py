@@ -11,7 +11,6 @@ import numpy as np
 import scipy.linalg
 
 from stzjax.descriptors import participation
-from stzjax.mechanics import hessians
 from stzjax.mechanics.expansion import Expansion
 
 METHODS = ("auto", "dense", "chebyshev")
@@ -94,28 +93,19 @@ def participation_fraction(vectors: np.ndarray) -> np.ndarray:
     return vectors.shape[1] * np.mean(np.sum(np.asarray(vectors) ** 2, axis=-1), axis=0)
 
 
-_products = jax.jit(hessians.apply)
+_product = jax.jit(participation.dynamical)
 
 
 def _dense(expansion: Expansion, count: int, mass_weighted: bool) -> Modes:
-    root = np.asarray(participation.root_masses(expansion.structure, mass_weighted))
+    hessian, root, mean = participation.operator(expansion, mass_weighted)
     size = 3 * len(root)
-    unit = jnp.eye(size).reshape(len(root), 3, size)
-    matrix = np.array(_products(expansion.operator(), unit)).reshape(size, size)
-    matrix /= np.repeat(root, 3)[:, None]
-    matrix /= np.repeat(root, 3)
+    # The translations go to the trace, which is above each vibration where all are positive.
+    matrix = np.asarray(_product((hessian, root, size * mean), jnp.eye(size)))
     if not np.isfinite(matrix).all():
         raise ValueError("the Hessian is not finite; do atoms coincide?")
-    stiffness = matrix.diagonal().mean()
-    # Translations, exact eigenvectors of any translation-invariant energy, go above every other.
-    shift = np.abs(matrix).sum(axis=0).max()
-    direction = root / np.linalg.norm(root)
-    view = matrix.reshape(len(root), 3, len(root), 3)
-    for axis in range(3):
-        view[:, axis, :, axis] += shift * np.outer(direction, direction)
     eigenvalues, vectors = scipy.linalg.eigh(
         matrix, subset_by_index=(0, count - 1), check_finite=False
     )
     residuals = np.linalg.norm(matrix @ vectors - vectors * eigenvalues, axis=0)
-    _check(stiffness, eigenvalues[0], residuals)
+    _check(float(mean), eigenvalues[0], residuals)
     return Modes(eigenvalues, np.ascontiguousarray(vectors.T).reshape(count, -1, 3), residuals)

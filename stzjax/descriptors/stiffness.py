@@ -1,8 +1,8 @@
 """Atomic stiffness: of Born, at frozen atoms, and relaxed, with their non-affine motion.
 
 The Born stiffness of an atom is the curvature of its energy by affine strain (`mechanics.strain`)
-over its volume; atoms move affinely here, and the relaxed moduli of a glass are smaller. There the
-first derivative by strain changes along the non-affine velocity field too.
+over its volume; the relaxed moduli of a glass are smaller, since the first derivative by strain
+also changes along the non-affine velocity field.
 
 J. F. Lutsko, J. Appl. Phys. 65, 2991 (1989), for the atomic level and for the relaxed moduli.
 """
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax.core import geometry, loads
+from stzjax.core import loads
 from stzjax.core.loads import VOIGT
-from stzjax.descriptors.family import Family, Inputs
-from stzjax.mechanics import expansion, strain
+from stzjax.core.structure import Structure
+from stzjax.descriptors.family import Family
+from stzjax.mechanics import energetics, strain
 from stzjax.mechanics.expansion import Expansion
 
 
@@ -29,7 +30,7 @@ def atomic_stiffness(around: Expansion, volume: Array) -> Array:
       around: expansion of N atoms; its Hessian is not needed.
       volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
     """
-    return expansion.born(around) / volume[:, None, None, None, None]
+    return strain.curvature(around) / volume[:, None, None, None, None]
 
 
 def relaxed_stiffness(around: Expansion, born: Array, volume: Array, fields: Array) -> Array:
@@ -41,28 +42,25 @@ def relaxed_stiffness(around: Expansion, born: Array, volume: Array, fields: Arr
 
     Args:
       around: expansion of N atoms at a minimum of the energy.
-      born: (N, 3, 3, 3, 3) from `expansion.born` [eV].
+      born: (N, 3, 3, 3, 3) from `atomic_stiffness` [eV/Å³].
       volume: (N,) as in `atomic_stiffness` [Å³].
       fields: (6, N, 3) from `linear_response` [Å].
     """
-    change = _along(around, fields)
+    change = _along(around, fields) / volume[:, None, None, None]
     places = {frozenset(pair): place for place, pair in enumerate(VOIGT)}
     at = np.array([[places[frozenset((c, d))] for d in range(3)] for c in range(3)])
-    return (born + change[..., at]) / volume[:, None, None, None, None]
+    return born + change[..., at]
 
 
 @jax.jit
 def _along(around: Expansion, fields: Array) -> Array:
     """Change of the strain derivative of each atom's energy along fields, (N, 3, 3, 6) [eV]."""
-    structure = around.structure
-    back = geometry.inverse(structure.cell).T
 
-    def gradient(fractional: Array) -> Array:
-        moved = structure.replace(fractional=fractional)
-        return strain.gradient(moved, around.potential, around.neighbors)
+    def gradient(moved: Structure) -> Array:
+        return strain.gradient(around.replace(structure=moved))
 
     def single(field: Array) -> Array:
-        return jax.jvp(gradient, (structure.fractional,), (field @ back,))[1]
+        return energetics.along(gradient, around.structure, field)
 
     return jnp.moveaxis(jax.lax.map(single, fields), 0, -1)
 
@@ -79,10 +77,11 @@ def column_of_load(tensor: Array, direction: str) -> list[Array]:
     return list(turned[:, :, 3].T)
 
 
-def _measure(inputs: Inputs) -> Array:
-    return inputs.born / inputs.volume[:, None, None, None, None]
-
-
-FAMILY = Family("stiffness", ("C14", "C24", "C34", "C44", "C54", "C64"), _measure, column_of_load)
+FAMILY = Family(
+    "stiffness",
+    ("C14", "C24", "C34", "C44", "C54", "C64"),
+    lambda inputs: inputs.stiffness,
+    column_of_load,
+)
 """Born stiffness [eV/Å³]; C14 is the Voigt component 11,23 in the frame of the load, see
 `loads.VOIGT`."""

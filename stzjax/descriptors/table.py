@@ -123,17 +123,18 @@ def describe(
       ValueError: unknown element, more than two elements, not a minimum, no convergence, or
         settings that are not those of the shape.
     """
-    if shape is None:
-        inputs = host_inputs.inputs(structure, potential, neighbors, config or _PLAIN)
-    elif config not in (None, shape.config):
+    if shape is not None and config not in (None, shape.config):
         raise ValueError(f"the shape was made for {shape.config}, not for {config}")
+    config = shape.config if shape else config or _PLAIN
+    families = registry.chosen(config)
+    if shape is None:
+        inputs = host_inputs.inputs(structure, potential, neighbors, config)
     else:
         neighbors = lists.ensure(neighbors, structure, potential.cutoff)
         inputs = compiled_inputs.inputs(structure, potential, neighbors, shape)
-    config = inputs.config
     return Specimen(
         kind=inputs.kind,
-        values={f.name: f.measure(inputs) for f in registry.chosen(config)},
+        values={family.name: family.measure(inputs) for family in families},
         pairs=inputs.pairs,
         good=inputs.good,
         config=config,

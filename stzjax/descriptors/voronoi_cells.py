@@ -100,7 +100,7 @@ def tessellate(spec: Spec, structure: Structure, radii: Array | None = None) -> 
     respect to positions, cell and radii, lengths wherever no edge appears or vanishes.
 
     Args:
-      spec: from `voronoi_fit.allocate`, for this structure or one like it.
+      spec: from `voronoi_fit.fit`, for this structure or one like it.
       structure: N atoms.
       radii: (N,) for the radical tessellation [Å]; None for plain cells.
     """
@@ -236,6 +236,20 @@ def edge_counts(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
     return jnp.sum(
         (cells.topology.edge < len(cells.area)) & (cells.length > edge_threshold), axis=0
     )
+
+
+def shortest_edge(structure: Structure, edge_threshold: float = 0.0) -> Array:
+    """Length up to which an edge does not count [Å], since its ends are one vertex or as asked."""
+    same = voronoi_faces.SAME_VERTEX * voronoi_planes.spacing_of(structure)
+    return jnp.maximum(edge_threshold, same)
+
+
+def pairs(cells: Cells) -> Array:
+    """Atoms beyond the faces and of the faces, (F N, 2); N for both where there is no face."""
+    faces = cells.topology.neighbor
+    num_atoms = faces.shape[1]
+    atoms = jnp.where(faces < num_atoms, jnp.arange(num_atoms), faces)
+    return jnp.stack([faces.reshape(-1), atoms.reshape(-1)], axis=1)
 
 
 def indices(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:

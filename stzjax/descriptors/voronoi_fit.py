@@ -68,11 +68,6 @@ def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, C
     )
 
 
-def allocate(structure: Structure, radii=None, margin: float = 0.02) -> Spec:
-    """The shape alone, see `fit`; for `voronoi_cells.tessellate` under `jit`, `vmap` and `grad`."""
-    return fit(structure, radii, margin)[0]
-
-
 def _checked(structure: Structure, radii) -> Array | None:
     if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
         raise ValueError("positions and cell must be finite, got NaN or infinity")

@@ -4,7 +4,9 @@
 every function can be differentiated again by forward mode, and to the potential's parameters.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,9 @@ from jax.custom_derivatives import SymbolicZero
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.neighbors import lists
-from stzjax.neighbors.tables import Neighbors, Zone
+from stzjax.neighbors.tables import Neighbors
 from stzjax.potentials import eam_kernels
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.eam import EAM, slope, value_and_slope
 
 
 class Bonds(NamedTuple):
@@ -27,6 +29,8 @@ class Bonds(NamedTuple):
       idx: (K, N) neighbours; N where there is none.
       vectors: (3, K, N) from the atom to its neighbour [Å]; padding holds arbitrary vectors.
       r: (K, N) lengths [Å]; padding is put beyond the cut-off.
+      inside: (K, N) bool, within the cut-off; True for a length that is not a number, which then
+        shows in the result. A table's last slope need not vanish beyond it, where padding sits.
       own: (1, N) species of the atom, in the potential's order.
       other: (K, N) species of the neighbour, in the potential's order.
     """
@@ -34,20 +38,13 @@ class Bonds(NamedTuple):
     idx: Array
     vectors: Array
     r: Array
+    inside: Array
     own: Array
     other: Array
 
 
-def species_in(structure: Structure, potential: EAM) -> Array:
-    """Species of the atoms in the order of the potential's elements, (N,).
-
-    Raises:
-      ValueError: the potential does not know an element.
-    """
-    return _renumber(structure.species, structure.elements, potential)
-
-
 def _renumber(species: Array, elements: tuple[str, ...], potential: EAM) -> Array:
+    """Species as numbers of the potential's elements."""
     missing = [e for e in elements if e not in potential.elements]
     if missing:
         raise ValueError(
@@ -62,16 +59,27 @@ def _renumber(species: Array, elements: tuple[str, ...], potential: EAM) -> Arra
 
 def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     """Bond vectors, lengths and species of a structure under a neighbour list."""
-    species = species_in(structure, potential)
+    species = _renumber(structure.species, structure.elements, potential)
     idx = lists.table(neighbors)
     other = jnp.take(species, idx, mode="clip")
     r = eam_kernels.lengths(structure.fractional, structure.cell, idx, potential.cutoff)
-    return Bonds(idx, structure.bonds(idx), r, species[None], other)
+    return Bonds(idx, structure.bonds(idx), r, ~(r >= potential.cutoff), species[None], other)
 
 
-@jax.custom_jvp
-def _energy(fractional, cell, potential: EAM, species, zones: eam_kernels.Zones) -> Array:
+def embedded(bonds: Bonds, potential: EAM) -> tuple[Array, Array, Array]:
+    """Slopes dρ/dr of the bonds (K, N) [1/Å]; F' and F'' of the atoms, (N,) each [eV]."""
+    own = bonds.own[0]
+    density, given = value_and_slope(lambda r: potential.density(r, own, bonds.other), bonds.r)
+    total = jnp.sum(jnp.where(bonds.inside, density, 0.0), axis=0)
+    rise, bend = value_and_slope(lambda d: slope(lambda d: potential.embedding(d, own), d), total)
+    return given, rise, bend
+
+
+def _sum_energies(fractional, cell, potential: EAM, species, zones: eam_kernels.Zones) -> Array:
     return jnp.sum(eam_kernels.atomic_energy(fractional, cell, potential, species, zones))
+
+
+_energy = jax.custom_jvp(_sum_energies)
 
 
 def _energy_jvp(primals, tangents):
@@ -90,14 +98,11 @@ def _energy_jvp(primals, tangents):
         change = change + jnp.sum(virial * strain)
     if not all(map(_is_zero, jax.tree.leaves(potential_dot, is_leaf=_is_zero))):
         direction = jax.tree.map(_materialise, potential, potential_dot)
-        change = (
-            change
-            + jax.jvp(
-                lambda p: jnp.sum(eam_kernels.atomic_energy(fractional, cell, p, species, zones)),
-                (potential,),
-                (direction,),
-            )[1]
-        )
+
+        def total(potential: EAM) -> Array:
+            return _sum_energies(fractional, cell, potential, species, zones)
+
+        change = change + jax.jvp(total, (potential,), (direction,))[1]
     return value, change
 
 
@@ -112,20 +117,28 @@ def _materialise(primal: Array, tangent) -> Array:
     return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
 
 
-def _arguments(structure: Structure, potential: EAM, neighbors: Neighbors | None):
+def _evaluate(
+    kernel: Callable, structure: Structure, potential: EAM, neighbors: Neighbors | None
+) -> Any:
+    """A kernel for a structure, compiled."""
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
-    species = species_in(structure, potential)
-    zones = tuple(_renumbered(zone, structure.elements, potential) for zone in neighbors.zones)
+
+    def numbered(species: Array) -> Array:
+        return _renumber(species, structure.elements, potential)
+
+    zones = tuple(
+        zone.replace(blocks=tuple(b.replace(other=numbered(b.other)) for b in zone.blocks))
+        for zone in neighbors.zones
+    )
     split = 1 if potential.density_cutoff <= neighbors.spec.inner else len(zones)
     near_far = eam_kernels.Zones(zones[:split], zones[split:])
-    return structure.fractional, structure.cell, potential, species, near_far
+    species = numbered(structure.species)
+    return _compiled(kernel, structure.fractional, structure.cell, potential, species, near_far)
 
 
-def _renumbered(zone: Zone, elements: tuple[str, ...], potential: EAM) -> Zone:
-    blocks = (
-        block.replace(other=_renumber(block.other, elements, potential)) for block in zone.blocks
-    )
-    return zone.replace(blocks=tuple(blocks))
+@functools.partial(jax.jit, static_argnames="kernel")
+def _compiled(kernel: Callable, fractional, cell, potential: EAM, species, zones):
+    return kernel(fractional, cell, potential, species, zones)
 
 
 def energy(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
@@ -139,19 +152,19 @@ def energy(structure: Structure, potential: EAM, neighbors: Neighbors | None = N
     Raises:
       ValueError: unknown element, cell smaller than twice the cut-off, or no list under jit.
     """
-    return _jit_energy(*_arguments(structure, potential, neighbors))
+    return _evaluate(_energy, structure, potential, neighbors)
 
 
 def forces(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]; arguments and errors as `energy`."""
-    return _jit_forces(*_arguments(structure, potential, neighbors))
+    return _evaluate(eam_kernels.forces, structure, potential, neighbors)
 
 
 def atomic_energy(
     structure: Structure, potential: EAM, neighbors: Neighbors | None = None
 ) -> Array:
     """Energy of each atom, half of its pair terms and its embedding, (N,) [eV]."""
-    return _jit_atomic_energy(*_arguments(structure, potential, neighbors))
+    return _evaluate(eam_kernels.atomic_energy, structure, potential, neighbors)
 
 
 def atomic_virial(
@@ -162,65 +175,42 @@ def atomic_virial(
     Positive in tension: the sum over atoms over the volume is the stress. Bonds are shared
     equally, as in LAMMPS' compute stress/atom, whose sign (stress × volume) is the same.
     """
-    return _jit_atomic_virial(*_arguments(structure, potential, neighbors))
+    return _evaluate(eam_kernels.atomic_virial, structure, potential, neighbors)
 
 
 def stress(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Array:
     """Stress tensor, (3, 3) [eV/Å³]; positive in tension, potential part only (T = 0)."""
-    return forces_and_stress(structure, potential, neighbors)[1]
-
-
-def forces_and_stress(
-    structure: Structure, potential: EAM, neighbors: Neighbors | None = None
-) -> tuple[Array, Array]:
-    """Forces (N, 3) [eV/Å] and stress (3, 3) [eV/Å³] from one evaluation."""
-    force, virial = _jit_forces_and_virial(*_arguments(structure, potential, neighbors))
-    return force, virial / geometry.volume(structure.cell)
+    _, virial = _evaluate(eam_kernels.forces_and_virial, structure, potential, neighbors)
+    return virial / geometry.volume(structure.cell)
 
 
 def energy_and_virial(
     structure: Structure, potential: EAM, neighbors: Neighbors | None = None
 ) -> tuple[Array, Array]:
     """Energy [eV] and virial (3, 3) [eV] of all atoms from one evaluation."""
-    return _jit_energy_and_virial(*_arguments(structure, potential, neighbors))
+    return _evaluate(eam_kernels.energy_and_virial, structure, potential, neighbors)
 
 
 def forces_and_trace(
     structure: Structure, potential: EAM, neighbors: Neighbors | None = None
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and trace of the virial, Σ r ∂E/∂r [eV], for a barostat."""
-    return _jit_forces_and_trace(*_arguments(structure, potential, neighbors))
+    return _evaluate(eam_kernels.forces_and_trace, structure, potential, neighbors)
 
 
 def hessian_vector_product(
     structure: Structure, potential: EAM, displacement: Array, neighbors: Neighbors | None = None
 ) -> Array:
-    """Second derivative of the energy times a displacement field, (N, 3) [eV/Å].
-
-    Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      displacement: (N, 3) [Å].
-      neighbors: as in `energy`.
-    """
-    return _jit_hvp(displacement, *_arguments(structure, potential, neighbors))
+    """Second derivative of the energy times a displacement field (N, 3) [Å], (N, 3) [eV/Å]."""
+    neighbors = lists.ensure(neighbors, structure, potential.cutoff)
+    return -along(lambda moved: forces(moved, potential, neighbors), structure, displacement)
 
 
-@jax.jit
-def _jit_hvp(displacement, fractional, cell, potential, species, zones):
-    direction = displacement @ geometry.inverse(cell).T
-    change = jax.jvp(
-        lambda s: eam_kernels.forces(s, cell, potential, species, zones),
-        (fractional,),
-        (direction,),
-    )[1]
-    return -change
+def along(function: Callable[[Structure], Array], structure: Structure, move: Array) -> Array:
+    """Derivative of a function of the structure along displacements (N, 3) [Å]."""
+    direction = move @ geometry.inverse(structure.cell).T
 
+    def displaced(fractional: Array) -> Array:
+        return function(structure.replace(fractional=fractional))
 
-_jit_energy = jax.jit(_energy)
-_jit_atomic_energy = jax.jit(eam_kernels.atomic_energy)
-_jit_forces = jax.jit(eam_kernels.forces)
-_jit_atomic_virial = jax.jit(eam_kernels.atomic_virial)
-_jit_forces_and_trace = jax.jit(eam_kernels.forces_and_trace)
-_jit_forces_and_virial = jax.jit(eam_kernels.forces_and_virial)
-_jit_energy_and_virial = jax.jit(eam_kernels.energy_and_virial)
+    return jax.jvp(displaced, (structure.fractional,), (direction,))[1]

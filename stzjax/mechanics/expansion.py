@@ -1,9 +1,9 @@
 """The expansion of the energy around a structure at rest, in displacements and strain.
 
 One object holds what soft modes, linear response and stiffness have in common, so that it is made
-once: the list of neighbours, the Hessian as an operator, the curvature by strain. Everything here
-is pure and runs under `jit`, `vmap` and derivatives; `allocation` makes an expansion of concrete
-arrays on the host.
+once: the list of neighbours and the Hessian as an operator; `strain` has the derivatives by affine
+strain. Everything here is pure and runs under `jit`, `vmap` and derivatives; `allocation` makes an
+expansion of concrete arrays on the host.
 """
 
 import flax.struct
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax.core import geometry, loads
+from stzjax.core import loads
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, hessians, strain
+from stzjax.mechanics import energetics, hessians
 from stzjax.mechanics.hessians import Hessian, Tiling
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
@@ -101,14 +101,11 @@ def third_order(expansion: Expansion, move: Array, fields: Array) -> Array:
       move: (N, 3) [Å].
       fields: (N, 3, M) [Å].
     """
-    structure = expansion.structure
-
-    def along(fractional: Array) -> Array:
-        moved = structure.replace(fractional=fractional)
-        return products(expansion.replace(structure=moved), fields)
-
-    direction = move @ geometry.inverse(structure.cell).T
-    return jax.jvp(along, (structure.fractional,), (direction,))[1]
+    return energetics.along(
+        lambda moved: products(expansion.replace(structure=moved), fields),
+        expansion.structure,
+        move,
+    )
 
 
 def affine_forces(expansion: Expansion) -> Array:
@@ -134,8 +131,3 @@ def affine_forces(expansion: Expansion) -> Array:
         )[1]
 
     return jnp.moveaxis(jax.lax.map(along, jnp.asarray(generators)), 0, -1)
-
-
-def born(expansion: Expansion) -> Array:
-    """Curvature of each atom's energy by affine strain, (N, 3, 3, 3, 3) [eV]; see `strain`."""
-    return strain.curvature(expansion.structure, expansion.potential, expansion.neighbors)

@@ -7,6 +7,7 @@ backend is best at matrix products: many displacement fields cost little more th
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.struct
@@ -83,16 +84,9 @@ class Hessian(flax.struct.PyTreeNode):
 def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> BondCurvature:
     """Second derivatives of the energy bond by bond, in the order of `lists.table`."""
     bonds = energetics.bonds(structure, potential, neighbors)
-    r, own, other = bonds.r, bonds.own, bonds.other
-    # A table's last slope need not vanish at the cut-off, beyond which padding sits; written so
-    # that a distance that is not a number counts, and shows in the result.
-    inside = ~(r >= potential.cutoff)
-    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
+    r, inside, own, other = bonds.r, bonds.inside, bonds.own, bonds.other
+    given, rise, bend = energetics.embedded(bonds, potential)
     taken = slope(lambda r: potential.density(r, other, own), r)
-    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
-    rise, bend = value_and_slope(
-        lambda d: slope(lambda d: potential.embedding(d, own[0]), d), total
-    )
     there = jnp.take(rise, bonds.idx, mode="clip")
 
     def energy(r: Array) -> Array:
@@ -235,7 +229,7 @@ def apply(hessian: Hessian, fields: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="max_iterations")
 def solve(
-    hessian: Hessian, sides: Array, tolerance: float = 1e-9, max_iterations: int = 5000
+    hessian: Hessian, sides: Array, tolerance: float = 1e-9, max_iterations: int = 20_000
 ) -> conjugate_gradient.Solution:
     """Displacement fields u with H u = b, without translation, which costs no energy.
 
@@ -256,3 +250,28 @@ def solve(
     )
     short = jnp.where(hessian.overflow, conjugate_gradient.NOT_FINITE, found.outcome)
     return found._replace(outcome=short)
+
+
+def differentiable_solve(
+    hessian: Hessian, product: Callable[[Array], Array], sides: Array, tolerance: float = 1e-9
+) -> conjugate_gradient.Solution:
+    """As `solve`, with derivatives by the implicit function theorem; NaN where not converged.
+
+    Each derivative costs one more solution.
+
+    Args:
+      hessian: operator of N atoms at a minimum of the energy.
+      product: the Hessian times fields (N, 3, M), by which the result is differentiated.
+      sides: (N, 3, M) right-hand sides [eV/Å].
+      tolerance: as in `solve`.
+    """
+
+    def inverse(_, sides: Array):
+        found = solve(hessian, sides, tolerance)
+        return found.fields, found._replace(fields=None)
+
+    fields, found = jax.lax.custom_linear_solve(
+        product, sides, inverse, symmetric=True, has_aux=True
+    )
+    good = found.outcome == conjugate_gradient.CONVERGED
+    return found._replace(fields=jnp.where(good, fields, jnp.nan))

@@ -4,6 +4,7 @@ With f(x*, θ) = 0 at the minimum, dx*/dθ = H⁻¹ ∂f/∂θ: no derivative of
 taken, and none of its iterations are kept.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -18,8 +19,6 @@ from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
 from stzjax.potentials.eam import EAM
-
-_TOLERANCE, _MAX_ITERATIONS = 1e-9, 20000
 
 
 class Minimum(NamedTuple):
@@ -62,18 +61,10 @@ def minimum(
     here = structure.replace(fractional=found.structure.fractional)
     force = energetics.forces(here, potential, found.neighbors)
 
-    def solve(_, sides: Array):
-        done = hessians.solve(hessian, sides, _TOLERANCE, _MAX_ITERATIONS)
-        return done.fields, done.outcome
-
-    def product(fields: Array) -> Array:
-        return hessians.apply(hessian, fields)
-
-    move, outcome = jax.lax.custom_linear_solve(
-        product, force[..., None], solve, symmetric=True, has_aux=True
-    )
+    product = functools.partial(hessians.apply, hessian)
+    move = hessians.differentiable_solve(hessian, product, force[..., None])
     # A Newton step from the minimum goes nowhere but carries its derivative.
-    change = move[..., 0] @ geometry.inverse(structure.cell).T
-    good = (found.outcome == fire.CONVERGED) & (outcome[0] == conjugate_gradient.CONVERGED)
+    change = move.fields[..., 0] @ geometry.inverse(structure.cell).T
+    good = (found.outcome == fire.CONVERGED) & (move.outcome[0] == conjugate_gradient.CONVERGED)
     fractional = jnp.where(good, here.fractional + change, jnp.nan)
     return Minimum(here.replace(fractional=fractional), found.neighbors, good)

@@ -17,59 +17,43 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics
-from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.mechanics.expansion import Expansion
+from stzjax.potentials.eam import slope, value_and_slope
 
 
-def gradient(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
+def gradient(around: Expansion) -> Array:
     """First derivative of each atom's energy by the strain, (N, 3, 3) [eV]."""
-    bonds = energetics.bonds(structure, potential, neighbors)
-    r, own, other = bonds.r, bonds.own, bonds.other
-    inside = ~(r >= potential.cutoff)
-    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
-    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
-    rise = slope(lambda d: potential.embedding(d, own[0]), total)
-    pull = 0.5 * slope(lambda r: potential.pair(r, own, other), r) + rise * given
-    return _moments(jnp.where(inside, pull / r, 0.0), bonds.vectors, 2)
+    potential = around.potential
+    bonds = energetics.bonds(around.structure, potential, around.neighbors)
+    given, rise, _ = energetics.embedded(bonds, potential)
+    pull = slope(lambda r: potential.pair(r, bonds.own, bonds.other), bonds.r)
+    pull = 0.5 * pull + rise * given
+    return _moments(jnp.where(bonds.inside, pull / bonds.r, 0.0), bonds.vectors, 2)
 
 
 @jax.jit
-def curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
+def curvature(around: Expansion) -> Array:
     """Second derivative of each atom's energy by the strain, (N, 3, 3, 3, 3) [eV]."""
-    bonds = energetics.bonds(structure, potential, neighbors)
+    potential = around.potential
+    bonds = energetics.bonds(around.structure, potential, around.neighbors)
     r, own, other = bonds.r, bonds.own, bonds.other
-    # A table's last slope need not vanish at the cut-off, beyond which padding sits; written so
-    # that a distance that is not a number counts, and shows in the result.
-    inside = ~(r >= potential.cutoff)
-    density, given = value_and_slope(lambda r: potential.density(r, own, other), r)
-    total = jnp.sum(jnp.where(inside, density, 0.0), axis=0)
-    rise, bend = value_and_slope(
-        lambda d: slope(lambda d: potential.embedding(d, own[0]), d), total
-    )
+    given, rise, bend = energetics.embedded(bonds, potential)
 
     def energy(r: Array) -> Array:
         return 0.5 * potential.pair(r, own, other) + rise * potential.density(r, own, other)
 
     stretch, stiffness = value_and_slope(lambda r: slope(energy, r), r)
-    fourth = jnp.where(inside, (stiffness - stretch / r) / r**2, 0.0)
-    second = jnp.where(inside, given / r, 0.0)
+    fourth = jnp.where(bonds.inside, (stiffness - stretch / r) / r**2, 0.0)
     from_bonds = _moments(fourth, bonds.vectors, 4)
-    slopes = _moments(second, bonds.vectors, 2)
+    slopes = _moments(jnp.where(bonds.inside, given / r, 0.0), bonds.vectors, 2)
     return from_bonds + jnp.einsum("n,nab,ncd->nabcd", bend, slopes, slopes)
 
 
 def _moments(weight: Array, vectors: Array, rank: int) -> Array:
-    """Σ_j weight R⊗R⊗... of each atom, one distinct component at a time to save memory.
+    """Σ_j weight R⊗R⊗... of each atom, (N, 3, ..., 3), from weights (K, N) and vectors (3, K, N).
 
-    Args:
-      weight: (K, N).
-      vectors: (3, K, N) bond vectors R.
-      rank: number of factors R.
-
-    Returns:
-      (N, 3, ..., 3), fully symmetric.
+    One distinct component at a time, to save memory.
     """
     distinct = list(itertools.combinations_with_replacement(range(3), rank))
     place = [distinct.index(tuple(sorted(index))) for index in np.ndindex((3,) * rank)]

@@ -25,7 +25,7 @@ class Solution(NamedTuple):
     """Solutions for M right-hand sides, each with its outcome.
 
     Attributes:
-      fields: (N, 3, M) solutions.
+      fields: (..., M) solutions.
       residual: (M,) norm of what is left of the right-hand side, relative to it.
       iterations: (M,) products with the operator.
       outcome: (M,) one of `OUTCOMES`.
@@ -47,7 +47,7 @@ class _Progress(NamedTuple):
 
 
 def _dot(x: Array, y: Array) -> Array:
-    return jnp.sum(x * y, axis=(0, 1))
+    return jnp.sum(x * y, axis=tuple(range(x.ndim - 1)))
 
 
 def solve(
@@ -64,13 +64,13 @@ def solve(
     Pure; the columns do not influence each other.
 
     Args:
-      operator: A, (N, 3, M) to (N, 3, M).
-      sides: (N, 3, M) right-hand sides b.
+      operator: A, (..., M) to (..., M).
+      sides: (..., M) right-hand sides b.
       tolerance: largest norm of the residual, relative to the norm of b.
       max_iterations: products with A.
       precondition: approximate inverse of A, symmetric and positive.
       project: takes out the null space of A.
-      start: (N, 3, M) first guess; zero by default.
+      start: (..., M) first guess; zero by default.
     """
     sides = project(sides)
     size = jnp.sqrt(_dot(sides, sides))

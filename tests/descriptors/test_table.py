@@ -273,7 +273,7 @@ def test_response_columns_are_of_the_load(tilted, measured):
         strain = loads.generator(direction)
         modulus = np.einsum("ab,nabcd,cd->n", strain, measured.values["response"][0], strain)
         np.testing.assert_allclose(features[:, 19 + 3], modulus, atol=1e-12)
-        field = linear_response.to_direction(answer.fields, direction)
+        field = answer.fields[linear_response.place(direction)]
         local = linear_response.local_d2min(structure, field, neighbors)
         np.testing.assert_allclose(features[:, -1], local, rtol=1e-5)
 

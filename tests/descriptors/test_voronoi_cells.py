@@ -31,7 +31,7 @@ def disordered(seed=0, tilt=1.3):
 
 @functools.cache
 def shape():
-    return voronoi_fit.allocate(disordered(), margin=0.1)
+    return voronoi_fit.fit(disordered(), margin=0.1)[0]
 
 
 def compare(found, expected, areas=1e-9):

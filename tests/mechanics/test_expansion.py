@@ -8,7 +8,7 @@ from reference import cases, small_glass
 
 import stzjax
 from stzjax.core import loads
-from stzjax.mechanics import allocation, expansion, hessians
+from stzjax.mechanics import allocation, expansion, hessians, strain
 
 # Third derivatives of a spline jump at its knots; five-point differences of short steps and
 # splines of 10,000 points err by less than these shares of the largest number.
@@ -118,7 +118,7 @@ def test_a_batch_is_one_by_one(around, fields):
 
     def work(structure):
         made = expansion.expand(structure, around.potential, around.neighbors, tiling)
-        return hessians.apply(made.operator(), fields), expansion.born(made)
+        return hessians.apply(made.operator(), fields), strain.curvature(made)
 
     together = jax.vmap(work)(batch)
     for found, expected in zip(together, work(structure), strict=True):
