@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.descriptors import voronoi_cells, voronoi_faces, voronoi_fit
+from stzjax.descriptors import voronoi_cells, voronoi_faces, voronoi_fit, voronoi_planes
 
 METHODS = ("auto", "qhull", "jax")
 
@@ -43,39 +43,6 @@ class Tessellation(NamedTuple):
     areas: np.ndarray
 
 
-class _Cloud(NamedTuple):
-    """The atoms, in the first N rows, and their images around the periodic cell.
-
-    Attributes:
-      points: (M, 3) [Å], with the middle of the periodic cell as the origin.
-      weights: (M,) squared radii [Å²].
-      owner: (M,) the atom of which a point is an image.
-    """
-
-    points: np.ndarray
-    weights: np.ndarray
-    owner: np.ndarray
-
-
-class _Faces(NamedTuple):
-    """The faces of the cells of the N atoms, one row each, from the atom's side.
-
-    Attributes:
-      centre: (F,) the atom.
-      other: (F,) the atom, or image, beyond the face.
-      area: (F,) [Å²].
-      volume: (F,) volume of the pyramid from the atom to the face [Å³]; negative where the atom
-        lies beyond the plane of the face, which happens in radical tessellations alone.
-      edges: (F,) edges longer than the edge threshold.
-    """
-
-    centre: np.ndarray
-    other: np.ndarray
-    area: np.ndarray
-    volume: np.ndarray
-    edges: np.ndarray
-
-
 def tessellate(
     structure: Structure, edge_threshold: float = 0.0, radii=None, method: str = "auto"
 ) -> Tessellation:
@@ -97,20 +64,10 @@ def tessellate(
         raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {method!r}")
     if not (np.isfinite(edge_threshold) and edge_threshold >= 0.0):
         raise ValueError(f"the edge threshold must be a length >= 0 Å, got {edge_threshold}")
-    num_atoms = structure.num_atoms
-    spacing = float((np.linalg.det(np.asarray(structure.cell)) / num_atoms) ** (1.0 / 3.0))
-    shortest = max(edge_threshold, voronoi_faces.SAME_VERTEX * spacing)
+    shortest = float(voronoi_cells.shortest_edge(structure, edge_threshold))
     if method == "auto":
         method = "qhull" if jax.default_backend() == "cpu" else "jax"
-    by = _by_qhull if method == "qhull" else _by_jax
-    faces, owner = by(structure, radii, spacing, shortest)
-    pairs, areas = _pairs(faces, owner)
-    return Tessellation(
-        volume=np.bincount(faces.centre, faces.volume, num_atoms),
-        indices=_indices(faces, num_atoms),
-        pairs=pairs,
-        areas=areas,
-    )
+    return (_by_qhull if method == "qhull" else _by_jax)(structure, radii, shortest)
 
 
 def is_icosahedron(indices: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
@@ -118,38 +75,36 @@ def is_icosahedron(indices: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
     return (indices[:, 5] == 12) & (indices.sum(axis=1) == 12)
 
 
-def _by_jax(structure: Structure, radii, spacing: float, shortest: float):
-    """Faces whose `other` is an atom, and the atom that each is an image of: itself."""
-    del spacing
+def _by_jax(structure: Structure, radii, shortest: float) -> Tessellation:
     _, cells = voronoi_fit.fit(structure, radii)
-    owner = np.arange(structure.num_atoms)
-    neighbor, area, volume, edges = (
-        np.asarray(x).T
-        for x in (
-            cells.topology.neighbor,
-            cells.area,
-            cells.area * cells.depth / 3.0,
-            voronoi_cells.edge_counts(cells, shortest),
-        )
+    # Faces that are not there are pairs of an atom with itself.
+    beyond, own = np.asarray(voronoi_cells.pairs(cells)).T
+    return Tessellation(
+        np.asarray(cells.volume),
+        np.asarray(voronoi_cells.indices(cells, shortest)),
+        *_pairs(own, beyond, np.asarray(cells.area).reshape(-1)),
     )
-    centre, slot = np.nonzero(neighbor < len(owner))
-    other = neighbor[centre, slot]
-    values = (x[centre, slot] for x in (area, volume, edges))
-    return _Faces(centre, other, *values), owner
 
 
-def _by_qhull(structure: Structure, radii, spacing: float, shortest: float):
-    """Faces, and the atom that each point of the cloud is an image of."""
+def _by_qhull(structure: Structure, radii, shortest: float) -> Tessellation:
     cell = np.asarray(structure.cell, np.float64)
     fractional = geometry.wrap(np.asarray(structure.fractional, np.float64))
     num_atoms = len(fractional)
+    spacing = float(voronoi_planes.spacing_of(structure))
     weights = np.zeros(num_atoms) if radii is None else voronoi_fit.lengths(radii, num_atoms) ** 2
     points, centre, other, vertices, owner = _closed(fractional, cell, weights, spacing)
-    if radii is None:
-        _check_all_present(centre, num_atoms)
-    return _faces(
+    missing = np.bincount(centre, minlength=num_atoms) == 0
+    if radii is None and missing.any():
+        raise ValueError(
+            f"atom {int(np.argmax(missing))} has no Voronoi cell: it coincides with another atom; "
+            "remove one of them"
+        )
+    centre, other, area, volume, edges = _faces(
         points, centre, other, vertices, voronoi_faces.SAME_VERTEX * spacing, shortest
-    ), owner
+    )
+    pairs, areas = _pairs(centre, owner[other], area)
+    total = np.bincount(centre, volume, num_atoms)
+    return Tessellation(total, _indices(centre, edges, num_atoms), pairs, areas)
 
 
 def _closed(fractional, cell, weights, spacing):
@@ -161,15 +116,15 @@ def _closed(fractional, cell, weights, spacing):
     """
     reach = _FIRST_REACH * spacing
     for _ in range(8):
-        cloud = _cloud(fractional, cell, weights, reach)
-        corners = _vertices(cloud, len(fractional))
+        points, owner = _cloud(fractional, cell, reach)
+        corners = _vertices(points, weights[owner], len(fractional))
         if corners is None:
             reach *= 1.5
             continue
         centre, other, vertices = corners
-        needed = 2.0 * float(np.linalg.norm(vertices - cloud.points[centre], axis=1).max())
+        needed = 2.0 * float(np.linalg.norm(vertices - points[centre], axis=1).max())
         if needed <= reach:
-            return cloud.points, centre, other, vertices, cloud.owner
+            return points, centre, other, vertices, owner
         reach = needed * (1.0 + 1e-9)
     raise ValueError(
         f"the Voronoi cells of {len(fractional)} atoms in the cell {cell.tolist()} do not close; "
@@ -177,8 +132,11 @@ def _closed(fractional, cell, weights, spacing):
     )
 
 
-def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
-    """The atoms and every image within `reach` [Å] of one of them, and some more."""
+def _cloud(fractional, cell, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (M, 3) [Å]: the atoms, every image within `reach` of one, some more; and their atoms.
+
+    The origin is the middle of the periodic cell.
+    """
     # A point within `reach` of the cell is within reach / height of it along every axis.
     margin = reach / geometry.heights(cell)
     counts = np.ceil(margin).astype(int)
@@ -189,20 +147,19 @@ def _cloud(fractional, cell, weights, reach: float) -> _Cloud:
     images = fractional[None] + shifts[:, None]
     near = np.all((images >= -margin) & (images <= 1.0 + margin), axis=-1)
     owner = np.concatenate([np.arange(len(fractional)), np.nonzero(near)[1]])
-    points = (np.concatenate([fractional, images[near]]) - 0.5) @ cell.T
-    return _Cloud(points, weights[owner], owner)
+    return (np.concatenate([fractional, images[near]]) - 0.5) @ cell.T, owner
 
 
-def _vertices(cloud: _Cloud, num_atoms: int):
+def _vertices(points: np.ndarray, weights: np.ndarray, num_atoms: int):
     """Every Voronoi vertex of the cells of the atoms, once for each face that it belongs to.
 
     Returns:
       centre (V,), other (V,), vertices (V, 3) [Å]; None if a cell is unbounded.
     """
-    scale = np.abs(cloud.points).max()
-    height = (np.sum(cloud.points**2, axis=1) - cloud.weights) / scale
+    scale = np.abs(points).max()
+    height = (np.sum(points**2, axis=1) - weights) / scale
     try:
-        hull = ConvexHull(np.column_stack([cloud.points, height]), qhull_options="Qt")
+        hull = ConvexHull(np.column_stack([points, height]), qhull_options="Qt")
     except QhullError:
         return None
     below = hull.equations[:, 3] < -1e-12
@@ -220,17 +177,14 @@ def _vertices(cloud: _Cloud, num_atoms: int):
     return ends[inside, 0], ends[inside, 1], vertices[simplex[inside]]
 
 
-def _check_all_present(centre: np.ndarray, num_atoms: int) -> None:
-    present = np.bincount(centre, minlength=num_atoms) > 0
-    if not present.all():
-        atom = int(np.argmin(present))
-        raise ValueError(
-            f"atom {atom} has no Voronoi cell: it coincides with another atom; remove one of them"
-        )
+def _faces(points, centre, other, vertices, same: float, shortest: float):
+    """Polygons from the vertices of each (centre, other), without those of no area.
 
-
-def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Faces:
-    """Polygons from the vertices of each (centre, other), without those of no area."""
+    Returns:
+      (F,) each: the atom; the point beyond; the area [Å²]; the volume of the pyramid from the atom
+      [Å³], negative where the atom lies beyond the plane of the face, as in radical tessellations;
+      and the number of edges longer than `shortest`.
+    """
     key = centre.astype(np.int64) * len(points) + other
     order = np.argsort(key, kind="stable")
     key, vertices = key[order], vertices[order]
@@ -252,7 +206,7 @@ def _faces(points, centre, other, vertices, same: float, shortest: float) -> _Fa
     # Cells that meet in a vertex or an edge alone have a point or a needle of two edges between.
     real = np.add.reduceat((length > same).astype(int), start) >= 3
     edges = np.add.reduceat((length > shortest).astype(int), start)
-    return _Faces(centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real])
+    return centre[real], other[real], area[real], (area * depth / 3.0)[real], edges[real]
 
 
 def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndarray:
@@ -268,19 +222,17 @@ def _around(spokes: np.ndarray, normal: np.ndarray, face: np.ndarray) -> np.ndar
     return spokes[np.argsort(8.0 * face + turn)]
 
 
-def _indices(faces: _Faces, num_atoms: int) -> np.ndarray:
-    counted = faces.edges >= 3
-    edges = faces.edges[counted]
+def _indices(centre: np.ndarray, edges: np.ndarray, num_atoms: int) -> np.ndarray:
+    centre, edges = centre[edges >= 3], edges[edges >= 3]
     width = max(7, int(edges.max(initial=0)) + 1)
-    flat = faces.centre[counted] * width + edges
-    return np.bincount(flat, minlength=num_atoms * width).reshape(num_atoms, width)
+    flat = np.bincount(centre * width + edges, minlength=num_atoms * width)
+    return flat.reshape(num_atoms, width)
 
 
-def _pairs(faces: _Faces, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    first, second = faces.centre, owner[faces.other]
+def _pairs(first: np.ndarray, second: np.ndarray, area: np.ndarray):
+    """Pairs of different atoms, each once, and the areas they share; see `Tessellation`."""
     apart = first != second
-    stride = int(owner.max()) + 1
+    stride = int(first.max()) + 1
     key, which = np.unique(second[apart] * stride + first[apart], return_inverse=True)
-    areas = np.bincount(which, faces.area[apart], len(key))
     second, first = np.divmod(key, stride)
-    return np.stack([first, second], axis=1), areas
+    return np.stack([first, second], axis=1), np.bincount(which, area[apart], len(key))

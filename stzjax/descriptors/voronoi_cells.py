@@ -231,13 +231,6 @@ def _polygons(direction: Array, offset: Array, edge: Array):
     return area, length, farthest, proper
 
 
-def edge_counts(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
-    """Edges of each face longer than a threshold [Å], (F, N) int; 0 where there is no face."""
-    return jnp.sum(
-        (cells.topology.edge < len(cells.area)) & (cells.length > edge_threshold), axis=0
-    )
-
-
 def shortest_edge(structure: Structure, edge_threshold: float = 0.0) -> Array:
     """Length up to which an edge does not count [Å], since its ends are one vertex or as asked."""
     same = voronoi_faces.SAME_VERTEX * voronoi_planes.spacing_of(structure)
@@ -258,7 +251,8 @@ def indices(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
     The customary ⟨n3, n4, n5, n6⟩ is indices[:, 3:7]. Edges up to the threshold [Å] do not count,
     nor do faces that are left with fewer than three.
     """
-    edges = edge_counts(cells, edge_threshold)
+    edge = cells.topology.edge < len(cells.area)
+    edges = jnp.sum(edge & (cells.length > edge_threshold), axis=0)
     width = max(7, len(cells.length) + 1)
     counted = [jnp.sum((edges == k) & (k >= 3), axis=0) for k in range(width)]
     return jnp.stack(counted, axis=1)

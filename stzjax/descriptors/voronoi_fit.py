@@ -42,7 +42,10 @@ def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, C
     Raises:
       ValueError: atoms coincide, the cell is too thin, or an argument is not finite.
     """
-    radii = _checked(structure, radii)
+    if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
+        raise ValueError("positions and cell must be finite, got NaN or infinity")
+    if radii is not None:
+        radii = jnp.asarray(lengths(radii, structure.num_atoms))
     reach = _FIRST_REACH * float(voronoi_planes.spacing_of(structure))
     places: tuple[int, ...] = _FIRST_PLACES
     for _ in range(_ROUNDS):
@@ -50,7 +53,11 @@ def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, C
         cells = voronoi_cells.tessellate(spec, structure, radii)
         if bool(cells.complete):
             return spec, cells
-        _check_apart(cells)
+        coincident = np.asarray(cells.topology.coincident)
+        if coincident.any():
+            raise ValueError(
+                f"atom {int(np.argmax(coincident))} coincides with another atom; remove one of them"
+            )
         short = np.asarray(cells.topology.overflow)[1:]
         places = tuple(
             _even(3 * number // 2) if full else number
@@ -68,12 +75,6 @@ def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, C
     )
 
 
-def _checked(structure: Structure, radii) -> Array | None:
-    if not (np.isfinite(structure.fractional).all() and np.isfinite(structure.cell).all()):
-        raise ValueError("positions and cell must be finite, got NaN or infinity")
-    return None if radii is None else jnp.asarray(lengths(radii, structure.num_atoms))
-
-
 def lengths(radii, num_atoms: int) -> np.ndarray:
     """Radii of the atoms, (N,) [Å].
 
@@ -87,14 +88,6 @@ def lengths(radii, num_atoms: int) -> np.ndarray:
             f"{radii.shape}"
         )
     return radii
-
-
-def _check_apart(cells: Cells) -> None:
-    coincident = np.asarray(cells.topology.coincident)
-    if coincident.any():
-        raise ValueError(
-            f"atom {int(np.argmax(coincident))} coincides with another atom; remove one of them"
-        )
 
 
 def _shape(structure: Structure, radii, reach: float, planes: int, faces: int, edges: int) -> Spec:
