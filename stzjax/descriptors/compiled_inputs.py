@@ -40,14 +40,8 @@ class Shape(NamedTuple):
 def inputs(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Shape) -> Inputs:
     """The inputs of all features, for `jit`, `vmap` and reverse-mode derivatives.
 
-    Derivatives are exact with respect to positions, cell and the parameters of the potential; the
-    indicator of icosahedra has none unless it is smooth.
-
-    Args:
-      structure: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
-      neighbors: a valid list.
-      shape: from `host_inputs.allocate`.
+    These are exact with respect to positions, cell and the parameters of the potential; the
+    indicator of icosahedra has none unless it is smooth. Arguments as `table.describe`.
     """
     config = shape.config
     radii = composition.radii(structure, config)

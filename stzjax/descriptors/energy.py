@@ -12,4 +12,4 @@ def _measure(inputs: Inputs) -> Array:
 
 
 FAMILY = Family("energy", ("potential_energy",), _measure, lambda energy, direction: [energy])
-"""Energy of each atom, (N,) [eV]; see `energetics.atomic_energy`."""
+"""Energy of each atom [eV]."""

@@ -14,7 +14,7 @@ from stzjax.descriptors import participation
 from stzjax.mechanics.expansion import Expansion
 
 METHODS = ("auto", "dense", "chebyshev")
-"""Methods for the lowest modes; "auto" takes the faster method for the size."""
+"""Methods for the lowest modes: the faster one, a matrix of 8 (3 N)² bytes, or none at all."""
 
 _DENSE_UP_TO = 150
 _ROUNDING = 1e-11
@@ -45,8 +45,7 @@ def modes(
       expansion: from `allocation.expand`, of N atoms at a minimum of the energy.
       fraction: share of the 3 N - 3 vibrations, rounded; one at least.
       mass_weighted: eigenvectors of the dynamical matrix; else of the Hessian.
-      method: "dense" diagonalises a matrix of 8 (3 N)² bytes, "chebyshev" forms none; see
-        `METHODS`.
+      method: one of `METHODS`.
 
     Raises:
       ValueError: not a minimum, modes that do not converge, or an argument out of range.
@@ -85,11 +84,7 @@ def _check(stiffness: float, lowest: float, residuals: np.ndarray, converged=Tru
 
 
 def participation_fraction(vectors: np.ndarray) -> np.ndarray:
-    """Share of each atom in the soft modes, (N,): N times the mean of |e_i|²; one on average.
-
-    Args:
-      vectors: (M, N, 3) normalised modes, such as the lowest 1 % from `modes`.
-    """
+    """N times the mean of |e_i|² over normalised modes (M, N, 3), (N,); one on average."""
     return vectors.shape[1] * np.mean(np.sum(np.asarray(vectors) ** 2, axis=-1), axis=0)
 
 

@@ -79,13 +79,7 @@ class Basis(NamedTuple):
 
 
 def initial(num_radial: int, num_angular: int, cutoff: float = 5.0) -> Basis:
-    """Gaussians that tile the distances, and angular functions of either sign and rising ζ.
-
-    Args:
-      num_radial: R.
-      num_angular: A.
-      cutoff: reach of the radial functions [Å].
-    """
+    """R Gaussians that tile the distances, and A angular functions of either sign and rising ζ."""
     centre = jnp.linspace(2.2, cutoff - 0.4, max(num_radial, 1))[:num_radial]
     spacing = (cutoff - 2.6) / max(num_radial - 1, 1)
     pairs = jnp.arange(num_angular) // 2
@@ -111,14 +105,9 @@ def lengths(structure: Structure, neighbors: Neighbors) -> tuple[Array, Array, A
 
 @functools.partial(jax.jit, static_argnames="shape")
 def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Surroundings:
-    """The surroundings of each atom; NaN where an atom has more neighbours than places.
+    """The surroundings of each atom; NaN where an atom has more neighbours than places. Pure.
 
-    Pure, for `vmap` and derivatives too.
-
-    Args:
-      structure: N atoms.
-      neighbors: a list that is valid at the cut-off of the shape.
-      shape: from `symmetry_places.allocate` for this structure or others like it.
+    The list must be valid at the cut-off of the shape, which is from `symmetry_places.allocate`.
     """
     length, vectors, idx = lengths(structure, neighbors)
     # A list may be shorter than the shape, which holds the surroundings of other structures too.
@@ -129,8 +118,8 @@ def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Su
     near = jnp.take_along_axis(length, order, axis=0)
     sides = jnp.take_along_axis(vectors, order[None], axis=1)
     other = jnp.take(structure.species, jnp.take_along_axis(idx, order, axis=0), mode="clip")
-    short = _too_many(length, shape.cutoff, shape.places)
-    short = short | _too_many(length, shape.angular_cutoff, shape.angular_places)
+    limits = (shape.cutoff, shape.places), (shape.angular_cutoff, shape.angular_places)
+    short = [jnp.any(jnp.sum(length < cutoff, axis=0) > places) for cutoff, places in limits]
     first, second = np.triu_indices(shape.angular_places, 1)
     weight = _fade(near, shape.cutoff)
     angular = _fade(near, shape.angular_cutoff)
@@ -139,7 +128,7 @@ def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Su
     low, high = jnp.minimum(other[first], other[second]), jnp.maximum(other[first], other[second])
     found = Surroundings(
         length=near,
-        weight=jnp.where(short, jnp.nan, weight),
+        weight=jnp.where(short[0] | short[1], jnp.nan, weight),
         other=other,
         cosine=jnp.clip(product / (near[first] * near[second]), -1.0, 1.0),
         square=near[first] ** 2 + near[second] ** 2,
@@ -147,10 +136,6 @@ def surroundings(structure: Structure, neighbors: Neighbors, shape: Shape) -> Su
         kind=high * (high + 1) // 2 + low,
     )
     return jax.tree.map(jnp.transpose, found)
-
-
-def _too_many(length: Array, cutoff: float, places: int) -> Array:
-    return jnp.any(jnp.sum(length < cutoff, axis=0) > places)
 
 
 def _fade(length: Array, cutoff: float) -> Array:

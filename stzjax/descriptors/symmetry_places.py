@@ -24,9 +24,8 @@ def allocate(
         )
     most = np.ones(2, int)
     for structure in configurations:
-        length = symmetry_functions.lengths(structure, lists.allocate(structure, cutoff, skin=0.0))[
-            0
-        ]
+        neighbors = lists.allocate(structure, cutoff, skin=0.0)
+        length, _, _ = symmetry_functions.lengths(structure, neighbors)
         counts = [int((length < c).sum(axis=0).max()) for c in (cutoff, angular_cutoff)]
         most = np.maximum(most, counts)
     places, angular = (2 * -(-int(n) // 2) for n in most)

@@ -27,12 +27,7 @@ _PLAIN = FeatureConfig()
 def columns(
     config: FeatureConfig = _PLAIN, elements: tuple[str, ...] = ("Cu", "Zr")
 ) -> tuple[str, ...]:
-    """Names of the features in their order; Å³, eV and eV/Å³ where they have units.
-
-    Args:
-      config: settings of the features.
-      elements: elements of the structure.
-    """
+    """Names of the features of a structure in their order; their units are Å³, eV and eV/Å³."""
     known = composition.table_elements(elements, config.elements)
     return (*known, *(name for family in registry.chosen(config) for name in family.columns))
 
@@ -79,20 +74,17 @@ def features(
 ) -> Array:
     """The features of every atom, (N, 19) float64, columns as in `COLUMNS`; more if asked for.
 
-    On the host by default. With a shape and a list it is pure, for `jit`, `grad` and `vmap`: NaN
-    where they are not to be used, because something did not converge or the shape was too small.
-
     Args:
-      structure: N atoms at a minimum of the energy.
+      structure: as in `describe`, and so are potential, neighbors, shape and config.
       potential: an embedded-atom potential.
       direction: one of `loads.DIRECTIONS`.
-      neighbors: as in `energetics.energy`.
+      neighbors: a valid list or None.
       per_specimen: `describe` of the structure, to save time where there are more directions.
-      shape: from `allocate`, for compiled code.
-      config: settings; those of the shape, or the paper's, by default.
+      shape: from `allocate`, for compiled code; features are NaN where `Specimen.good` is False.
+      config: settings of the features.
 
     Raises:
-      ValueError: unknown direction or element, more than two elements, or not a minimum.
+      ValueError: an unknown direction, or as `describe`.
     """
     direction = loads.canonical(direction)
     if per_specimen is None:
@@ -110,14 +102,15 @@ def describe(
 ) -> Specimen:
     """Everything about a specimen that does not depend on the direction of the load.
 
-    On the host, which checks and refuses, or with a shape in compiled code, which records.
+    On the host, which checks and refuses. With a shape and a list it is pure, for `jit`, `grad` and
+    `vmap`, and records what did not converge or did not fit.
 
     Args:
       structure: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
-      config: as in `features`.
+      config: settings; those of the shape, or the paper's, by default.
       neighbors: as in `energetics.energy`.
-      shape: as in `features`.
+      shape: from `allocate`, for compiled code.
 
     Raises:
       ValueError: unknown element, more than two elements, not a minimum, no convergence, or
@@ -145,8 +138,7 @@ def describe(
 def rotate_to(specimen: Specimen, direction: str) -> Array:
     """The features of a specimen for one direction of the load, (N, F); see `Specimen.columns`.
 
-    Pure in the arrays, for `jit` with a static direction. NaN, and so are its derivatives, where
-    the specimen is not good.
+    Pure; NaN, and so are its derivatives, where the specimen is not good.
     """
     found = [specimen.kind == place for place in range(len(specimen.elements))]
     for family in registry.chosen(specimen.config):

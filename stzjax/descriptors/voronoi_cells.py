@@ -94,10 +94,10 @@ class Cells(flax.struct.PyTreeNode):
 
 @functools.partial(jax.jit, static_argnames="spec")
 def tessellate(spec: Spec, structure: Structure, radii: Array | None = None) -> Cells:
-    """Voronoi cells of a structure in any triclinic periodic cell.
+    """Voronoi cells of a structure in any triclinic periodic cell; pure.
 
-    Pure: for `jit`, `vmap` and `grad`. Volumes and areas are continuously differentiable with
-    respect to positions, cell and radii, lengths wherever no edge appears or vanishes.
+    Volumes and areas are continuously differentiable with respect to positions, cell and radii,
+    lengths wherever no edge appears or vanishes.
 
     Args:
       spec: from `voronoi_fit.fit`, for this structure or one like it.
@@ -185,14 +185,8 @@ def _polygons(direction: Array, offset: Array, edge: Array):
     with c and s the cosine and sine between the normals. Lines that follow each other, turned by Δ,
     meet at (h' - h cos Δ) / sin Δ along the first and (h - h' cos Δ) / sin Δ back along the second.
 
-    Args:
-      direction: (3, F, N).
-      offset: (F, N) [Å].
-      edge: (E, F, N).
-
-    Returns:
-      area (F, N) [Å²], length (E, F, N) [Å], radius (N,) [Å] and whether each face is a proper
-      polygon, (F, N).
+    Directions (3, F, N), offsets (F, N) [Å] and edges (E, F, N) give areas (F, N) [Å²], lengths
+    (E, F, N) [Å], radii (N,) [Å] and whether each face is a proper polygon, (F, N).
     """
     num_edges, num_faces, num_atoms = edge.shape
     there = edge < num_faces
@@ -266,17 +260,10 @@ def soft_icosahedron(
     With s(u) = 1 - exp(-u²), the soft number of edges of face j is m_j = Σ s(L / edge_width) over
     its edges, its weight w_j = s(A_j / edge_width²), and g_j = exp(-((m_j - 5) / face_width)²) says
     how much it is a pentagon. With p = Σ w_j g_j pentagons and o = Σ w_j (1 - g_j) other faces, the
-    result is exp(-((p - 12)² + o²) / count_width²).
+    result is exp(-((p - 12)² + o²) / count_width²), the hard indicator as all widths go to 0.
 
-    Continuously differentiable with respect to positions also where edges or faces appear, as s
-    starts with no slope. 1 for twelve pentagons with edges much longer than `edge_width`; the hard
-    indicator as all widths go to 0.
-
-    Args:
-      cells: measured cells.
-      edge_width: below which edges fade out [Å].
-      face_width: distance from five edges within which a face is a pentagon still.
-      count_width: the same distance from twelve pentagons and from no other face.
+    Edges fade out below `edge_width` [Å]. Continuously differentiable with respect to positions
+    also where edges or faces appear, as s starts with no slope.
     """
 
     def step(u):

@@ -68,21 +68,7 @@ def ranked(direction: Array, offset: Array, most: int) -> tuple[Array, Array]:
 
 def _rank(direction: Array, offset: Array, most: int) -> tuple[Array, Array]:
     """`ranked` for some atoms, in single precision: (3, K, n), (K, n) -> (most, n), (n,)."""
-    count = len(offset)
-    slots = jnp.arange(count).reshape(-1, 1)
-
-    def compare(other, rank):
-        value = jax.lax.dynamic_slice_in_dim(offset, other, 1)
-        return rank + ((value < offset) | ((value == offset) & (other < slots)))
-
-    rank = jax.lax.fori_loop(0, count, compare, jnp.zeros(offset.shape, jnp.int32))
-
-    def place(slot, order):
-        at = jax.lax.dynamic_slice_in_dim(rank, slot, 1)
-        return jnp.where(jnp.arange(most).reshape(-1, 1) == at, slot, order)
-
-    order = jnp.zeros((most, offset.shape[1]), jnp.int32)
-    order = jax.lax.fori_loop(0, count, place, order)
+    order = jnp.argsort(offset, axis=0)[:most]
     first = order[:FIRST]
     nearest = jnp.take_along_axis(offset, first, axis=0)
     lines = _lines(jnp.take_along_axis(direction, first[None], axis=1), nearest)

@@ -37,8 +37,8 @@ def around(search: lists.Spec, replicas, structure: Structure, weights: Array) -
     """The planes of all atoms that a search finds.
 
     Args:
-      search: shape of the neighbour list, in `replicas` copies of the structure.
-      replicas: along each cell vector.
+      search: shape of the neighbour list, in `replicas` copies along each cell vector.
+      replicas: these three numbers.
       structure: N atoms.
       weights: (N,) from `weights_of`.
     """

@@ -76,19 +76,13 @@ def forces(expansion: Expansion) -> Array:
 
 
 def products(expansion: Expansion, fields: Array) -> Array:
-    """The Hessian times displacement fields, (N, 3, M) [eV/Å]; differentiable, unlike `hessian`.
+    """The Hessian times fields (N, 3, M) [Å], in eV/Å; differentiable, unlike `hessian`."""
+    structure, potential, neighbors = expansion.structure, expansion.potential, expansion.neighbors
 
-    Args:
-      expansion: that of N atoms.
-      fields: (N, 3, M) [Å].
-    """
-    return jax.vmap(
-        lambda field: energetics.hessian_vector_product(
-            expansion.structure, expansion.potential, field, expansion.neighbors
-        ),
-        in_axes=2,
-        out_axes=2,
-    )(fields)
+    def product(field: Array) -> Array:
+        return energetics.hessian_vector_product(structure, potential, field, neighbors)
+
+    return jax.vmap(product, in_axes=2, out_axes=2)(fields)
 
 
 def third_order(expansion: Expansion, move: Array, fields: Array) -> Array:
@@ -101,20 +95,17 @@ def third_order(expansion: Expansion, move: Array, fields: Array) -> Array:
       move: (N, 3) [Å].
       fields: (N, 3, M) [Å].
     """
-    return energetics.along(
-        lambda moved: products(expansion.replace(structure=moved), fields),
-        expansion.structure,
-        move,
-    )
+
+    def there(moved: Structure) -> Array:
+        return products(expansion.replace(structure=moved), fields)
+
+    return energetics.along(there, expansion.structure, move)
 
 
 def affine_forces(expansion: Expansion) -> Array:
     """-Ξ: change of the forces per unit affine strain, (N, 3, 6) [eV/Å], in Voigt order.
 
-    Engineering strain for the shears; see `loads.VOIGT`.
-
-    Args:
-      expansion: that of N atoms at a minimum of the energy.
+    Engineering strain for the shears; see `loads.VOIGT`. At a minimum of the energy only.
     """
     structure = expansion.structure
     # At a minimum a simple shear and the symmetric one differ by a rotation, which brings no force.
@@ -123,11 +114,10 @@ def affine_forces(expansion: Expansion) -> Array:
     for place, (a, b) in enumerate(loads.VOIGT):
         generators[place, min(a, b), max(a, b)] = 1.0
 
+    def strained(cell: Array) -> Array:
+        return forces(expansion.replace(structure=structure.replace(cell=cell)))
+
     def along(generator: Array) -> Array:
-        return jax.jvp(
-            lambda cell: forces(expansion.replace(structure=structure.replace(cell=cell))),
-            (structure.cell,),
-            (generator @ structure.cell,),
-        )[1]
+        return jax.jvp(strained, (structure.cell,), (generator @ structure.cell,))[1]
 
     return jnp.moveaxis(jax.lax.map(along, jnp.asarray(generators)), 0, -1)

@@ -7,7 +7,6 @@ jax-md's `minimize.fire_descent` is not used: it mixes with max(‖F‖, 1e-3), 
 tolerances of the shear loop live far below, and stores its parameters in reduced precision.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -71,38 +70,27 @@ class Fire(NamedTuple):
 
 def at_rest(field: Array, config: RelaxConfig) -> Fire:
     """Inertia before the first iteration, for a field (N, 3) of the atoms."""
-    scalar = functools.partial(jnp.asarray, dtype=field.dtype)
-    return Fire(
-        velocity=jnp.zeros_like(field),
-        step=scalar(config.step),
-        mixing=scalar(config.mixing),
-        downhill=jnp.zeros((), jnp.int32),
-    )
+    step, mixing = (jnp.asarray(x, field.dtype) for x in (config.step, config.mixing))
+    return Fire(jnp.zeros_like(field), step, mixing, downhill=jnp.zeros((), jnp.int32))
 
 
 def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Array]:
-    """One iteration of FIRE with semi-implicit Euler.
+    """One iteration of FIRE with semi-implicit Euler: the inertia and the displacement (N, 3) [Å].
 
     Args:
       fire: inertia so far.
       force: (N, 3) [eV/Å].
       config: parameters of FIRE.
-
-    Returns:
-      The inertia, and the displacement (N, 3) [Å].
     """
     power = jnp.sum(force * fire.velocity)
     uphill = power < 0
     downhill = jnp.where(uphill, 0, fire.downhill + 1)
     confident = downhill > config.min_uphill_delay
-    step = jnp.where(
-        uphill,
-        fire.step * config.shrink,
-        jnp.where(confident, jnp.minimum(fire.step * config.grow, config.max_step), fire.step),
-    )
-    mixing = jnp.where(
-        uphill, config.mixing, fire.mixing * jnp.where(confident, config.mixing_decay, 1.0)
-    )
+    grown = jnp.minimum(fire.step * config.grow, config.max_step)
+    step = jnp.where(confident, grown, fire.step)
+    step = jnp.where(uphill, fire.step * config.shrink, step)
+    mixing = fire.mixing * jnp.where(confident, config.mixing_decay, 1.0)
+    mixing = jnp.where(uphill, config.mixing, mixing)
     # Uphill: half a step back along the old velocity, then start again from rest.
     back = jnp.where(uphill, -0.5 * fire.step, 0.0) * fire.velocity
     velocity = jnp.where(uphill, 0.0, fire.velocity) + step * force

@@ -28,7 +28,7 @@ _COLUMNS_AT_A_TIME = 2048
 
 
 class BondCurvature(NamedTuple):
-    """Second derivatives of the energy, bond by bond.
+    """Second derivatives of the energy, bond by bond, in the order of `lists.table`.
 
     Attributes:
       blocks: (3, 3, K, N) second derivative of ψ of each bond by the bond vector [eV/Å²].
@@ -82,7 +82,7 @@ class Hessian(flax.struct.PyTreeNode):
 
 
 def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> BondCurvature:
-    """Second derivatives of the energy bond by bond, in the order of `lists.table`."""
+    """Second derivatives of the energy, bond by bond."""
     bonds = energetics.bonds(structure, potential, neighbors)
     r, inside, own, other = bonds.r, bonds.inside, bonds.own, bonds.other
     given, rise, bend = energetics.embedded(bonds, potential)
@@ -99,12 +99,8 @@ def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -
     unit = jnp.where(inside, bonds.vectors / r, 0.0)
     along = unit[:, None] * unit[None]
     blocks = (stiffness - tension) * along + tension * jnp.eye(3)[:, :, None, None]
-    return BondCurvature(
-        blocks,
-        jnp.where(inside, given, 0.0) * unit,
-        -jnp.where(inside, taken, 0.0) * unit,
-        bend,
-    )
+    given, taken = (jnp.where(inside, x, 0.0) * unit for x in (given, -taken))
+    return BondCurvature(blocks, given, taken, bend)
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "size"))
@@ -142,7 +138,9 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
     table = jnp.pad(lists.table(neighbors), ((0, 0), (0, 1)), constant_values=num_atoms)
     around = jnp.moveaxis(table[:, members], 0, -1)  # (T, c, K)
     whole = jnp.concatenate([around, members[..., None]], axis=-1).reshape(len(members), -1)
-    touched, overflow = _distinct(whole, num_atoms, shape.width)
+    # A place more than there is room for, which stays empty unless there are too many.
+    distinct = functools.partial(jnp.unique, size=shape.width + 1, fill_value=num_atoms)
+    touched, beyond = jnp.split(jax.vmap(distinct)(whole), [shape.width], axis=1)
     find = jax.vmap(jnp.searchsorted)
     at = find(touched, around)
     itself = find(touched, members)
@@ -172,20 +170,8 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
         back=back.reshape(len(members), 3 * shape.size, shape.width),
         bend=bonds.bend,
         diagonal=_diagonal(bonds, lists.table(neighbors)),
-        overflow=overflow,
+        overflow=jnp.any(beyond < num_atoms),
     )
-
-
-def _distinct(values: Array, absent: int, width: int) -> tuple[Array, Array]:
-    """The distinct numbers of each row in order, padded; whether they are more than `width`."""
-    ordered = jnp.sort(values, axis=1)
-    first = jnp.diff(ordered, axis=1, prepend=-1) > 0
-    first = first & (ordered < absent)
-    rank = jnp.cumsum(first, axis=1) - 1
-    row = jnp.arange(len(values))[:, None]
-    blank = jnp.full((len(values), width), absent, values.dtype)
-    found = blank.at[row, jnp.where(first, rank, width)].set(ordered, mode="drop")
-    return found, jnp.any(rank[:, -1] >= width)
 
 
 def _diagonal(bonds: BondCurvature, idx: Array) -> Array:
@@ -198,12 +184,7 @@ def _diagonal(bonds: BondCurvature, idx: Array) -> Array:
 
 
 def apply(hessian: Hessian, fields: Array) -> Array:
-    """The Hessian times displacement fields, (N, 3, M) [eV/Å].
-
-    Args:
-      hessian: operator of N atoms.
-      fields: (N, 3, M) [Å].
-    """
+    """The Hessian times displacement fields (N, 3, M) [Å], in eV/Å."""
     many = fields.shape[-1]
     count, size = hessian.members.shape
 

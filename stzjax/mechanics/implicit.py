@@ -5,34 +5,18 @@ taken, and none of its iterations are kept.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics, fire, hessians
-from stzjax.mechanics.fire import RelaxConfig
+from stzjax.mechanics.fire import RelaxConfig, Relaxed
 from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
 from stzjax.potentials.eam import EAM
-
-
-class Minimum(NamedTuple):
-    """A minimum of the energy that depends on what it was made of.
-
-    Attributes:
-      structure: relaxed; NaN where something failed.
-      neighbors: its neighbour list.
-      converged: whether the minimiser and the step that carries the derivative have converged.
-    """
-
-    structure: Structure
-    neighbors: Neighbors
-    converged: Array
 
 
 def minimum(
@@ -41,7 +25,7 @@ def minimum(
     neighbors: Neighbors,
     tiling: Tiling,
     config: RelaxConfig | None = None,
-) -> Minimum:
+) -> Relaxed:
     """Relax at fixed cell; differentiable in both modes, under `jit` and `vmap`.
 
     The relaxed positions depend on the cell and on the potential, not on the positions at the
@@ -54,6 +38,10 @@ def minimum(
       neighbors: a list for them.
       tiling: from `allocation.tiling`, with some slack for atoms that move.
       config: settings of the minimiser; its force tolerance limits the accuracy of derivatives.
+
+    Returns:
+      As `fire.minimise`; NOT_FINITE where the step that carries the derivative failed, and
+      positions that are NaN wherever something did.
     """
     fixed, frozen, pairs = jax.lax.stop_gradient((structure, potential, neighbors))
     found = fire.minimise(fixed, frozen, pairs, config or RelaxConfig())
@@ -65,6 +53,8 @@ def minimum(
     move = hessians.differentiable_solve(hessian, product, force[..., None])
     # A Newton step from the minimum goes nowhere but carries its derivative.
     change = move.fields[..., 0] @ geometry.inverse(structure.cell).T
-    good = (found.outcome == fire.CONVERGED) & (move.outcome[0] == conjugate_gradient.CONVERGED)
+    solved = move.outcome[0] == conjugate_gradient.CONVERGED
+    good = solved & (found.outcome == fire.CONVERGED)
     fractional = jnp.where(good, here.fractional + change, jnp.nan)
-    return Minimum(here.replace(fractional=fractional), found.neighbors, good)
+    outcome = jnp.where(solved, found.outcome, fire.NOT_FINITE)
+    return found._replace(structure=here.replace(fractional=fractional), outcome=outcome)

@@ -12,16 +12,11 @@ from jax import Array
 
 
 def apart(function: Callable, anchor: Array, *args):
-    """Evaluate function(*args) as a computation of its own on CPU; elsewhere simply call it.
+    """Evaluate a pure function(*args) as a computation of its own on CPU; elsewhere simply call it.
 
-    The branch is always taken, which the compiler cannot know.
-
-    Args:
-      function: pure function of arrays.
-      anchor: any array of finite numbers that the compiler does not know. Under `vmap` it must not
-        be batched, or the branch becomes a choice between two results and nothing is gained; a
-        parameter of the potential serves. Where it is not finite the result is NaN.
-      *args: arguments of the function.
+    The anchor is any array of finite numbers that the compiler does not know, such as a parameter
+    of the potential: a branch by it is always taken. Under `vmap` it must not be batched, or the
+    branch becomes a choice between two results. Where it is not finite the result is NaN.
     """
     if jax.default_backend() != "cpu":
         return function(*args)
