@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 
 from stzjax.core import loads
-from stzjax.descriptors.family import Family, Inputs
+from stzjax.descriptors.family import Family
 from stzjax.mechanics import energetics
 from stzjax.mechanics.expansion import Expansion
 
@@ -25,15 +25,16 @@ def atomic_stress(expansion: Expansion, volume: Array) -> Array:
     return virial / volume[:, None, None]
 
 
-def _measure(inputs: Inputs) -> Array:
-    return atomic_stress(inputs.expansion, inputs.volume)
-
-
 def _project(stress: Array, direction: str) -> list[Array]:
     first, second = np.array(_COMPONENTS).T
     turned = loads.rotate(jnp.asarray(stress), loads.rotation(direction))
     return list(turned[:, first, second].T)
 
 
-FAMILY = Family("stress", ("s11", "s22", "s33", "s12", "s23", "s31"), _measure, _project)
+FAMILY = Family(
+    "stress",
+    ("s11", "s22", "s33", "s12", "s23", "s31"),
+    lambda inputs: atomic_stress(inputs.expansion, inputs.volume),
+    _project,
+)
 """Components of the atomic stress in the frame of the load [eV/Å³]."""

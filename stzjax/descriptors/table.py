@@ -68,28 +68,16 @@ def features(
     direction: str = "-xy",
     *,
     neighbors: Neighbors | None = None,
-    per_specimen: Specimen | None = None,
     shape: Shape | None = None,
     config: FeatureConfig | None = None,
 ) -> Array:
     """The features of every atom, (N, 19) float64, columns as in `COLUMNS`; more if asked for.
 
-    Args:
-      structure: as in `describe`, and so are potential, neighbors, shape and config.
-      potential: an embedded-atom potential.
-      direction: one of `loads.DIRECTIONS`.
-      neighbors: a valid list or None.
-      per_specimen: `describe` of the structure, to save time where there are more directions.
-      shape: from `allocate`, for compiled code; features are NaN where `Specimen.good` is False.
-      config: settings of the features.
-
-    Raises:
-      ValueError: an unknown direction, or as `describe`.
+    Arguments and errors as `describe` and `rotate_to`, which save time for more directions.
     """
     direction = loads.canonical(direction)
-    if per_specimen is None:
-        per_specimen = describe(structure, potential, config, neighbors=neighbors, shape=shape)
-    return rotate_to(per_specimen, direction)
+    specimen = describe(structure, potential, config, neighbors=neighbors, shape=shape)
+    return rotate_to(specimen, direction)
 
 
 def describe(
@@ -136,7 +124,7 @@ def describe(
 
 
 def rotate_to(specimen: Specimen, direction: str) -> Array:
-    """The features of a specimen for one direction of the load, (N, F); see `Specimen.columns`.
+    """The features of a specimen for one of `loads.DIRECTIONS`, (N, F); see `Specimen.columns`.
 
     Pure; NaN, and so are its derivatives, where the specimen is not good.
     """

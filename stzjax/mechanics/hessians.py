@@ -27,22 +27,6 @@ _COLUMNS_AT_A_TIME = 2048
 """Tiles times fields of one batch of matrix products."""
 
 
-class BondCurvature(NamedTuple):
-    """Second derivatives of the energy, bond by bond, in the order of `lists.table`.
-
-    Attributes:
-      blocks: (3, 3, K, N) second derivative of ψ of each bond by the bond vector [eV/Å²].
-      given: (3, K, N) ∂ρ_i/∂x_j, for the atom i and its neighbour j [1/Å].
-      taken: (3, K, N) ∂ρ_j/∂x_i [1/Å].
-      bend: (N,) F'' [eV].
-    """
-
-    blocks: Array
-    given: Array
-    taken: Array
-    bend: Array
-
-
 class Tiling(NamedTuple):
     """Static shape of a `Hessian`.
 
@@ -81,8 +65,15 @@ class Hessian(flax.struct.PyTreeNode):
     overflow: Array
 
 
-def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> BondCurvature:
-    """Second derivatives of the energy, bond by bond."""
+def _bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors):
+    """Second derivatives of the energy, bond by bond, in the order of `lists.table`.
+
+    Returns:
+      blocks: (3, 3, K, N) second derivative of ψ of each bond by the bond vector [eV/Å²].
+      given: (3, K, N) ∂ρ_i/∂x_j, for the atom i and its neighbour j [1/Å].
+      taken: (3, K, N) ∂ρ_j/∂x_i [1/Å].
+      bend: (N,) F'' [eV].
+    """
     bonds = energetics.bonds(structure, potential, neighbors)
     r, inside, own, other = bonds.r, bonds.inside, bonds.own, bonds.other
     given, rise, bend = energetics.embedded(bonds, potential)
@@ -100,7 +91,7 @@ def bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -
     along = unit[:, None] * unit[None]
     blocks = (stiffness - tension) * along + tension * jnp.eye(3)[:, :, None, None]
     given, taken = (jnp.where(inside, x, 0.0) * unit for x in (given, -taken))
-    return BondCurvature(blocks, given, taken, bend)
+    return blocks, given, taken, bend
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "size"))
@@ -144,7 +135,8 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
     find = jax.vmap(jnp.searchsorted)
     at = find(touched, around)
     itself = find(touched, members)
-    bonds = bond_curvature(structure, potential, neighbors)
+    blocks, given, taken, bend = _bond_curvature(structure, potential, neighbors)
+    diagonal = _diagonal(blocks, given, taken, bend, lists.table(neighbors))
 
     def tiled(values: Array) -> Array:
         """Values of the bonds (..., K, N) for the atoms of the tiles, (T, c, K, ...)."""
@@ -153,7 +145,7 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
 
     tile, atom = jnp.indices(members.shape)
     empty = jnp.zeros((*members.shape, 4, shape.width, 3))
-    given, taken, blocks = (tiled(v) for v in (bonds.given, bonds.taken, bonds.blocks))
+    given, taken, blocks = (tiled(v) for v in (given, taken, blocks))
     here = tile[..., None], atom[..., None]
     rows = empty.at[*here, :3, at, :].add(-blocks, mode="drop")
     rows = rows.at[*here, 3, at, :].add(given, mode="drop")
@@ -168,19 +160,19 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
         touched=touched,
         rows=rows.reshape(len(members), 4 * shape.size, 3 * shape.width),
         back=back.reshape(len(members), 3 * shape.size, shape.width),
-        bend=bonds.bend,
-        diagonal=_diagonal(bonds, lists.table(neighbors)),
+        bend=bend,
+        diagonal=diagonal,
         overflow=jnp.any(beyond < num_atoms),
     )
 
 
-def _diagonal(bonds: BondCurvature, idx: Array) -> Array:
+def _diagonal(blocks: Array, given: Array, taken: Array, bend: Array, idx: Array) -> Array:
     """Diagonal blocks, (N, 3, 3) [eV/Å²]."""
-    own = jnp.sum(bonds.given, axis=1)
-    there = jnp.take(bonds.bend, idx, mode="clip")
-    square = jnp.einsum("akn,kn,bkn->nab", bonds.taken, there, bonds.taken)
-    square = square + jnp.einsum("an,n,bn->nab", own, bonds.bend, own)
-    return square + jnp.moveaxis(jnp.sum(bonds.blocks, axis=2), -1, 0)
+    own = jnp.sum(given, axis=1)
+    there = jnp.take(bend, idx, mode="clip")
+    square = jnp.einsum("akn,kn,bkn->nab", taken, there, taken)
+    square = square + jnp.einsum("an,n,bn->nab", own, bend, own)
+    return square + jnp.moveaxis(jnp.sum(blocks, axis=2), -1, 0)
 
 
 def apply(hessian: Hessian, fields: Array) -> Array:

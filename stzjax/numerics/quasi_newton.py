@@ -7,7 +7,6 @@ next the Hessian hardly changes.
 """
 
 import functools
-from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -76,53 +75,38 @@ def advance(
     move, change, flat = (x.reshape(-1).astype(jnp.float32) for x in (move, change, force))
     # The fields are read as they were, and apart, before the new rows are written: else XLA's CPU
     # backend copies them several times.
-    found = apart(_products, anchor, memory.moves, memory.changes, move, change, flat)
-    useful = condition & (found.new[0] > 0.0)
+    fields = memory.moves, memory.changes
+    mixed, squares, forces, new = apart(_products, anchor, *fields, move, change, flat)
+    useful = condition & (new[0] > 0.0)
     told = memory.replace(
-        move_change=_cross(memory.move_change, place, found.move_change, found.new[0], useful),
-        change_change=_cross(
-            memory.change_change, place, found.change_change, found.new[1], useful
-        ),
+        move_change=_cross(memory.move_change, place, mixed, new[0], useful),
+        change_change=_cross(memory.change_change, place, squares, new[1], useful),
         used=memory.used + useful,
     )
     along, across = (
         rows.at[place].set(jnp.where(useful, own, rows[place]))
-        for rows, own in zip(found.force, found.new[2:], strict=True)
+        for rows, own in zip(forces, new[2:], strict=True)
     )
     gain, share, scale = _lbfgs(told, along, across)
     combine = functools.partial(_combine, place=place)
     step, kept = apart(combine, anchor, memory, gain, share, useful, move, change, flat)
-    moves, changes = (
-        rows.at[place].set(row)
-        for rows, row in zip((memory.moves, memory.changes), kept, strict=True)
-    )
+    moves, changes = (x.at[place].set(row) for x, row in zip(fields, kept, strict=True))
     step = (scale * force.reshape(-1) + step).reshape(force.shape)
     return told.replace(moves=moves, changes=changes), step
 
 
-class _Products(NamedTuple):
-    """Scalar products with the rows of the memory, (m,) each, and of the new vectors.
+def _products(moves, changes, move, change, flat):
+    """Products with all rows and those of the new vectors, in float64.
 
-    Attributes:
-      move_change: the new column and row of s·y.
-      change_change: the new column and row of y·y.
-      force: s·F and y·F of the rows.
-      new: s·y, y·y, s·F and y·F of the new move.
+    Returns:
+      The new column and row of s·y, then of y·y; s·F and y·F of the rows; (m,) each. Last s·y, y·y,
+      s·F and y·F of the new move, (4,).
     """
-
-    move_change: tuple[Array, Array]
-    change_change: tuple[Array, Array]
-    force: tuple[Array, Array]
-    new: Array
-
-
-def _products(moves, changes, move, change, flat) -> _Products:
     column, along = (moves @ jnp.stack([change, flat], axis=1)).T.astype(jnp.float64)
     vectors = jnp.stack([move, change, flat], axis=1)
     row, square, across = (changes @ vectors).T.astype(jnp.float64)
     new = jnp.stack([move @ change, change @ change, move @ flat, change @ flat])
-    new = new.astype(jnp.float64)
-    return _Products((column, row), (square, square), (along, across), new)
+    return (column, row), (square, square), (along, across), new.astype(jnp.float64)
 
 
 def _cross(matrix: Array, place: Array, lines: tuple[Array, Array], own: Array, useful: Array):

@@ -43,7 +43,7 @@ def column(features, name):
 
 def test_columns_are_the_parts(glass, specimen):
     structure, potential = glass
-    features = np.asarray(table.features(structure, potential, "+yz", per_specimen=specimen))
+    features = np.asarray(table.rotate_to(specimen, "+yz"))
     assert features.shape == (54, 19) and features.dtype == np.float64
     assert len(set(table.COLUMNS)) == 19
     cells = voronoi.tessellate(structure)
@@ -76,7 +76,7 @@ def test_columns_are_the_parts(glass, specimen):
 @pytest.mark.parametrize("direction", loads.DIRECTIONS)
 def test_a_turned_glass_under_the_turned_load_has_the_same_features(glass, specimen, direction):
     structure, potential = glass
-    expected = table.features(structure, potential, direction, per_specimen=specimen)
+    expected = table.rotate_to(specimen, direction)
     turn = loads.rotation(direction)
     turned = stzjax.Structure.create(
         np.asarray(structure.fractional) @ turn.T,
