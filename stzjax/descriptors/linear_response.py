@@ -76,7 +76,7 @@ _jit_response = jax.jit(response)
 def place(direction: str) -> int:
     """Number of the strain of a load in Voigt order, whatever its sign."""
     flow, gradient, _ = loads.axes(direction)
-    return [set(pair) for pair in loads.VOIGT].index({flow, gradient})
+    return int(stiffness.PLACE[flow, gradient])
 
 
 def local_d2min(
@@ -99,10 +99,11 @@ def _measure(inputs: Inputs) -> tuple[Array, Array]:
     around, fields = inputs.expansion, inputs.response
     assert fields is not None, "the family asks for the response"
     relaxed = stiffness.relaxed_stiffness(around, inputs.stiffness, inputs.volume, fields)
-    d2min = jax.lax.map(
-        lambda field: local_d2min(around.structure, field, around.neighbors), fields
-    )
-    return relaxed, d2min
+
+    def d2min(field: Array) -> Array:
+        return local_d2min(around.structure, field, around.neighbors)
+
+    return relaxed, jax.lax.map(d2min, fields)
 
 
 def _project(values: tuple[Array, Array], direction: str) -> list[Array]:

@@ -19,7 +19,7 @@ from stzjax.descriptors.family import Family
 from stzjax.mechanics import energetics, hessians
 from stzjax.mechanics.expansion import Expansion
 from stzjax.mechanics.hessians import Hessian
-from stzjax.numerics import conjugate_gradient, eigensolver, precision
+from stzjax.numerics import conjugate_gradient, eigensolver
 
 _SPARE, _SPARE_LEAST = 1.6, 6
 """Vectors of the block: a factor of the modes that are wanted, and more."""
@@ -102,21 +102,15 @@ def operator(expansion: Expansion, mass_weighted: bool) -> tuple[Hessian, Array,
 def lowest(
     expansion: Expansion, count: int, mass_weighted: bool = True, precise: bool = False
 ) -> tuple[eigensolver.Pairs, Array]:
-    """The soft modes and a few more, and the mean of the diagonal of the dynamical matrix.
+    """The soft modes and a few more, as precise as gradients need it if asked for.
 
-    Args:
-      expansion: that of N atoms, with its Hessian.
-      count: modes that are wanted.
-      mass_weighted: as in `participation`.
-      precise: as gradients need it.
+    With them the mean of the diagonal of the dynamical matrix.
     """
     data = operator(expansion, mass_weighted)
     size = 3 * expansion.structure.num_atoms
     block = min(math.ceil(_SPARE * count) + _SPARE_LEAST, size)
-    key = jax.random.key(0)
-    rough = precision.cast(data, "float32")
     tolerance = _PRECISE if precise else _TOLERANCE
-    pairs = eigensolver.lowest(dynamical, data, rough, key, size, count, block, tolerance)
+    pairs = eigensolver.lowest(dynamical, data, jax.random.key(0), size, count, block, tolerance)
     return pairs._replace(converged=pairs.converged & ~data[0].overflow), data[2]
 
 

@@ -19,16 +19,16 @@ from stzjax.descriptors.family import Family
 from stzjax.mechanics import energetics, strain
 from stzjax.mechanics.expansion import Expansion
 
+PLACE = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Number of each pair of axes in the order of `VOIGT`."""
+
 
 def atomic_stiffness(around: Expansion, volume: Array) -> Array:
     """Born stiffness of each atom with respect to Green-Lagrange strain, (N, 3, 3, 3, 3) [eV/Å³].
 
     The average weighted with the volumes is the affine stiffness of the structure. Pair energies
     are shared equally, embedding energies belong to the atom, as in `energetics.atomic_energy`.
-
-    Args:
-      around: expansion of N atoms; its Hessian is not needed.
-      volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
+    Volumes (N,) [Å³] such as those of `voronoi.tessellate`; the Hessian is not needed.
     """
     return strain.curvature(around) / volume[:, None, None, None, None]
 
@@ -47,9 +47,7 @@ def relaxed_stiffness(around: Expansion, born: Array, volume: Array, fields: Arr
       fields: (6, N, 3) from `linear_response` [Å].
     """
     change = _along(around, fields) / volume[:, None, None, None]
-    places = {frozenset(pair): place for place, pair in enumerate(VOIGT)}
-    at = np.array([[places[frozenset((c, d))] for d in range(3)] for c in range(3)])
-    return born + change[..., at]
+    return born + change[..., PLACE]
 
 
 @jax.jit

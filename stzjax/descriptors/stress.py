@@ -15,11 +15,8 @@ _COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0))
 def atomic_stress(expansion: Expansion, volume: Array) -> Array:
     """Stress of each atom, (N, 3, 3) [eV/Å³]; potential part only (T = 0), positive in tension.
 
-    The average weighted with the volumes is `energetics.stress`.
-
-    Args:
-      expansion: that of N atoms; its Hessian is not needed.
-      volume: (N,) volumes that the atoms take up, such as `voronoi.tessellate(...).volume` [Å³].
+    The average weighted with the volumes (N,) [Å³], such as those of `voronoi.tessellate`, is
+    `energetics.stress`. The Hessian is not needed.
     """
     virial = energetics.atomic_virial(expansion.structure, expansion.potential, expansion.neighbors)
     return virial / volume[:, None, None]

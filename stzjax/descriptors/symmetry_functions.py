@@ -147,13 +147,8 @@ def _fade(length: Array, cutoff: float) -> Array:
 def functions(basis: Basis, around: Surroundings, num_species: int = 2) -> Array:
     """The symmetry functions of each atom, (N, S R + S (S + 1) / 2 A).
 
-    Radial functions of neighbours of the first species come first; then the angular ones of each
-    pair of species in the order of `Surroundings.kind`.
-
-    Args:
-      basis: parameters.
-      around: N atoms.
-      num_species: S.
+    Radial functions of neighbours of the first of S species come first; then the angular ones of
+    each pair of species in the order of `Surroundings.kind`.
     """
     offset = around.length[..., None] - basis.centre
     radial = jnp.exp(-0.5 * (offset / basis.width) ** 2)

@@ -14,12 +14,14 @@ from jax import Array
 
 from stzjax.core import loads
 from stzjax.core.structure import Structure
-from stzjax.descriptors import compiled_inputs, composition, host_inputs, registry
-from stzjax.descriptors.compiled_inputs import Shape
+from stzjax.descriptors import composition, inputs, registry
 from stzjax.descriptors.feature_config import FeatureConfig
+from stzjax.descriptors.inputs import Shape, allocate
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM
+
+__all__ = ["Shape", "allocate"]  # Handed on from `inputs`.
 
 _PLAIN = FeatureConfig()
 
@@ -31,8 +33,6 @@ def columns(
     known = composition.table_elements(elements, config.elements)
     return (*known, *(name for family in registry.chosen(config) for name in family.columns))
 
-
-allocate = host_inputs.allocate
 
 COLUMNS = columns()
 """Names of the paper's features of Cu-Zr in its order."""
@@ -109,15 +109,15 @@ def describe(
     config = shape.config if shape else config or _PLAIN
     families = registry.chosen(config)
     if shape is None:
-        inputs = host_inputs.inputs(structure, potential, neighbors, config)
+        found = inputs.on_host(structure, potential, neighbors, config)
     else:
         neighbors = lists.ensure(neighbors, structure, potential.cutoff)
-        inputs = compiled_inputs.inputs(structure, potential, neighbors, shape)
+        found = inputs.compiled(structure, potential, neighbors, shape)
     return Specimen(
-        kind=inputs.kind,
-        values={family.name: family.measure(inputs) for family in families},
-        pairs=inputs.pairs,
-        good=inputs.good,
+        kind=found.kind,
+        values={family.name: family.measure(found) for family in families},
+        pairs=found.pairs,
+        good=found.good,
         config=config,
         elements=composition.table_elements(structure.elements, config.elements),
     )

@@ -52,15 +52,9 @@ def chunked(function, *columns: Array):
 
 
 def ranked(direction: Array, offset: Array, most: int) -> tuple[Array, Array]:
-    """The planes of each atom, nearest first, and how many of them can matter.
+    """The planes of each atom, nearest first, (most, N), and how many of them can matter, (N,).
 
-    Args:
-      direction: (3, K, N) unit normals.
-      offset: (K, N) distances from the atom; `FAR` where there is no plane.
-      most: planes that are listed.
-
-    Returns:
-      (most, N) rows of the planes and (N,) numbers.
+    They have unit normals (3, K, N) and distances from the atom (K, N), `FAR` for no plane.
     """
     single = direction.astype(jnp.float32), offset.astype(jnp.float32)
     return chunked(functools.partial(_rank, most=most), *single)
@@ -121,17 +115,10 @@ def _lines(direction: Array, offset: Array) -> tuple[Array, Array, Array]:
 
 
 def _clip(x: Array, y: Array, height: Array, parallel: float, same: float) -> tuple[Array, Array]:
-    """The interval of each line that all other lines of its plane leave, (C, C, n) each.
+    """The interval, (C, C, n) each, that all other lines of its plane leave of a line of `_lines`.
 
-    Args:
-      x: component of the lines' normals; see `_lines`.
-      y: likewise.
-      height: likewise.
-      parallel: sine below which lines are parallel.
-      same: parallel lines closer than this do not cut each other [spacing].
-
-    Returns:
-      low, high; along the normal turned by a right angle. low > high where nothing is left.
+    It runs along the normal turned by a right angle; low > high where nothing is left. Lines are
+    parallel below a sine, and do not cut each other if they are also closer than `same` [spacing].
     """
 
     def cut(other, ends):
@@ -195,12 +182,7 @@ def cut_cells(
 def _is_face(length: Array, along: Array, x: Array, y: Array, height: Array) -> Array:
     """Whether the polygon in each plane has some width, (C, n).
 
-    Args:
-      length: (C, C, n) of its edges; 0 for lines that are none.
-      along: (C, C, n) middles of the edges on their lines.
-      x: component of the lines' normals; see `_lines`.
-      y: likewise.
-      height: likewise.
+    Its edges on the lines of `_lines` have lengths, 0 for none, and middles, (C, C, n) each.
     """
     around = jnp.sum(length, axis=1)
     share = length / jnp.where(around > 0.0, around, 1.0)[:, None]

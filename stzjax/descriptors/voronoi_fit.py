@@ -33,11 +33,8 @@ _MOST_IMAGES = 1_000_000
 def fit(structure: Structure, radii=None, margin: float = 0.02) -> tuple[Spec, Cells]:
     """Find a shape in which all cells of a structure are closed, and the cells; on the host.
 
-    Args:
-      structure: N atoms; concrete arrays.
-      radii: as in `voronoi_cells.tessellate`.
-      margin: share by which neighbours are sought farther than they must be, so that the shape
-        also serves structures that differ a little.
+    Neighbours are sought farther than they must be by the margin, so that the shape also serves
+    structures that differ a little. Radii as in `voronoi_cells.tessellate`.
 
     Raises:
       ValueError: atoms coincide, the cell is too thin, or an argument is not finite.

@@ -34,13 +34,9 @@ class Planes(NamedTuple):
 
 
 def around(search: lists.Spec, replicas, structure: Structure, weights: Array) -> Planes:
-    """The planes of all atoms that a search finds.
+    """The planes of all atoms that a search in copies of the structure finds.
 
-    Args:
-      search: shape of the neighbour list, in `replicas` copies along each cell vector.
-      replicas: these three numbers.
-      structure: N atoms.
-      weights: (N,) from `weights_of`.
+    There are `replicas` copies along the cell vectors; the weights are from `weights_of`.
     """
     num_atoms = structure.num_atoms
     whole = replicate(structure, replicas)

@@ -17,12 +17,7 @@ _TILE = 10
 
 
 def expand(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Expansion:
-    """The expansion of the energy of a structure with its Hessian.
-
-    Args:
-      structure: N atoms; concrete arrays.
-      potential: an embedded-atom potential.
-      neighbors: as in `energetics.energy`.
+    """The expansion of the energy of a structure with its Hessian; see `expansion.expand`.
 
     Raises:
       ValueError: the potential does not know an element, or the cell is too small.
@@ -32,13 +27,7 @@ def expand(structure: Structure, potential: EAM, neighbors: Neighbors | None = N
 
 
 def tiling(structure: Structure, neighbors: Neighbors, slack: float = 1.0) -> Tiling:
-    """The static shape of the Hessian of a structure, on the host.
-
-    Args:
-      structure: N atoms; concrete arrays.
-      neighbors: a valid list.
-      slack: factor of spare room, for structures like it.
-    """
+    """The static shape of a structure's Hessian; slack is a factor of room for others like it."""
     num_atoms = structure.num_atoms
     levels = max(0, round(math.log2(max(num_atoms, 1) / _TILE)))
     size = math.ceil(num_atoms / (1 << levels))

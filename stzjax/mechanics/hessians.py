@@ -114,14 +114,7 @@ def members_of(structure: Structure, levels: int, size: int) -> Array:
 
 @functools.partial(jax.jit, static_argnames="shape")
 def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Tiling) -> Hessian:
-    """The Hessian of a structure.
-
-    Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      neighbors: a valid list.
-      shape: from `allocation.tiling` for this structure or one like it.
-    """
+    """The Hessian of a structure; the shape is from `allocation.tiling` for it or one like it."""
     num_atoms = structure.num_atoms
     members = members_of(structure, shape.levels, shape.size)
     place = jnp.zeros(num_atoms + 1, jnp.int32)
@@ -179,25 +172,23 @@ def apply(hessian: Hessian, fields: Array) -> Array:
     """The Hessian times displacement fields (N, 3, M) [Å], in eV/Å."""
     many = fields.shape[-1]
     count, size = hessian.members.shape
-
-    def frozen(args):
-        rows, touched = args
-        there = jnp.take(fields, touched, axis=0, mode="clip")
-        return rows @ there.reshape(-1, many)
-
-    def through_density(args):
-        back, touched = args
-        return back @ jnp.take(change, touched, axis=0, mode="clip")
-
     # A power of two, as their number is: with one left over, few fields take twice as long.
     batch = min(1 << max(0, (_COLUMNS_AT_A_TIME // many).bit_length() - 1), count)
-    both = jax.lax.map(frozen, (hessian.rows, hessian.touched), batch_size=batch)
-    both = both.reshape(count * size, 4, many)
-    both = jnp.take(both, hessian.place, axis=0, mode="clip")
-    change = hessian.bend[:, None] * both[:, 3]
-    many_body = jax.lax.map(through_density, (hessian.back, hessian.touched), batch_size=batch)
-    many_body = many_body.reshape(count * size, 3, many)
-    return both[:, :3] + jnp.take(many_body, hessian.place, axis=0, mode="clip")
+
+    def product(matrices: Array, values: Array) -> Array:
+        """Matrices of the tiles times values (N, ..., M) of atoms that they touch, (N, ..., M)."""
+
+        def single(args):
+            matrix, touched = args
+            there = jnp.take(values, touched, axis=0, mode="clip")
+            return matrix @ there.reshape(-1, many)
+
+        found = jax.lax.map(single, (matrices, hessian.touched), batch_size=batch)
+        found = found.reshape(count * size, -1, many)
+        return jnp.take(found, hessian.place, axis=0, mode="clip")
+
+    both = product(hessian.rows, fields)
+    return both[:, :3] + product(hessian.back, hessian.bend[:, None] * both[:, 3])
 
 
 @functools.partial(jax.jit, static_argnames="max_iterations")
@@ -230,13 +221,8 @@ def differentiable_solve(
 ) -> conjugate_gradient.Solution:
     """As `solve`, with derivatives by the implicit function theorem; NaN where not converged.
 
-    Each derivative costs one more solution.
-
-    Args:
-      hessian: operator of N atoms at a minimum of the energy.
-      product: the Hessian times fields (N, 3, M), by which the result is differentiated.
-      sides: (N, 3, M) right-hand sides [eV/Å].
-      tolerance: as in `solve`.
+    The result is differentiated by the sides, and by `product`: the Hessian times fields
+    (N, 3, M). Each derivative costs one more solution.
     """
 
     def inverse(_, sides: Array):

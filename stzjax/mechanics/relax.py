@@ -72,7 +72,7 @@ def relax_cell(
     stress_tolerance: float = 1e-6,
     max_rounds: int = 60,
 ) -> Relaxed:
-    """Relax positions and cell to zero stress.
+    """Relax positions and cell to zero stress; OUT_OF_ITERATIONS where more stress is left.
 
     Alternates `relax` at fixed cell with a strain that would cancel the stress of an isotropic
     solid of roughly the right moduli, or a share of it where that overshoots.
@@ -83,9 +83,6 @@ def relax_cell(
       config: tolerance and parameters of FIRE.
       stress_tolerance: largest stress component that is left [eV/Å³].
       max_rounds: strains to try.
-
-    Returns:
-      As `relax`; the outcome is OUT_OF_ITERATIONS if stress is left.
     """
     result = relax(structure, potential, config)
     share, last = 1.0, float("inf")

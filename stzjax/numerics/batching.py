@@ -54,10 +54,7 @@ def put(items, place: int, item):
 def where(condition: Array, chosen, otherwise):
     """`jnp.where` for two like pytrees; what both share is not copied.
 
-    Args:
-      condition: scalar, or (B,) for the leading axis of all leaves.
-      chosen: taken where the condition holds.
-      otherwise: taken elsewhere.
+    The condition is a scalar, or (B,) for the leading axis of all leaves.
     """
 
     def choose(a, b):

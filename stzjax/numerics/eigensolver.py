@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from stzjax.numerics.precision import cast
+
 _PROBES, _PROBE_STEPS = 8, 80
 """Random vectors and Lanczos steps of each for the density of states."""
 
@@ -42,8 +44,8 @@ _KNOWN = 0.1
 """Largest residual of a known Ritz value, as a share of its distance from the wanted values. The
 known ones beyond these tell where the rest of the spectrum begins."""
 
-_LEAST_ROUNDS = 2
-"""Least number of Rayleigh-Ritz steps: a refinement removes the rounding of the Krylov space."""
+_LEAST_ROUNDS, _MOST_ROUNDS = 2, 60
+"""Rayleigh-Ritz steps: a refinement at least, which removes the rounding of the Krylov space."""
 
 _MARGIN, _SAFETY = 5.0, 1.01
 """Factor by which a refinement aims below the tolerance; factor of the bound of the spectrum."""
@@ -53,11 +55,14 @@ _THINNEST = 1e-4
 
 _LEAST_DEGREE, _LARGEST_DEGREE = 4, 300
 
+_ROUGH = "float32"
+"""Precision of the filters."""
+
 Operator = Callable[[Any, Array], Array]
 """(data, (n, M) vectors) to (n, M)."""
 
 Product = Callable[[Array], Array]
-"""The same with its data, in the precision of the filter."""
+"""The same with its data, in the precision of the filters."""
 
 
 class Pairs(NamedTuple):
@@ -86,24 +91,21 @@ class _Interval(NamedTuple):
     bottom: Array
 
 
-@functools.partial(jax.jit, static_argnames=("operator", "size", "count", "block", "max_rounds"))
+@functools.partial(jax.jit, static_argnames=("operator", "size", "count", "block"))
 def lowest(
     operator: Operator,
     data: Any,
-    rough: Any,
     key: Array,
     size: int,
     count: int,
     block: int,
     tolerance: float = 1e-4,
-    max_rounds: int = 60,
 ) -> Pairs:
     """The lowest eigenpairs, and further ones that are less accurate.
 
     Args:
       operator: symmetric.
-      data: first argument of the operator, for the Rayleigh-Ritz steps.
-      rough: the same data in the precision of the filter, for which float32 is enough.
+      data: first argument of the operator; its rounded values serve the filters.
       key: random key of the first block.
       size: n.
       count: pairs that must converge.
@@ -111,15 +113,13 @@ def lowest(
       tolerance: largest angle between a vector and the true eigenspaces up to an edge. The angle
         is at most residual / (edge - value). The edge is the last Ritz value of the block that is
         itself known. The error of the eigenvalue goes as the square of the angle.
-      max_rounds: Rayleigh-Ritz steps to take at most.
     """
-    low = next(x.dtype for x in jax.tree.leaves(rough) if jnp.issubdtype(x.dtype, jnp.floating))
     first, second = jax.random.split(key)
-    probes = jax.random.normal(first, (size, _PROBES), low)
+    probes = jax.random.normal(first, (size, _PROBES), _ROUGH)
     steps = min(_PROBE_STEPS, max(2, size // 2))
-    product = functools.partial(operator, rough)
+    product = functools.partial(operator, cast(data, _ROUGH))
     outline = _outline(product, probes, steps, math.ceil(_REACH * block))
-    basis = _krylov(product, second, size, max(_ROOM * count, block), outline, low)
+    basis = _krylov(product, second, size, max(_ROOM * count, block), outline)
 
     def ritz(vectors: Array, rounds: Array) -> tuple[Pairs, Array]:
         basis = jnp.linalg.qr(vectors)[0]
@@ -137,7 +137,7 @@ def lowest(
         # A value that is not finite never converges and never will.
         pairs = state[0]
         more = ~jnp.all(pairs.converged[:count]) | (pairs.rounds < _LEAST_ROUNDS)
-        return more & jnp.all(jnp.isfinite(pairs.values)) & (pairs.rounds < max_rounds)
+        return more & jnp.all(jnp.isfinite(pairs.values)) & (pairs.rounds < _MOST_ROUNDS)
 
     def refined(state: tuple[Pairs, Array]) -> tuple[Pairs, Array]:
         pairs, defects = state
@@ -152,7 +152,7 @@ def lowest(
         least = within._replace(bottom=within.edge - gap[-1])
         needed = _degree(least, jnp.maximum(excess, 1.0))
         degree = _whole(jnp.minimum(needed, _degree(within, _CONTRAST)))
-        vectors = _refiltered(product, pairs, defects, degree, within, low)
+        vectors = _refiltered(product, pairs, defects, degree, within)
         return ritz(vectors, pairs.rounds)
 
     start = ritz(basis.astype(jnp.float64), jnp.zeros((), jnp.int32))
@@ -176,13 +176,11 @@ def _whole(degree: Array) -> Array:
     return jnp.clip(jnp.ceil(degree), _LEAST_DEGREE, _LARGEST_DEGREE).astype(jnp.int32)
 
 
-def _krylov(
-    product: Product, key: Array, size: int, room: float, within: _Interval, dtype
-) -> Array:
+def _krylov(product: Product, key: Array, size: int, room: float, within: _Interval) -> Array:
     """Nearly orthonormal vectors of the space, (n, `room` or more)."""
     width = _GROUP * math.ceil(room / (_STEPS * _GROUP))
     if width * _STEPS >= size:
-        return jnp.eye(size, dtype=dtype)
+        return jnp.eye(size, dtype=_ROUGH)
     degree = _whole(_degree(within, _GROWTH))
     scaled = functools.partial(_scaled, product, within)
 
@@ -194,8 +192,8 @@ def _krylov(
             block = jnp.linalg.qr(block - basis @ (basis.T @ block))[0]
         return jax.lax.dynamic_update_slice(basis, block, (0, step * width)), block
 
-    block = jnp.linalg.qr(jax.random.normal(key, (size, width), dtype))[0]
-    basis = jnp.zeros((size, width * _STEPS), dtype).at[:, :width].set(block)
+    block = jnp.linalg.qr(jax.random.normal(key, (size, width), _ROUGH))[0]
+    basis = jnp.zeros((size, width * _STEPS), _ROUGH).at[:, :width].set(block)
     return jax.lax.fori_loop(1, _STEPS, turn, (basis, block))[0]
 
 
@@ -274,7 +272,7 @@ def _middle(within: _Interval, dtype: jnp.dtype) -> tuple[Array, Array]:
 
 
 def _refiltered(
-    product: Product, pairs: Pairs, defects: Array, degree: Array, within: _Interval, dtype
+    product: Product, pairs: Pairs, defects: Array, degree: Array, within: _Interval
 ) -> Array:
     """Polynomial of `_filtered` applied to Ritz vectors v, as p(λ) v + [p(A) - p(λ)] v.
 
@@ -283,11 +281,11 @@ def _refiltered(
     """
     middle, half = _middle(within, pairs.values.dtype)
     place = (pairs.values - middle) / half
-    source = (defects / half).astype(dtype)
+    source = (defects / half).astype(_ROUGH)
 
     def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, share = state
-        return _scaled(product, within, rest) + share.astype(dtype) * source, place * share
+        return _scaled(product, within, rest) + share.astype(_ROUGH) * source, place * share
 
     start = jnp.zeros_like(source), jnp.ones_like(place)
     rest, share = _filtered(step, start, degree, within)

@@ -56,7 +56,7 @@ def forget(memory: Memory, condition: Array) -> Memory:
 def advance(
     memory: Memory, move: Array, change: Array, force: Array, condition: Array, anchor: Array
 ) -> tuple[Memory, Array]:
-    """Learn from the last move, and say what the next one is.
+    """Learn from the last move; the memory and the next displacement, (N, 3) [Å].
 
     A move along which the curvature is not positive teaches nothing.
 
@@ -67,9 +67,6 @@ def advance(
       force: (N, 3) now [eV/Å].
       condition: scalar bool; where it is False nothing is learnt.
       anchor: see `unfused.apart`.
-
-    Returns:
-      The memory and the displacement, (N, 3) [Å].
     """
     place = memory.used % len(memory.moves)
     move, change, flat = (x.reshape(-1).astype(jnp.float32) for x in (move, change, force))

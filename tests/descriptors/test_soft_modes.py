@@ -168,8 +168,7 @@ def _known(size: int, num_soft: int, seed: int):
 def test_subspaces_are_as_close_as_promised(tolerance, seed):
     """The second tolerance is below what a filter in float32 gives without the residuals."""
     matrix, exact, turn = _known(300, 12, seed)
-    rough = matrix.astype("float32")
-    found = eigensolver.lowest(jnp.matmul, matrix, rough, jax.random.key(0), 300, 12, 23, tolerance)
+    found = eigensolver.lowest(jnp.matmul, matrix, jax.random.key(0), 300, 12, 23, tolerance)
     assert np.all(found.converged[:12])
     outside = np.linalg.norm(turn[:, 23:].T @ np.asarray(found.vectors[:, :12]), axis=0)
     assert outside.max() < tolerance
@@ -187,10 +186,7 @@ def test_no_copy_of_a_degenerate_value_is_missed(tolerance):
     exact[copies:] = 1.5e-3 + 0.3 * np.linspace(0.0, 1.0, size - copies) ** 1.5
     turn = np.linalg.qr(rng.normal(size=(size, size)))[0]
     matrix = jnp.asarray(turn * exact @ turn.T)
-    rough = matrix.astype("float32")
-    found = eigensolver.lowest(
-        jnp.matmul, matrix, rough, jax.random.key(0), size, 50, 86, tolerance
-    )
+    found = eigensolver.lowest(jnp.matmul, matrix, jax.random.key(0), size, 50, 86, tolerance)
     assert np.all(found.converged[:50])
     np.testing.assert_allclose(found.values[:50], exact[:50], atol=1e-9)
     outside = np.linalg.norm(turn[:, copies:].T @ np.asarray(found.vectors[:, :copies]), axis=0)
@@ -201,8 +197,7 @@ def test_no_copy_of_a_degenerate_value_is_missed(tolerance):
 def test_a_matrix_as_small_as_the_krylov_space(size):
     """It would be larger than the smaller one, and is all but one vector of the other."""
     matrix, exact, _ = _known(size, 6, 0)
-    rough = matrix.astype("float32")
-    found = eigensolver.lowest(jnp.matmul, matrix, rough, jax.random.key(0), size, 6, 16, 1e-8)
+    found = eigensolver.lowest(jnp.matmul, matrix, jax.random.key(0), size, 6, 16, 1e-8)
     assert np.all(found.converged[:6])
     np.testing.assert_allclose(found.values[:6], exact[:6], atol=1e-14)
 

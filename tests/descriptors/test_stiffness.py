@@ -108,6 +108,8 @@ def test_symmetries_and_voigt_order(glass):
     tensor = stiffness.atomic_stiffness(expand(structure, potential, neighbors), jnp.ones(54))
     for swap in ((0, 2, 1, 3, 4), (0, 1, 2, 4, 3), (0, 3, 4, 1, 2)):
         np.testing.assert_allclose(tensor, np.transpose(tensor, swap), atol=ROUNDING)
+    assert [stiffness.PLACE[pair] for pair in VOIGT] == list(range(6))
+    np.testing.assert_array_equal(stiffness.PLACE, stiffness.PLACE.T)
     marks = np.arange(81.0).reshape(1, 3, 3, 3, 3)
     voigt = stiffness.to_voigt(marks)
     assert voigt.shape == (1, 6, 6)
