@@ -9,7 +9,7 @@ from stzjax.descriptors.feature_config import FeatureConfig
 
 
 def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The elements of the table in the order of its columns; the first one is that of icosahedra.
+    """The elements of the table in the order of its columns; the first is that of icosahedra.
 
     Args:
       elements: elements of a structure.

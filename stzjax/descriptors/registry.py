@@ -3,24 +3,11 @@
 A new descriptor is a file with a `FAMILY` and its name in `FURTHER` here; BUILD_NOTES.md says how.
 """
 
-from stzjax.descriptors import (
-    energy,
-    linear_response,
-    participation,
-    polyhedra,
-    stiffness,
-    stress,
-)
+from stzjax.descriptors import energy, linear_response, participation, polyhedra, stiffness, stress
 from stzjax.descriptors.family import Family
 from stzjax.descriptors.feature_config import FeatureConfig
 
-PAPER = (
-    polyhedra.FAMILY,
-    energy.FAMILY,
-    participation.FAMILY,
-    stiffness.FAMILY,
-    stress.FAMILY,
-)
+PAPER = (polyhedra.FAMILY, energy.FAMILY, participation.FAMILY, stiffness.FAMILY, stress.FAMILY)
 """The families of the paper in its order; the elements stand before them."""
 
 FURTHER = (linear_response.FAMILY,)

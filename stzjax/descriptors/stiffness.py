@@ -30,7 +30,8 @@ def atomic_stiffness(around: Expansion, volume: Array) -> Array:
     are shared equally, embedding energies belong to the atom, as in `energetics.atomic_energy`.
     Volumes (N,) [Å³] such as those of `voronoi.tessellate`; the Hessian is not needed.
     """
-    return strain.curvature(around) / volume[:, None, None, None, None]
+    born = strain.curvature(around.structure, around.potential, around.neighbors)
+    return born / volume[:, None, None, None, None]
 
 
 def relaxed_stiffness(around: Expansion, born: Array, volume: Array, fields: Array) -> Array:
@@ -55,7 +56,7 @@ def _along(around: Expansion, fields: Array) -> Array:
     """Change of the strain derivative of each atom's energy along fields, (N, 3, 3, 6) [eV]."""
 
     def gradient(moved: Structure) -> Array:
-        return strain.gradient(around.replace(structure=moved))
+        return strain.gradient(moved, around.potential, around.neighbors)
 
     def single(field: Array) -> Array:
         return energetics.along(gradient, around.structure, field)

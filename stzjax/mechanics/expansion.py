@@ -86,14 +86,9 @@ def products(expansion: Expansion, fields: Array) -> Array:
 
 
 def third_order(expansion: Expansion, move: Array, fields: Array) -> Array:
-    """The third derivative times one move and displacement fields, (N, 3, M) [eV/Å].
+    """The third derivative times a move (N, 3) [Å] and fields (N, 3, M) [Å], (N, 3, M) [eV/Å].
 
     It is the change of `products` along the move: Σ ∂³E/∂x∂x∂x · move · field.
-
-    Args:
-      expansion: that of N atoms.
-      move: (N, 3) [Å].
-      fields: (N, 3, M) [Å].
     """
 
     def there(moved: Structure) -> Array:

@@ -30,14 +30,8 @@ def minimum(
 
     The relaxed positions depend on the cell and on the potential, not on the positions at the
     start: for a strain step deform the structure by F(γ) first and differentiate by γ. First
-    derivatives only.
-
-    Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      neighbors: a list for them.
-      tiling: from `allocation.tiling`, with some slack for atoms that move.
-      config: settings of the minimiser; its force tolerance limits the accuracy of derivatives.
+    derivatives only; their accuracy is limited by the force tolerance. The tiling is from
+    `allocation.tiling`, with some slack for atoms that move.
 
     Returns:
       As `fire.minimise`; NOT_FINITE where the step that carries the derivative failed, and

@@ -34,12 +34,6 @@ def relax(
 ) -> Relaxed:
     """Relax one structure at fixed cell, with longer neighbour lists as often as one overflows.
 
-    Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      config: tolerance and parameters of FIRE.
-      neighbors: a list for the structure, or None.
-
     Returns:
       The last configuration with its outcome; look at `converged`.
 
@@ -75,14 +69,8 @@ def relax_cell(
     """Relax positions and cell to zero stress; OUT_OF_ITERATIONS where more stress is left.
 
     Alternates `relax` at fixed cell with a strain that would cancel the stress of an isotropic
-    solid of roughly the right moduli, or a share of it where that overshoots.
-
-    Args:
-      structure: N atoms.
-      potential: an embedded-atom potential.
-      config: tolerance and parameters of FIRE.
-      stress_tolerance: largest stress component that is left [eV/Å³].
-      max_rounds: strains to try.
+    solid of roughly the right moduli, or a share of it where that overshoots. The tolerance is for
+    the largest component [eV/Å³].
     """
     result = relax(structure, potential, config)
     share, last = 1.0, float("inf")

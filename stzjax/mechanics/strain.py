@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics
-from stzjax.mechanics.expansion import Expansion
-from stzjax.potentials.eam import slope, value_and_slope
+from stzjax.neighbors.lists import Neighbors
+from stzjax.potentials.eam import EAM, slope, value_and_slope
 
 
-def gradient(around: Expansion) -> Array:
+def gradient(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
     """First derivative of each atom's energy by the strain, (N, 3, 3) [eV]."""
-    potential = around.potential
-    bonds = energetics.bonds(around.structure, potential, around.neighbors)
+    bonds = energetics.bonds(structure, potential, neighbors)
     given, rise, _ = energetics.embedded(bonds, potential)
     pull = slope(lambda r: potential.pair(r, bonds.own, bonds.other), bonds.r)
     pull = 0.5 * pull + rise * given
@@ -33,10 +33,9 @@ def gradient(around: Expansion) -> Array:
 
 
 @jax.jit
-def curvature(around: Expansion) -> Array:
+def curvature(structure: Structure, potential: EAM, neighbors: Neighbors) -> Array:
     """Second derivative of each atom's energy by the strain, (N, 3, 3, 3, 3) [eV]."""
-    potential = around.potential
-    bonds = energetics.bonds(around.structure, potential, around.neighbors)
+    bonds = energetics.bonds(structure, potential, neighbors)
     r, own, other = bonds.r, bonds.own, bonds.other
     given, rise, bend = energetics.embedded(bonds, potential)
 
