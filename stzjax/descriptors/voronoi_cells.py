@@ -240,10 +240,9 @@ def pairs(cells: Cells) -> Array:
 
 
 def indices(cells: Cells, edge_threshold: Array | float = 0.0) -> Array:
-    """Faces by number of edges, (N, M) int: column k counts those with k; M is at least 7.
+    """Faces by number of edges, (N, M); see `voronoi.Tessellation`.
 
-    The customary ⟨n3, n4, n5, n6⟩ is indices[:, 3:7]. Edges up to the threshold [Å] do not count,
-    nor do faces that are left with fewer than three.
+    Edges up to the threshold [Å] do not count, nor do faces that are left with fewer than three.
     """
     edge = cells.topology.edge < len(cells.area)
     edges = jnp.sum(edge & (cells.length > edge_threshold), axis=0)

@@ -75,12 +75,10 @@ def at_rest(field: Array, config: RelaxConfig) -> Fire:
 
 
 def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Array]:
-    """One iteration of FIRE with semi-implicit Euler: the inertia and the displacement (N, 3) [Å].
+    """One iteration of FIRE with semi-implicit Euler, by the forces (N, 3) [eV/Å].
 
-    Args:
-      fire: inertia so far.
-      force: (N, 3) [eV/Å].
-      config: parameters of FIRE.
+    Returns:
+      The inertia, and the displacement (N, 3) [Å].
     """
     power = jnp.sum(force * fire.velocity)
     uphill = power < 0

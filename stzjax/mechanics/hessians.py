@@ -195,13 +195,10 @@ def apply(hessian: Hessian, fields: Array) -> Array:
 def solve(
     hessian: Hessian, sides: Array, tolerance: float = 1e-9, max_iterations: int = 20_000
 ) -> conjugate_gradient.Solution:
-    """Displacement fields u with H u = b, without translation, which costs no energy.
+    """Fields u (N, 3, M) [Å] with H u = b at a minimum, without translation, which costs no energy.
 
-    Args:
-      hessian: operator of N atoms at a minimum of the energy.
-      sides: (N, 3, M) right-hand sides b [eV/Å]; their means are taken out.
-      tolerance: limit of the norm of the residual, relative to that of b.
-      max_iterations: products with the Hessian.
+    The means of the right-hand sides b (N, 3, M) [eV/Å] are taken out. The tolerance limits the
+    norm of the residual, relative to that of b.
     """
     inverse = jnp.linalg.inv(hessian.diagonal)
     found = conjugate_gradient.solve(
