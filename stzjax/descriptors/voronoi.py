@@ -133,7 +133,7 @@ def _closed(fractional, cell, weights, spacing):
 
 
 def _cloud(fractional, cell, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (M, 3) [Å]: the atoms, every image within `reach` of one, some more; and their atoms.
+    """The atoms, every image within `reach` [Å] of an atom and some more, (M, 3) [Å]; their atoms.
 
     The origin is the middle of the periodic cell.
     """

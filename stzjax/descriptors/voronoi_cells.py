@@ -226,7 +226,7 @@ def _polygons(direction: Array, offset: Array, edge: Array):
 
 
 def shortest_edge(structure: Structure, edge_threshold: float = 0.0) -> Array:
-    """Length up to which an edge does not count [Å], since its ends are one vertex or as asked."""
+    """Length up to which an edge does not count [Å]: as asked, or since its ends are one vertex."""
     same = voronoi_faces.SAME_VERTEX * voronoi_planes.spacing_of(structure)
     return jnp.maximum(edge_threshold, same)
 

@@ -50,5 +50,5 @@ def minimum(
     solved = move.outcome[0] == conjugate_gradient.CONVERGED
     good = solved & (found.outcome == fire.CONVERGED)
     fractional = jnp.where(good, here.fractional + change, jnp.nan)
-    outcome = jnp.where(solved, found.outcome, fire.NOT_FINITE)
+    outcome = jnp.where(solved | (found.outcome != fire.CONVERGED), found.outcome, fire.NOT_FINITE)
     return found._replace(structure=here.replace(fractional=fractional), outcome=outcome)
