@@ -30,8 +30,8 @@ def judged(folder: Folder) -> list[Scene]:
     Raises:
       ValueError: it has not, or its shear runs are no longer those that were judged.
     """
-    path = folder.made(folder.predictions("test"), "evaluate")
-    settings, pooled, found = folder.settings.labels, contents.predictions(path), []
+    path, settings = folder.predictions("test"), folder.settings.labels
+    pooled, found = contents.predictions(path, folder.read(path, "evaluate")), []
     for specimen, direction, span in pooled.runs():
         sheared = folder.shear(specimen, direction)
         field = contents.sheared(sheared, settings.threshold, settings.min_cluster).event_d2min

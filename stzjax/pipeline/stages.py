@@ -18,7 +18,6 @@ from stzjax.descriptors import table
 from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.dynamics import quench
 from stzjax.dynamics.npt_batch import Trace, steps_of
-from stzjax.io import archives
 from stzjax.io.archives import Saved
 from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
@@ -124,7 +123,7 @@ def quench_stage(folder: Folder, workers: Workers) -> None:
     if not numbers:
         return
     melt_stage(folder)
-    liquids, _ = archives.load_archive(folder.melt)
+    liquids, _ = folder.read(folder.melt, "melt")
 
     def work(bar: Bar, items: Iterator[int], lanes: int) -> Iterator[int]:
         for chunk in work_queue.chunks(items, lanes):
@@ -173,7 +172,12 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
 
 def glass(folder: Folder, number: int) -> Structure:
     """The relaxed, unsheared specimen of a run folder."""
-    return contents.specimen(folder.made(folder.specimen(number), "quench")).structure
+    return _specimen(folder, number).structure
+
+
+def _specimen(folder: Folder, number: int) -> contents.Specimen:
+    path = folder.specimen(number)
+    return contents.specimen(path, folder.read(path, "quench"))
 
 
 def specimens(folder: Folder) -> list[int]:
@@ -182,8 +186,8 @@ def specimens(folder: Folder) -> list[int]:
     Raises:
       ValueError: a specimen is missing, or there are too few to train and judge on.
     """
-    paths = map(folder.specimen, range(folder.settings.quench.num_specimens))
-    found = [contents.specimen(folder.made(path, "quench")).outcome for path in paths]
+    numbers = range(folder.settings.quench.num_specimens)
+    found = [_specimen(folder, number).outcome for number in numbers]
     good = [number for number, outcome in enumerate(found) if outcome == GOOD]
     if len(good) < 3:
         raise ValueError(
@@ -248,12 +252,13 @@ def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
 
 def read_run(folder: Folder, run_id: RunId) -> aqs.Run:
     """A stored shear run."""
-    return contents.run(folder.made(folder.shear(*run_id), "shear"))[0]
+    path = folder.shear(*run_id)
+    return contents.run(path, folder.read(path, "shear"))[0]
 
 
 def read_features(folder: Folder, run_id: RunId) -> dict[str, np.ndarray]:
     """The stored features of a specimen under a load: features, columns, and pairs of atoms."""
-    return archives.load_archive(folder.made(folder.features(*run_id), "describe"))[0]
+    return folder.read(folder.features(*run_id), "describe")[0]
 
 
 def feature_config(folder: Folder) -> FeatureConfig:

@@ -17,7 +17,7 @@ from stzjax.core.structure import Structure
 from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.mechanics import relax
-from stzjax.run_folder.folder import Folder
+from stzjax.run_folder.folder import Archive, Folder
 from stzjax.run_folder.settings import PRESETS
 from stzjax.shear import aqs, events
 
@@ -49,17 +49,17 @@ class Specimen(NamedTuple):
     outcome: str
 
 
-def specimen(path: Path) -> Specimen:
-    """The specimen of a file."""
-    arrays, settings = archives.load_archive(path)
+def specimen(path: Path, archive: Archive) -> Specimen:
+    """The specimen of a file, from its content."""
+    arrays, settings = archive
     names = ("temperature", "energy", "density")
     trace = {n: arrays[f"trace_{n}"] for n in names if f"trace_{n}" in arrays}
     return Specimen(io.structure_from(arrays, path), trace, str(settings.get("outcome", GOOD)))
 
 
-def run(path: Path) -> tuple[aqs.Run, tuple[str, ...]]:
-    """The shear run of a file, and what looks wrong with it, in words."""
-    arrays, settings = archives.load_archive(path)
+def run(path: Path, archive: Archive) -> tuple[aqs.Run, tuple[str, ...]]:
+    """The shear run of a file, from its content, and what looks wrong with it, in words."""
+    arrays, settings = archive
     final = {k.removeprefix("final_"): v for k, v in arrays.items() if k.startswith("final_")}
     found = aqs.Run(
         direction=settings["direction"],
@@ -71,12 +71,11 @@ def run(path: Path) -> tuple[aqs.Run, tuple[str, ...]]:
     return found, tuple(map(str, settings.get("faults", ())))
 
 
-def predictions(path: Path) -> Predictions:
-    """The predictions of a file."""
-    arrays, _ = archives.load_archive(path)
+def predictions(path: Path, archive: Archive) -> Predictions:
+    """The predictions of a file, from its content."""
     names = [field.name for field in dataclasses.fields(Predictions)]
     try:
-        return Predictions(**_take(arrays, names, path))
+        return Predictions(**_take(archive[0], names, path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -114,7 +113,7 @@ class Sheared(NamedTuple):
 
 def sheared(path: Path, threshold: float, min_cluster: int) -> Sheared:
     """The run of a file, with its first event for a threshold of D²min [Å²]."""
-    found, faults = run(path)
+    found, faults = run(path, archives.load_archive(path))
     history = found.history_step, found.history_d2min
     try:
         event = events.first_event(found.max_d2min, *history, threshold, min_cluster, found.pairs)
@@ -263,7 +262,8 @@ def read(out: str | os.PathLike) -> Contents:
     folder = Folder(Path(out), PRESETS["paper"])
     if not folder.path.is_dir():
         raise ValueError(f"{out} is not a folder with the results of a run")
-    config, test = _record(folder.path / "config.json"), folder.predictions("test")
+    load, test = archives.load_archive, folder.predictions("test")
+    config = _record(folder.path / "config.json")
     threshold = float(config.get("threshold", folder.settings.labels.threshold))
     min_cluster = int(config.get("min_cluster", 1))
     shears = sorted(folder.path.glob("shears/*.npz"))
@@ -271,9 +271,9 @@ def read(out: str | os.PathLike) -> Contents:
     return Contents(
         config=config,
         threshold=threshold,
-        specimens={int(p.stem): specimen(p) for p in specimens if p.stem.isdigit()},
+        specimens={int(p.stem): specimen(p, load(p)) for p in specimens if p.stem.isdigit()},
         shears=[sheared(p, threshold, min_cluster) for p in shears if _SHEAR.fullmatch(p.name)],
-        test=predictions(test) if test.exists() else None,
+        test=predictions(test, load(test)) if test.exists() else None,
         metrics=_record(folder.path / "metrics.json"),
         usage=_record(folder.path / "usage.json"),
         history=_record(folder.model / "history.json").get("epochs", []),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from stzjax.io import archives
 from stzjax.io.archives import Saved
@@ -23,6 +24,9 @@ from stzjax.run_folder.settings import Settings, upgraded
 _LOG = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
+
+Archive = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Arrays and settings of an archive."""
 
 
 class Purpose(enum.IntEnum):
@@ -89,35 +93,30 @@ class Folder:
         named = {"potential": identity(self.settings.run.potential)}
         return archives.plain({**self.settings.of_stage(stage), **named})
 
-    def done(self, path: Path, stage: str) -> bool:
-        """Whether an archive is there, complete, and made with these settings.
+    def read(self, path: Path, stage: str) -> Archive:
+        """Arrays and settings of an archive of a stage.
 
         Raises:
-          ValueError: it was made with other settings, or is damaged; nothing is overwritten.
+          ValueError: it is not there, made with other settings, or damaged.
         """
         if not path.exists():
-            return False
-        _, found = archives.load_archive(path)
-        same(path, found.get("stage_settings", {}), self.stage_settings(stage))
-        return True
-
-    def made(self, path: Path, stage: str) -> Path:
-        """The path of an archive; ValueError if it is not `done`."""
-        if not self.done(path, stage):
             raise ValueError(f"{path} is missing; run experiments/{stage}.py on this folder first")
-        return path
+        arrays, settings = archives.load_archive(path)
+        same(path, settings.get("stage_settings", {}), self.stage_settings(stage))
+        return arrays, settings
+
+    def found(self, path: Path, stage: str) -> Archive | None:
+        """The same; None if it is not there, or damaged and then set aside."""
+        return unless_damaged(lambda: self.read(path, stage)) if path.exists() else None
 
     def missing(self, path: Path, stage: str) -> bool:
-        """Whether an archive is not `done`, where a damaged one is set aside."""
-        return not unless_damaged(lambda: self.done(path, stage))
+        """Whether an archive of a stage has to be made; a damaged one is set aside."""
+        return self.found(path, stage) is None
 
     def saved(self, path: Path, stage: str) -> Saved | None:
         """State of an output that was interrupted while it was made; None if there is none."""
-        kept = self.unfinished(path)
-        if self.missing(kept, stage):
-            return None
-        arrays, settings = archives.load_archive(kept)
-        return Saved(arrays, settings["saved"])
+        kept = self.found(self.unfinished(path), stage)
+        return None if kept is None else Saved(kept[0], kept[1]["saved"])
 
     def save(self, path: Path, stage: str, arrays: Mapping[str, Any], **settings: Any) -> None:
         """Write an archive with the settings of the stage that made it."""

@@ -107,9 +107,10 @@ def test_predictions_refuse(columns, message):
 
 def test_damaged_archive_is_named(tmp_path):
     columns = {"label": [0, 1], "confidence": [0.5], "specimen": [1, 1], "direction": ["+xy"] * 2}
-    archives.save_archive(tmp_path / "test.npz", columns, {})
+    path = tmp_path / "test.npz"
+    archives.save_archive(path, columns, {})
     with pytest.raises(ValueError, match=r"test\.npz: columns must be of one length"):
-        contents.predictions(tmp_path / "test.npz")
+        contents.predictions(path, archives.load_archive(path))
 
 
 # Hits

@@ -310,7 +310,7 @@ def test_an_archive_of_other_settings_is_not_taken(tmp_path):
     archives.save_archive(
         folder.specimen(0), {}, {"stage_settings": folder.stage_settings("quench")}
     )
-    assert folder.done(folder.specimen(0), "quench")
+    assert not folder.missing(folder.specimen(0), "quench")
     other = Folder(tmp_path, PRESETS["smoke"].changed(relax_cell=True))
     with pytest.raises(ValueError, match="relax_cell = False"):
-        other.done(other.specimen(0), "quench")
+        other.missing(other.specimen(0), "quench")
