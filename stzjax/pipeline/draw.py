@@ -31,7 +31,7 @@ def judged(folder: Folder) -> list[Scene]:
       ValueError: it has not, or its shear runs are no longer those that were judged.
     """
     path, settings = folder.predictions("test"), folder.settings.labels
-    pooled, found = contents.predictions(path, folder.read(path, "evaluate")), []
+    pooled, found = contents.predictions(path, folder.read(path, "evaluate")[0]), []
     for specimen, direction, span in pooled.runs():
         sheared = folder.shear(specimen, direction)
         field = contents.sheared(sheared, settings.threshold, settings.min_cluster).event_d2min

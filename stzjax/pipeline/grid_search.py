@@ -124,7 +124,7 @@ class Search:
             same(path, found["settings"], settings)
             return found
 
-        return unless_damaged(record) if path.exists() else None
+        return unless_damaged(path, record)
 
     def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
         """Train the missing trials; `threads` and `together` are those of `run`."""

@@ -76,4 +76,4 @@ def _record(folder: Folder, name: str, found: dict[str, float]) -> None:
 def spent(folder: Folder) -> dict[str, dict[str, float]]:
     """Time and memory of each stage so far."""
     path = folder.path / "usage.json"
-    return (unless_damaged(lambda: archives.read_record(path)) if path.exists() else None) or {}
+    return unless_damaged(path, lambda: archives.read_record(path)) or {}

@@ -68,7 +68,6 @@ def _melt(folder: Folder) -> None:
         )
     arrays = {**_stacked(snapshots), **_trace_arrays(trace)}
     folder.save(folder.melt, "melt", arrays)
-    folder.finish(folder.melt)
 
 
 def _stacked(structures: Sequence[Structure]) -> dict[str, np.ndarray]:
@@ -163,7 +162,6 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
     path = folder.specimen(number)
     arrays = {**io.structure_arrays(structure), **_trace_arrays(found.trace)}
     folder.save(path, "quench", arrays, residual=residual, outcome=outcome)
-    folder.finish(path)
     if outcome == GOOD:
         _LOG.info("specimen %d: quenched and relaxed, largest force %.1e eV/Å", number, residual)
     else:
@@ -244,7 +242,6 @@ def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
         faults=found,
         config=dataclasses.asdict(run.config),
     )
-    folder.finish(path)
     last = run.strain[-1] if len(run.strain) else 0.0
     said = f"specimen {run_id[0]} {run.direction}: {run.outcome} at strain {last:g}"
     _LOG.log(logging.WARNING if found else logging.INFO, "%s", "; ".join([said, *found]))

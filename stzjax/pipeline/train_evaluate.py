@@ -24,7 +24,7 @@ def train_stage(folder: Folder) -> None:
     """Train the network on the training specimens; validation chooses the epoch."""
 
     def done() -> bool:
-        return unless_damaged(lambda: _network(folder)) is not None
+        return unless_damaged(folder.model, lambda: _network(folder)) is not None
 
     work_queue.once(folder.claims, "model", done, lambda: _train(folder))
 
@@ -77,9 +77,7 @@ def fit(
     """
     kept = folder.unfinished(path)
 
-    def saved() -> Saved | None:
-        if not kept.exists():
-            return None
+    def saved() -> Saved:
         arrays, made_with = archives.load_archive(kept)
         same(kept, made_with, archives.plain(settings))
         return Saved(arrays, made_with)
@@ -89,7 +87,7 @@ def fit(
         config,
         score=metrics.scorer(config.select_by),
         on_epoch=on_epoch,
-        saved=unless_damaged(saved),
+        saved=unless_damaged(kept, saved),
         save=lambda state: archives.save_archive(kept, state.arrays, settings),
         save_every=folder.save_every,
     )

@@ -10,10 +10,10 @@ import numpy as np
 
 from stzjax.evaluation.averages import Trial
 from stzjax.evaluation.result_table import ResultTable
-from stzjax.evaluation.verdict import Predictions
 from stzjax.io import archives
 from stzjax.learning import training
 from stzjax.learning.splits import Split
+from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder, same, unless_damaged
 
 
@@ -27,7 +27,7 @@ def settings_of(
     return archives.plain({**folder.stage_settings("train"), **flat, **more, "split": parts})
 
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Predictions))
+_PARTS = "validation", "test"
 
 
 class Planned(NamedTuple):
@@ -49,20 +49,16 @@ class Planned(NamedTuple):
         Raises:
           ValueError: it was made with other settings.
         """
-        return unless_damaged(self.read) if self.path.exists() else None
+        return unless_damaged(self.path, self.read)
 
     def read(self) -> Trial:
         """The trial of the file, which is there."""
         arrays, kept = archives.load_archive(self.path)
-        try:
-            same(self.path, kept["trial"], self.settings)
-            validation, test = (
-                Predictions(**{name: arrays[f"{part}_{name}"] for name in _COLUMNS})
-                for part in ("validation", "test")
-            )
-            return Trial(validation, test, kept["record"])
-        except KeyError as error:
-            raise archives.Damaged(self.path, f"lacks {error}") from error
+        if not {"trial", "record"} <= set(kept):
+            raise archives.Damaged(self.path, "is no trial")
+        same(self.path, kept["trial"], self.settings)
+        validation, test = (contents.predictions(self.path, arrays, f"{p}_") for p in _PARTS)
+        return Trial(validation, test, kept["record"])
 
     def make(self) -> None:
         """Make the trial and write its file; the record holds the time it took [s]."""
@@ -70,8 +66,8 @@ class Planned(NamedTuple):
         trial = self.work()
         record = {**trial.record, "seconds": time.perf_counter() - started}
         arrays: dict[str, np.ndarray] = {}
-        for part, predictions in (("validation", trial.validation), ("test", trial.test)):
-            arrays |= {f"{part}_{name}": getattr(predictions, name) for name in _COLUMNS}
+        for part in _PARTS:
+            arrays |= {f"{part}_{k}": v for k, v in vars(getattr(trial, part)).items()}
         archives.save_archive(self.path, arrays, {"trial": self.settings, "record": record})
 
 

@@ -71,20 +71,22 @@ def run(path: Path, archive: Archive) -> tuple[aqs.Run, tuple[str, ...]]:
     return found, tuple(map(str, settings.get("faults", ())))
 
 
-def predictions(path: Path, archive: Archive) -> Predictions:
-    """The predictions of a file, from its content."""
+def predictions(path: Path, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Predictions:
+    """The predictions of a file, from its arrays, whose names may have a prefix."""
     names = [field.name for field in dataclasses.fields(Predictions)]
     try:
-        return Predictions(**_take(archive[0], names, path))
+        return Predictions(**_take(arrays, names, path, prefix))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _take(arrays: Mapping[str, np.ndarray], names: list[str], path: Path) -> dict[str, np.ndarray]:
-    missing = [name for name in names if name not in arrays]
+def _take(
+    arrays: Mapping[str, np.ndarray], names: list[str], path: Path, prefix: str = ""
+) -> dict[str, np.ndarray]:
+    missing = [f"{prefix}{name}" for name in names if f"{prefix}{name}" not in arrays]
     if missing:
         raise archives.Damaged(path, f"lacks {', '.join(missing)}")
-    return {name: arrays[name] for name in names}
+    return {name: arrays[f"{prefix}{name}"] for name in names}
 
 
 class Sheared(NamedTuple):
@@ -273,7 +275,7 @@ def read(out: str | os.PathLike) -> Contents:
         threshold=threshold,
         specimens={int(p.stem): specimen(p, load(p)) for p in specimens if p.stem.isdigit()},
         shears=[sheared(p, threshold, min_cluster) for p in shears if _SHEAR.fullmatch(p.name)],
-        test=predictions(test, load(test)) if test.exists() else None,
+        test=predictions(test, load(test)[0]) if test.exists() else None,
         metrics=_record(folder.path / "metrics.json"),
         usage=_record(folder.path / "usage.json"),
         history=_record(folder.model / "history.json").get("epochs", []),

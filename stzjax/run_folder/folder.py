@@ -107,7 +107,7 @@ class Folder:
 
     def found(self, path: Path, stage: str) -> Archive | None:
         """The same; None if it is not there, or damaged and then set aside."""
-        return unless_damaged(lambda: self.read(path, stage)) if path.exists() else None
+        return unless_damaged(path, lambda: self.read(path, stage))
 
     def missing(self, path: Path, stage: str) -> bool:
         """Whether an archive of a stage has to be made; a damaged one is set aside."""
@@ -119,9 +119,10 @@ class Folder:
         return None if kept is None else Saved(kept[0], kept[1]["saved"])
 
     def save(self, path: Path, stage: str, arrays: Mapping[str, Any], **settings: Any) -> None:
-        """Write an archive with the settings of the stage that made it."""
+        """Write an archive with the settings of its stage; drop what was kept of it."""
         found = {**settings, "stage_settings": self.stage_settings(stage)}
         archives.save_archive(path, arrays, found)
+        self.finish(path)
 
     def suspend(self, path: Path, stage: str, saved: Saved) -> None:
         """Keep what is being made, for `saved`."""
@@ -132,10 +133,13 @@ class Folder:
         self.unfinished(path).unlink(missing_ok=True)
 
 
-def unless_damaged(read: Callable[[], Read]) -> Read | None:
-    """The value that a function reads; None if a file of it is damaged, which is then set aside."""
+def unless_damaged(path: Path, read: Callable[[], Read]) -> Read | None:
+    """The value that a function reads from a file or folder, or None.
+
+    None stands for one that is not there, or holds a damaged file, which is then set aside.
+    """
     try:
-        return read()
+        return read() if path.exists() else None
     except archives.Damaged as error:
         with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
             place = archives.set_aside(error.path)
@@ -222,12 +226,10 @@ def _record(folder: Folder, record: Mapping[str, Any]) -> None:
     config, started = folder.path / "config.json", time.monotonic()
 
     def agrees(*but: str) -> bool:
-        if not config.exists():
-            return False
         found, wanted = archives.read_record(config), archives.plain(record)
         return all(found.get(n) == wanted.get(n) for n in {*found, *wanted} - set(but))
 
-    while not unless_damaged(agrees):
+    while not unless_damaged(config, agrees):
         if folder.claims.alone():
             # Whatever the folder holds must fit the new settings.
             folder.missing(folder.melt, "melt")
@@ -235,7 +237,7 @@ def _record(folder: Folder, record: Mapping[str, Any]) -> None:
             archives.write_record(config, record)
             return
         # Another version of a library on another host is no other setting.
-        if agrees("provenance"):
+        if unless_damaged(config, lambda: agrees("provenance")):
             return
         if time.monotonic() - started > _START:
             raise ValueError(

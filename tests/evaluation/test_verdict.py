@@ -110,7 +110,7 @@ def test_damaged_archive_is_named(tmp_path):
     path = tmp_path / "test.npz"
     archives.save_archive(path, columns, {})
     with pytest.raises(ValueError, match=r"test\.npz: columns must be of one length"):
-        contents.predictions(path, archives.load_archive(path))
+        contents.predictions(path, archives.load_archive(path)[0])
 
 
 # Hits
