@@ -8,5 +8,3 @@ may not come here: this package imports nothing of stzjax.
 
 from stzjax.core import geometry, loads, structure, units
 from stzjax.core.structure import Structure
-
-__all__ = ["Structure", "geometry", "loads", "structure", "units"]

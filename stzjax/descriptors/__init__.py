@@ -7,5 +7,3 @@ puts their columns together. Geometry lives in `voronoi` and `voronoi_fit` (host
 """
 
 from stzjax.descriptors import registry, table, voronoi
-
-__all__ = ["registry", "table", "voronoi"]

@@ -6,5 +6,3 @@ temperature belongs to `mechanics`, a shear to `shear`.
 """
 
 from stzjax.dynamics import loop, npt, npt_batch, nve, quench
-
-__all__ = ["loop", "npt", "npt_batch", "nve", "quench"]

@@ -9,14 +9,3 @@ host, and takes it apart for a file. Where files lie in a run folder is the busi
 
 from stzjax.io import archives, loop_state, structures
 from stzjax.io.structures import read, structure_arrays, structure_from, to_ase, write
-
-__all__ = [
-    "archives",
-    "loop_state",
-    "read",
-    "structure_arrays",
-    "structure_from",
-    "structures",
-    "to_ase",
-    "write",
-]

@@ -7,5 +7,3 @@ Energies, forces, virials and stress (`energetics`), second derivatives by the p
 """
 
 from stzjax.mechanics import energetics, expansion, hessians, implicit, relax
-
-__all__ = ["energetics", "expansion", "hessians", "implicit", "relax"]

@@ -17,18 +17,3 @@ from stzjax.neighbors.lists import (
     table,
     update,
 )
-
-__all__ = [
-    "Neighbors",
-    "Spec",
-    "allocate",
-    "ensure",
-    "is_stale",
-    "lists",
-    "make",
-    "rebuild",
-    "search",
-    "table",
-    "tables",
-    "update",
-]

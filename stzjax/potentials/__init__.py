@@ -12,19 +12,6 @@ from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import Compact, compact
 from stzjax.potentials.setfl import read_setfl, resample, tabulate, write_setfl
 
-__all__ = [
-    "BUILT_IN",
-    "EAM",
-    "Compact",
-    "compact",
-    "load",
-    "mendelev2019",
-    "read_setfl",
-    "resample",
-    "tabulate",
-    "write_setfl",
-]
-
 BUILT_IN = {"mendelev2019": mendelev2019}
 """Built-in potentials by the names that `load` and `--potential` take."""
 

@@ -7,5 +7,3 @@ need.
 """
 
 from stzjax.report.page import write
-
-__all__ = ["write"]

@@ -9,15 +9,3 @@ glass to `descriptors`.
 from stzjax.shear import aqs, compiled_loop, config, events, nonaffine, run, sanity
 from stzjax.shear.config import ShearConfig
 from stzjax.shear.run import Run
-
-__all__ = [
-    "Run",
-    "ShearConfig",
-    "aqs",
-    "compiled_loop",
-    "config",
-    "events",
-    "nonaffine",
-    "run",
-    "sanity",
-]

@@ -13,8 +13,6 @@ import flax.linen as nn
 
 from stzjax.learning.models import gat
 
-__all__ = ["MODELS", "Config", "Model", "gat", "name_of", "network", "of_record", "reshaped"]
-
 Config = Any
 """Shape of a network: an instance of one of the classes in `MODELS`."""
 
