@@ -46,13 +46,13 @@ def _search(folder: Folder) -> None:
     together = _TOGETHER.value
     if together is None:
         together = jax.default_backend() != "cpu"
+    lanes = _FOLDS.value if together else 1
     table = grid_search.run(
         folder,
         shapes,
         num_folds=_FOLDS.value,
         factor=_HALVING.value,
-        threads=options.workers().threads,
-        together=together,
+        workers=options.workers()._replace(lanes=lanes),
         collect=_COLLECT.value,
     )
     options.show(folder, "search", table)

@@ -38,12 +38,7 @@ class Damaged(ValueError):
 
 
 class Saved(NamedTuple):
-    """State of an interrupted computation, ready for `save_archive`.
-
-    Attributes:
-      arrays: arrays by name.
-      settings: plain values that belong to them.
-    """
+    """State of an interrupted computation: arrays by name, and plain values, for an archive."""
 
     arrays: Mapping[str, np.ndarray]
     settings: Mapping[str, Any]

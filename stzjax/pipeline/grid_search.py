@@ -126,8 +126,8 @@ class Search:
 
         return unless_damaged(path, record)
 
-    def make(self, shapes: Sequence[Shape], epochs: int, threads: int, together: bool) -> None:
-        """Train the missing trials; `threads` and `together` are those of `run`."""
+    def make(self, shapes: Sequence[Shape], epochs: int, workers: Workers) -> None:
+        """Train the missing trials."""
 
         def work(bar: Bar, items: Iterator[TrialId], lanes: int) -> Iterator[TrialId]:
             for shape, group in itertools.groupby(items, key=lambda item: item[0]):
@@ -143,7 +143,7 @@ class Search:
             itertools.product(shapes, [epochs], range(len(self.folds))),
             missing=lambda item: self.read(*item) is None,
             work=work,
-            workers=Workers(threads, len(self.folds) if together else 1),
+            workers=workers,
         )
 
     def _train(self, shape: Shape, epochs: int, folds: Sequence[int]) -> None:
@@ -271,8 +271,7 @@ def run(
     *,
     num_folds: int = 4,
     factor: int = 0,
-    threads: int = 1,
-    together: bool = False,
+    workers: Workers | None = None,
     collect: bool = False,
 ) -> ResultTable:
     """Search, judge the winners and write `search/`; Table 1.
@@ -282,8 +281,7 @@ def run(
       shapes: the grid.
       num_folds: folds of the cross-validation.
       factor: factor of `halving`; 0 trains every shape for all epochs.
-      threads: trainings at a time.
-      together: whether the folds of a shape share a compiled step, as suits a GPU.
+      workers: threads, and folds of a shape that share a compiled step; a single one by default.
       collect: train nothing of the grid and make the tables of the trials that are there.
     """
     search = Search(folder, num_folds)
@@ -292,7 +290,7 @@ def run(
     kept, everything = list(shapes), []
     for count, budget in rounds:
         if not collect:
-            search.make(kept[:count], budget, threads, together)
+            search.make(kept[:count], budget, workers or Workers())
         last = search.rows(kept[:count], budget)
         kept = [row["shape"] for row in ranked(last, metric)]
         everything += last

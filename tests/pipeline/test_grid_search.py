@@ -12,6 +12,7 @@ from stzjax.io import archives
 from stzjax.learning import training
 from stzjax.pipeline import grid_search
 from stzjax.pipeline.grid_search import Shape
+from stzjax.pipeline.work_queue import Workers
 
 SHAPES = grid_search.grid((1,), (3, 4), (2,))
 
@@ -19,7 +20,7 @@ SHAPES = grid_search.grid((1,), (3, 4), (2,))
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = synthetic.write(tmp_path_factory.mktemp("search") / "run")
-    return folder, grid_search.run(folder, SHAPES, num_folds=2, threads=2)
+    return folder, grid_search.run(folder, SHAPES, num_folds=2, workers=Workers(2))
 
 
 def test_every_trial_is_a_file_with_what_made_it(searched):
@@ -101,7 +102,7 @@ def test_folds_side_by_side_find_what_they_find_alone(searched):
     alone = [found.read(shape, 4, fold) for fold in (0, 1)]
     for fold in (0, 1):
         found.path(shape, 4, fold).unlink()
-    found.make([shape], 4, threads=1, together=True)
+    found.make([shape], 4, Workers(1, 2))
     for fold in (0, 1):
         again = found.read(shape, 4, fold)
         np.testing.assert_allclose(
