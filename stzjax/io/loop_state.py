@@ -60,7 +60,7 @@ class Batch(Generic[State]):
         return state.structure
 
     def slack(self, lane: int) -> float:
-        """Factor of spare places for a lane whose list was too short; may raise for `refuse`."""
+        """Factor of spare places for a lane whose list was too short; raises to refuse it."""
         return 1.1
 
     def call(self, loop: Callable[[Any, int], Any]) -> bool:

@@ -113,7 +113,7 @@ def trial(
 
 
 def evaluate_stage(folder: Folder) -> dict[str, Any]:
-    """Predict and judge; cheap, so it is done anew every time. The content of `metrics.json`."""
+    """Predict and judge, anew every time since it is cheap; the content of `metrics.json`."""
     result = _network(folder)
     if result is None:
         path = folder.model / "network.npz"

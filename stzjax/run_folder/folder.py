@@ -106,7 +106,7 @@ class Folder:
         return arrays, settings
 
     def found(self, path: Path, stage: str) -> Archive | None:
-        """The same; None if it is not there, or damaged and then set aside."""
+        """The same, or None if it is not there, or is damaged and then set aside."""
         return unless_damaged(path, lambda: self.read(path, stage))
 
     def missing(self, path: Path, stage: str) -> bool:
