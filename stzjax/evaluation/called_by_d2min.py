@@ -59,10 +59,9 @@ def at_operating(d2min, confidence, specimen, threshold: float, seed: int) -> Sh
 def by_d2min(d2min, called, specimen, edges, *, key: Array, num_samples: int = 1000) -> Share:
     """Share of atoms called positive against their D²min, with intervals.
 
-    The interval of a bin is the wider of two intervals: Wilson's, J. Am. Stat. Assoc. 22, 209
-    (1927), which takes atoms for independent, and the bootstrap over specimens, which does not, but
-    collapses where a bin holds atoms of a single specimen, or is all or nothing. With a single
-    specimen only Wilson's interval is used.
+    The interval of a bin is the wider of two: Wilson's, J. Am. Stat. Assoc. 22, 209 (1927), takes
+    atoms for independent; the bootstrap over specimens does not, but collapses where a bin holds
+    atoms of a single specimen, or is all or nothing. With one specimen there is only Wilson's.
 
     Args:
       d2min: (A,) D²min of each atom [Å²].

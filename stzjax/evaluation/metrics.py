@@ -29,12 +29,8 @@ SCORES = ("recall", "precision", "f1", "mcc")
 RANKS = ("auc", "ap", "prevalence", "ap_over_prevalence")
 """Metrics of the ranking, and the prevalence; no threshold in them."""
 
-
-LEVEL = 0.95
-"""Coverage of all intervals."""
-
-TAILS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-"""Quantiles at the ends of an interval."""
+TAILS = (1 - 0.95) / 2, (1 + 0.95) / 2
+"""Quantiles at the ends of all intervals, which cover 95 %."""
 
 
 def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
@@ -46,15 +42,12 @@ def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
       Plain floats under recall, precision, f1, mcc, auc, ap, prevalence, ap_over_prevalence and
       threshold; plain integers tp, fp, fn, tn under confusion. NaN where undefined (see above).
     """
-    truth, score = checked(labels, confidence)
-    cells = _cells(truth, score >= _check_threshold(threshold))
-    confusion = tp, fp, fn, tn = tuple(int(np.count_nonzero(cell)) for cell in cells)
-    positives, at, above = _levels(truth, score, np.zeros(len(truth), np.intp), 1)[..., 0]
-    values = scores(tp, fp, fn, tn) | _ranks(positives, at, above, fp + tn, tp + fn)
+    confusion, levels = _counts(labels, confidence, np.zeros(np.size(labels), int), 1, threshold)
+    values = _measured(confusion[:, 0], levels[..., 0])
     return {
         **{name: float(values[name]) for name in SCORES + RANKS},
         "threshold": float(threshold),
-        "confusion": dict(zip(("tp", "fp", "fn", "tn"), confusion, strict=True)),
+        "confusion": dict(zip(("tp", "fp", "fn", "tn"), confusion[:, 0].tolist(), strict=True)),
     }
 
 
@@ -151,7 +144,7 @@ def bootstrap(
 
     Args:
       labels: 0 or 1 of each atom.
-      confidence: confidence of each atom.
+      confidence: of each atom.
       groups: specimen of each atom; two at least.
       num_samples: number of resamples.
       key: `jax.random` key.
@@ -175,20 +168,28 @@ def by_group(labels, confidence, groups, threshold: float) -> tuple[Callable[...
       The function, from (G,) times drawn in the order of `np.unique(groups)` to the metrics by
       name, without looking at the atoms again; and the number of groups G.
     """
-    truth, score = checked(labels, confidence)
     if np.shape(groups) != np.shape(labels):
         raise ValueError(f"groups have shape {np.shape(groups)}, labels {np.shape(labels)}")
     names, member = np.unique(np.ravel(groups), return_inverse=True)
-    levels = _levels(truth, score, member, len(names))
-    cells = _cells(truth, score >= _check_threshold(threshold))
-    confusion = np.stack([np.bincount(member[cell], minlength=len(names)) for cell in cells])
+    confusion, levels = _counts(labels, confidence, member, len(names), threshold)
+    return lambda times: _measured(confusion @ times, levels @ times), len(names)
 
-    def measure(times: np.ndarray) -> dict[str, np.ndarray]:
-        tp, fp, fn, tn = confusion @ times
-        positives, at, above = levels @ times
-        return scores(tp, fp, fn, tn) | _ranks(positives, at, above, fp + tn, tp + fn)
 
-    return measure, len(names)
+def _counts(labels, confidence, member, num_groups, threshold) -> tuple[np.ndarray, np.ndarray]:
+    """True positives, false positives, false and true negatives (4, num_groups), and `_levels`."""
+    truth, score = checked(labels, confidence)
+    if np.ndim(threshold) or math.isnan(threshold):
+        raise ValueError(f"the threshold must be one number, got {threshold!r}")
+    called = score >= threshold
+    cells = truth & called, ~truth & called, truth & ~called, ~truth & ~called
+    confusion = np.stack([np.bincount(member[cell], minlength=num_groups) for cell in cells])
+    return confusion, _levels(truth, score, member, num_groups)
+
+
+def _measured(confusion: np.ndarray, levels: np.ndarray) -> dict[str, np.ndarray]:
+    """All metrics from the counts of `_counts`, of a single group or summed over groups."""
+    (tp, fp, fn, tn), (positives, at, above) = confusion, levels
+    return scores(tp, fp, fn, tn) | _ranks(positives, at, above, fp + tn, tp + fn)
 
 
 def redraws(key: Array, num_samples: int, num_groups: int) -> np.ndarray:
@@ -270,11 +271,6 @@ def _cumulative(truth, score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score[last], tp, last + 1 - tp
 
 
-def _cells(truth, predicted) -> tuple[np.ndarray, ...]:
-    """Masks of true positives, false positives, false negatives and true negatives."""
-    return truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted
-
-
 def ratio(numerator, denominator) -> np.ndarray:
     """Quotient that is NaN where the denominator is zero."""
     numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
@@ -303,9 +299,3 @@ def checked(labels, confidence) -> tuple[np.ndarray, np.ndarray]:
             f"({len(bad)} of {len(confidence)} are not): did the training diverge?"
         )
     return truth, confidence
-
-
-def _check_threshold(threshold: float) -> float:
-    if np.ndim(threshold) or math.isnan(threshold):
-        raise ValueError(f"the threshold must be one number, got {threshold!r}")
-    return float(threshold)

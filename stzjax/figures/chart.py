@@ -214,6 +214,13 @@ def named_axis(label: str, names: Sequence[str], bare: bool = False, down: bool 
     return Axis(label, ends, False, dict(enumerate(names)), bare)
 
 
+def dig(value: Any, *path: str) -> Any:
+    """The value under nested keys; None where a key is missing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def finite(values: Iterable[float | None]) -> np.ndarray:
     """Floats with NaN where JSON has null."""
     return np.array([np.nan if v is None else v for v in values], float)

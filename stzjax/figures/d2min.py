@@ -20,6 +20,7 @@ from stzjax.figures.chart import (
     Series,
     Words,
     counted,
+    dig,
     finite,
     log_axis,
     log_bins,
@@ -47,12 +48,7 @@ _CHANCE = {"auc": 0.5, "mcc": 0.0, "ap_over_prevalence": 1.0}
 
 
 def histogram(values, threshold: float) -> Chart:
-    """Distribution of D²min in the steps of the first events, on two logarithmic axes.
-
-    Args:
-      values: (A,) D²min [Å²].
-      threshold: above it an atom counts as transformed [Å²].
-    """
+    """Distribution of D²min (A,) in the steps of the first events, on two logarithmic axes [Å²]."""
     values = np.asarray(values, float)
     # Rounding noise of atoms that did not move spans decades of no interest.
     values = values[values > 1e-10]
@@ -67,10 +63,7 @@ def histogram(values, threshold: float) -> Chart:
 def shares(found: Share, d2min, threshold: float) -> Chart:
     """Figure 3 A and B: share of the atoms called positive by D²min, and the histogram of D²min.
 
-    Args:
-      found: share of atoms called positive, of `called_by_d2min.by_d2min`.
-      d2min: (A,) of all test atoms in the step of the first event of their run [Å²].
-      threshold: above it an atom is labelled 1 [Å²].
+    `d2min` (A,) [Å²] is that of all test atoms in the step of the first event of their run.
     """
     panels = [_share_panel(found, threshold), _density_panel(np.asarray(d2min), threshold)]
     return Chart(panels, 2, (8.6, 4.0), 420, "upper left")
@@ -155,15 +148,17 @@ def thresholds(rows: Sequence[Mapping[str, Any]]) -> Chart:
 def _metric_panel(rows, place: np.ndarray, name: str, x: Axis) -> Panel:
     """One metric against the threshold, beside what guessing gives."""
     short, title = _PANELS[name]
-    values = _column(rows, name) if name == "class_ratio" else _column(rows, "test", name)
-    ends = [_column(rows, "interval", name, end) for end in ("low", "high")]
+    path = (name,) if name == "class_ratio" else ("test", name)
+    values = finite(dig(row, *path) for row in rows)
+    ends = [finite(dig(row, "interval", name, end) for row in rows) for end in ("low", "high")]
     low, high = np.where(np.isfinite(values), ends, np.nan)
     # The legend is that of the panel of AUC, which has all.
     named = name == "auc"
     series: list[Series] = []
     # The result of guessing depends on the way of guessing for the other metrics.
     if name in ("precision", "ap"):
-        series.append(Curve(place, _column(rows, "test", "prevalence"), GREY, "dash"))
+        prevalence = finite(dig(row, "test", "prevalence") for row in rows)
+        series.append(Curve(place, prevalence, GREY, "dash"))
     elif name in _CHANCE:
         chance = np.full(len(rows), _CHANCE[name])
         series.append(Curve(place, chance, GREY, "dash", name="chance" if named else ""))
@@ -180,14 +175,3 @@ def _metric_panel(rows, place: np.ndarray, name: str, x: Axis) -> Panel:
         y = log_axis(short, positive.min() / 1.5, positive.max() * 1.5)
     empty = "" if np.isfinite(values).any() else "undefined at every threshold"
     return Panel(series, x, y, title, empty)
-
-
-def _column(rows: Sequence[Mapping[str, Any]], *path: str) -> np.ndarray:
-    """One number of each row, NaN where any part of the path is missing or None."""
-    found = []
-    for row in rows:
-        value: Any = row
-        for name in path:
-            value = None if value is None else value.get(name)
-        found.append(value)
-    return finite(found)

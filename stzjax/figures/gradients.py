@@ -21,7 +21,8 @@ from stzjax.figures.chart import (
     named_axis,
 )
 
-_STRONGEST = 40
+_STRONGEST, _LONGEST = 40, 3.0
+"""Number of the atoms with an arrow, and length of the longest arrow [Å]."""
 
 
 def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
@@ -66,16 +67,11 @@ def _strongest(figure: Figure, strength, slopes, positions, cell, atom: int) -> 
     share = strength[strongest] / strength.max()
     space.scatter(*positions[strongest].T, s=12 + 120 * share, c=BLUE, alpha=0.6, linewidths=0)
     space.scatter(*positions[atom], s=60, c=ORANGE, marker="*", depthshade=False)
-    space.quiver(*positions[strongest].T, *_arrows(slopes[strongest]).T, color=INK, lw=0.8)
+    arrows = slopes[strongest] * (_LONGEST / (strength.max() or 1.0))
+    space.quiver(*positions[strongest].T, *arrows.T, color=INK, lw=0.8)
     space.set_aspect("equal")
     title = f"The {len(strongest)} strongest; arrows raise it"
     space.set_title(title, fontsize=picture.TITLE, color=INK)
-
-
-def _arrows(slopes, longest: float = 3.0) -> np.ndarray:
-    """Arrows along slopes (n, 3), the longest of a given length [Å]."""
-    largest = np.linalg.norm(slopes, axis=1).max()
-    return np.asarray(slopes) * (longest / largest if largest > 0 else 0.0)
 
 
 def agreement(names: Sequence[str], exact, differences, unit: str) -> Chart:

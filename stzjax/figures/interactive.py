@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,18 +18,8 @@ _MARKS = {"o": "circle", "s": "square", "D": "diamond-tall", "^": "triangle-up",
 _PIXELS = 1.5
 """Marks on the page [px] for one point on paper."""
 
-
-class _Place(NamedTuple):
-    """A figure and where in it a panel lies."""
-
-    figure: go.Figure
-    row: int
-    col: int
-    panel: chart.Panel
-
-    @property
-    def where(self) -> dict[str, int]:
-        return {"row": self.row, "col": self.col}
+_Where = dict[str, int]
+"""Row and column of a panel."""
 
 
 def to_json(drawn: chart.Chart) -> str:
@@ -39,10 +29,11 @@ def to_json(drawn: chart.Chart) -> str:
         vertical_spacing=0.44 / max(drawn.rows, 1),
     )  # fmt: skip
     for number, panel in enumerate(drawn.panels):
-        place = _Place(figure, number // drawn.columns + 1, number % drawn.columns + 1, panel)
+        row, column = divmod(number, drawn.columns)
+        where = {"row": row + 1, "col": column + 1}
         for series in panel.series:
-            _ADD[type(series)](place, series)
-        _frame(place, number + 1)
+            _ADD[type(series)](figure, where, panel, series)
+        _frame(figure, where, panel, number + 1)
     titled = any(panel.title for panel in drawn.panels)
     figure.update_layout(
         height=drawn.height, plot_bgcolor="white", paper_bgcolor="white", hovermode="closest",
@@ -69,11 +60,10 @@ def _legend(place: str, x: Any, y: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _frame(place: _Place, number: int) -> None:
+def _frame(figure: go.Figure, where: _Where, panel: chart.Panel, number: int) -> None:
     """Axes, title and what an empty panel is empty for."""
-    figure, panel = place.figure, place.panel
-    figure.update_xaxes(**_axis(panel.x), **place.where)
-    figure.update_yaxes(**_axis(panel.y), **place.where)
+    figure.update_xaxes(**_axis(panel.x), **where)
+    figure.update_yaxes(**_axis(panel.y), **where)
     axes = str(number) if number > 1 else ""
     domain: dict[str, Any] = {"xref": f"x{axes} domain", "yref": f"y{axes} domain"}
     if panel.title:
@@ -83,7 +73,7 @@ def _frame(place: _Place, number: int) -> None:
         )  # fmt: skip
     if panel.empty:
         # Plotly leaves a panel without any trace out.
-        figure.add_scatter(x=[None], y=[None], showlegend=False, **place.where)
+        figure.add_scatter(x=[None], y=[None], showlegend=False, **where)
         figure.add_annotation(
             text=_words(panel.empty), x=0.5, y=0.5, showarrow=False, font={"color": chart.GREY},
             **domain,
@@ -106,7 +96,7 @@ def _axis(axis: chart.Axis) -> dict[str, Any]:
     return style
 
 
-def _add_curve(place: _Place, one: chart.Curve) -> None:
+def _add_curve(figure: go.Figure, where: _Where, panel: chart.Panel, one: chart.Curve) -> None:
     marks: dict[str, Any] = {
         "size": _PIXELS * one.size, "symbol": _MARKS[one.mark], "color": one.colour,
         "line": {"color": "#ffffff", "width": 1},
@@ -115,12 +105,12 @@ def _add_curve(place: _Place, one: chart.Curve) -> None:
         marks["color"] = ["#ffffff" if empty else one.colour for empty in one.hollow]
         marks["line"] = {"color": one.colour, "width": 1.5}
     mode = "+".join(["lines"] * bool(one.line) + ["markers"] * bool(one.mark))
-    place.figure.add_scatter(
+    figure.add_scatter(
         x=_values(one.x), y=_values(one.y), mode=mode, opacity=one.opacity, marker=marks,
         line={"color": one.colour, "width": one.width, "dash": one.line or "solid"},
         name=_words(one.name), showlegend=bool(one.name), legendgroup=one.group or one.name,
         text=[_words(text) for text in one.text] or None, connectgaps=False, **_hover(one.hover),
-        **_intervals(one), **place.where,
+        **_intervals(one), **where,
     )  # fmt: skip
 
 
@@ -137,7 +127,7 @@ def _intervals(one: chart.Curve) -> dict[str, Any]:
     return {f"error_{one.along}": bars}
 
 
-def _add_band(place: _Place, band: chart.Band) -> None:
+def _add_band(figure: go.Figure, where: _Where, panel: chart.Panel, band: chart.Band) -> None:
     """One closed polygon for each stretch without a gap."""
     outline: dict[str, list[float | None]] = {"x": [], "y": []}
     x, low, high = (np.asarray(values, float) for values in (band.x, band.low, band.high))
@@ -145,62 +135,62 @@ def _add_band(place: _Place, band: chart.Band) -> None:
     for part in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
         outline["x"] += [*x[part], *x[part][::-1], None]
         outline["y"] += [*low[part], *high[part][::-1], None]
-    place.figure.add_scatter(
+    figure.add_scatter(
         **outline, mode="lines", fill="toself", fillcolor=_faint(band.colour, 0.18),
         line={"width": 0}, hoverinfo="skip", name=_words(band.name), showlegend=bool(band.name),
-        **place.where,
+        **where,
     )  # fmt: skip
 
 
-def _add_bars(place: _Place, bars: chart.Bars) -> None:
+def _add_bars(figure: go.Figure, where: _Where, panel: chart.Panel, bars: chart.Bars) -> None:
     """Bars, by their middle and width in plain numbers, on a logarithmic axis too."""
     left, right = np.asarray(bars.left, float), np.asarray(bars.right, float)
     words = [_words(text) for text in bars.text]
-    place.figure.add_bar(
+    figure.add_bar(
         x=_values((left + right) / 2), y=_values(bars.height), width=_values(0.96 * (right - left)),
         marker={"color": bars.colour}, showlegend=False, text=words or None,
         textposition="none" if bars.hover else "outside", cliponaxis=False,
-        **_hover(bars.hover), **place.where,
+        **_hover(bars.hover), **where,
     )  # fmt: skip
 
 
-def _add_rule(place: _Place, rule: chart.Rule) -> None:
+def _add_rule(figure: go.Figure, where: _Where, panel: chart.Panel, rule: chart.Rule) -> None:
     line = {"color": rule.colour, "width": 1.4, "dash": rule.line}
-    add = place.figure.add_vline if rule.axis == "x" else place.figure.add_hline
-    add(rule.value, line=line, exclude_empty_subplots=False, **place.where)
+    add = figure.add_vline if rule.axis == "x" else figure.add_hline
+    add(rule.value, line=line, exclude_empty_subplots=False, **where)
 
 
-def _add_words(place: _Place, one: chart.Words) -> None:
+def _add_words(figure: go.Figure, where: _Where, panel: chart.Panel, one: chart.Words) -> None:
     """Words; on a logarithmic axis their place is a logarithm."""
     vertical, horizontal = one.anchor.split()
-    axes = ((one.x, place.panel.x), (one.y, place.panel.y))
+    axes = ((one.x, panel.x), (one.y, panel.y))
     x, y = (float(np.log10(value)) if axis.log else value for value, axis in axes)
-    place.figure.add_annotation(
+    figure.add_annotation(
         x=x, y=y, text=_words(one.words), showarrow=False, font={"color": one.colour},
-        xanchor=horizontal, yanchor={"upper": "top", "lower": "bottom"}[vertical], **place.where,
+        xanchor=horizontal, yanchor={"upper": "top", "lower": "bottom"}[vertical], **where,
     )  # fmt: skip
 
 
-def _add_map(place: _Place, one: chart.Map) -> None:
+def _add_map(figure: go.Figure, where: _Where, panel: chart.Panel, one: chart.Map) -> None:
     low, high = one.scale
-    place.figure.add_heatmap(
+    figure.add_heatmap(
         z=[_column(line) for line in one.values], coloraxis="coloraxis", xgap=1, ygap=1,
         texttemplate="%{z:.2f}", textfont={"size": 11 if one.values.shape[1] < 6 else 9},
         hovertext=[[_words(word) for word in line] for line in one.text],
-        hovertemplate="%{hovertext}<extra></extra>", **place.where,
+        hovertemplate="%{hovertext}<extra></extra>", **where,
     )  # fmt: skip
     bar = {"thickness": 14, "outlinewidth": 0}
-    place.figure.update_layout(
+    figure.update_layout(
         coloraxis={"colorscale": "Viridis", "colorbar": bar, "cmin": low, "cmax": high}
     )
     for row, column in one.framed:
-        place.figure.add_shape(
+        figure.add_shape(
             type="rect", x0=column - 0.47, x1=column + 0.47, y0=row - 0.47, y1=row + 0.47,
-            line={"color": chart.ORANGE, "width": 3}, **place.where,
+            line={"color": chart.ORANGE, "width": 3}, **where,
         )  # fmt: skip
 
 
-_ADD: dict[type, Callable[[_Place, Any], None]] = {
+_ADD: dict[type, Callable[[go.Figure, _Where, chart.Panel, Any], None]] = {
     chart.Curve: _add_curve,
     chart.Band: _add_band,
     chart.Bars: _add_bars,

@@ -25,13 +25,7 @@ _RADIUS = 1.25
 
 
 def prediction(labels, confidence, scene: Scene) -> Figure:
-    """Figure 2: the ROC curve of the test set, and predicted and true atoms of one run.
-
-    Args:
-      labels: (A,) 0 or 1, of all test atoms.
-      confidence: (A,).
-      scene: the run in space.
-    """
+    """Figure 2: the ROC curve of all test atoms (A,), and predicted and true atoms of one run."""
     figure = picture.blank(12.4, 4.6)
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.1))
     left, right = parts

@@ -178,10 +178,7 @@ def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
 def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) -> Chart:
     """ROC curve, and precision against recall with the prevalence, which chance would give.
 
-    Args:
-      labels: (A,) 0 or 1.
-      confidence: (A,).
-      thresholds: operating points to mark, name to threshold.
+    Labels and confidences are (A,); `thresholds` are operating points to mark, by name.
     """
     left, right = roc(labels, confidence), _precision_recall(labels, confidence)
     marks: tuple[list[Series], list[Series]] = ([], [])
@@ -203,12 +200,7 @@ def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) ->
 
 
 def roc(labels, confidence) -> Panel:
-    """The ROC curve beside that of chance, and its area.
-
-    Args:
-      labels: (A,) 0 or 1.
-      confidence: (A,).
-    """
+    """The ROC curve of labels and confidences (A,) beside that of chance, and its area."""
     axes = Axis("false positive rate", (-0.02, 1.02)), Axis("recall", (-0.02, 1.02))
     if not 0 < np.mean(labels) < 1:
         positive = f"{int(np.sum(labels)):,} of {np.size(labels):,}"

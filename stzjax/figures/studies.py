@@ -18,6 +18,7 @@ from stzjax.figures.chart import (
     Rule,
     Series,
     Words,
+    dig,
     finite,
     named_axis,
 )
@@ -46,8 +47,9 @@ def forest(
       chance: a diamond on each line, what a random ranking reaches.
       ends: first and last value shown; from the intervals if None.
     """
-    columns = [[(one or {}).get(k) for one in spans.values()] for k in ("estimate", "low", "high")]
-    estimate, low, high = map(finite, columns)
+    estimate, low, high = (
+        finite(dig(span, name) for span in spans.values()) for name in ("estimate", "low", "high")
+    )
     series: list[Series] = []
     for colour, stands_out in ((BLUE, False), (ORANGE, True)):
         rows = [n for n, name in enumerate(spans) if (name in marked) is stands_out]
@@ -93,7 +95,7 @@ def comparison(
     """
 
     def rank(name: str) -> float:
-        return -np.nan_to_num(finite([(ratios[name] or {}).get("estimate")])[0], nan=-np.inf)
+        return -np.nan_to_num(finite([dig(ratios[name], "estimate")])[0], nan=-np.inf)
 
     names = sorted(ratios, key=rank)
     left = forest({n: ratios[n] for n in names}, "AP over prevalence", 1.0, [reference])

@@ -53,25 +53,16 @@ class Fitted(NamedTuple):
     """Confidences of a fitted predictor, and the fitted numbers.
 
     Attributes:
-      name: name of the predictor, one of `names`.
       confidences: (N,) float64 in [0, 1] of each graph, for each sequence of graphs to score. Atoms
         with different decision values have different confidences, also close to 0 and 1.
       numbers: fitted numbers, plain values for a JSON file; see `fit_predict`.
     """
 
-    name: str
     confidences: list[list[np.ndarray]]
     numbers: dict[str, Any]
 
 
 _PerAtom = Callable[[jraph.GraphsTuple], np.ndarray]
-
-
-class _Inputs(NamedTuple):
-    """Titles of the C inputs of a predictor, and the function from a graph to them (N, C)."""
-
-    titles: list[str]
-    describe: _PerAtom
 
 
 def names(columns: Sequence[str]) -> tuple[str, ...]:
@@ -130,14 +121,15 @@ def fit_predict(
     if name == "prevalence":
         share = float(labels.mean())
         same = [[np.full(len(graph.nodes.label), share) for graph in part] for part in others]
-        return Fitted(name, same, {**counts, "prevalence": share})
-    with _one_thread():
+        return Fitted(same, {**counts, "prevalence": share})
+    # Threads wait for each other in busy loops: on shared cores two took 30 times as long as one.
+    with _import("threadpoolctl").threadpool_limits(1):
         models, confidence = _train(name, train, columns, labels, weights, seed)
         scored = [[confidence(graph) for graph in part] for part in others]
-    titles = _inputs(name, columns).titles
+    titles, _ = _inputs(name, columns)
     planes = {title: _numbers(model, titles) for title, model in models.items()}
     numbers = {"planes": planes} if name == "softness" else planes[_ALL]
-    return Fitted(name, scored, {**counts, **numbers})
+    return Fitted(scored, {**counts, **numbers})
 
 
 def _check(train, others, columns: Sequence[str]) -> None:
@@ -164,7 +156,7 @@ def _train(
     name: str, train, columns: Sequence[str], labels, weights, seed: int
 ) -> tuple[dict[str, Any], _PerAtom]:
     """The fitted models by name, and the confidences (N,) that they give to a graph."""
-    describe = _inputs(name, columns).describe
+    _, describe = _inputs(name, columns)
     raw = [describe(graph) for graph in train]
     scaler = splits.fit_scaler(raw)
     scaled = scaler.apply(np.concatenate(raw))
@@ -201,17 +193,17 @@ def _planes(name: str, train, columns: Sequence[str], labels) -> tuple[Sequence[
     return (_ALL,), lambda graph: np.zeros(len(graph.nodes.label), int)
 
 
-def _inputs(name: str, columns: Sequence[str]) -> _Inputs:
-    """The inputs of a predictor."""
+def _inputs(name: str, columns: Sequence[str]) -> tuple[list[str], _PerAtom]:
+    """Titles of the C inputs of a predictor, and the function from a graph to them (N, C)."""
     if name.startswith(FEATURE):
         column = columns.index(name.removeprefix(FEATURE))
-        return _Inputs([columns[column]], lambda graph: _features(graph)[:, [column]])
+        return [columns[column]], lambda graph: _features(graph)[:, [column]]
     if name == "softness":
-        return _Inputs(_structure_titles(), _structure_functions)
+        return _structure_titles(), _structure_functions
     if name.endswith(_NEIGHBOURS):
         kinds = ("{}", "mean of {}", "deviation of {}")
-        return _Inputs([k.format(c) for k in kinds for c in columns], _with_neighbours)
-    return _Inputs(list(columns), _features)
+        return [k.format(c) for k in kinds for c in columns], _with_neighbours
+    return list(columns), _features
 
 
 def _features(graph: jraph.GraphsTuple) -> np.ndarray:
@@ -303,12 +295,6 @@ def _import(module: str):
         raise ValueError(
             f"baselines are fitted by scikit-learn ({error}): pip install 'stzjax[baselines]'"
         ) from error
-
-
-def _one_thread():
-    # Threads wait for each other in busy loops: on shared cores two threads took thirty times as
-    # long as a single thread.
-    return _import("threadpoolctl").threadpool_limits(1)
 
 
 def _orient(model, inputs, labels, weights) -> None:

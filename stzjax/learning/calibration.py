@@ -70,8 +70,8 @@ def fit(kind: str, logits, labels) -> Calibration:
     columns = np.stack([margin / spread, np.ones_like(margin)], axis=1)
     if kind == "temperature":
         columns = columns[:, :1]
-    found = _logistic(columns, labels)
-    return Calibration(float(found[0] / spread), float(found[1]) if kind == "platt" else 0.0)
+    slope, *offset = _logistic(columns, labels).tolist()
+    return Calibration(slope / spread, *offset)
 
 
 def _logistic(columns: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -86,7 +86,5 @@ def _logistic(columns: np.ndarray, labels: np.ndarray) -> np.ndarray:
     start = np.ones(columns.shape[1])
     bounds = [(_LEAST_SLOPE, None), (None, None)][: len(start)]
     options = {"gtol": 1e-10, "ftol": 1e-15, "maxiter": 1000}
-    found = scipy.optimize.minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
-    )
-    return found.x
+    how = {"method": "L-BFGS-B", "jac": True, "bounds": bounds, "options": options}
+    return scipy.optimize.minimize(loss, start, **how).x

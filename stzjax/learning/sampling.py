@@ -15,16 +15,14 @@ from jax import Array
 def kept(key: Array, labels: Array, mask: Array, ratio: Array) -> Array:
     """Atoms that enter the loss: all positives, and about `ratio` negatives for each of them.
 
-    Every negative is kept with the same probability, so the number varies from step to step.
+    Every negative is kept with the same probability, so the number varies from step to step. A
+    ratio of 0, or a mask without positives, keeps all atoms.
 
     Args:
       key: random key of this step.
       labels: (N,) 0 or 1 wherever the mask is True.
       mask: (N,) bool, the real atoms.
-      ratio: negatives for each positive; 0 keeps all atoms.
-
-    Returns:
-      (N,) bool, within the mask. All of it where there are no positives.
+      ratio: negatives for each positive.
     """
     positive = mask & (labels == 1)
     negative = mask & (labels == 0)

@@ -43,14 +43,14 @@ def confidence(
     are constant between the jumps they make, and have no derivative.
 
     Args:
-      params: of a network trained on the features that the shape describes.
-      model: its shape.
+      params: parameters of a network trained on the features that the shape describes.
+      model: settings of the network.
       structure: N atoms at a minimum of the energy.
       potential: an embedded-atom potential.
       neighbors: a valid list.
       shape: from `table.allocate`, with the settings of the features.
       graph: graph of the structure, for its edges; its features are not looked at.
-      direction: direction of the load, one of `loads.DIRECTIONS`; static.
+      direction: direction of the load; static.
 
     Raises:
       ValueError: a network with symmetry functions, or one trained on other columns.
@@ -83,8 +83,8 @@ def confidence_gradient(
 
     def chosen(fractional: Array) -> tuple[Array, Array]:
         moved = structure.replace(fractional=fractional)
-        all_ = confidence(params, model, moved, potential, neighbors, shape, graph, direction)
-        return all_[atom], all_
+        found = confidence(params, model, moved, potential, neighbors, shape, graph, direction)
+        return found[atom], found
 
     slope, everyone = jax.grad(chosen, has_aux=True)(structure.fractional)
     return everyone, slope @ geometry.inverse(structure.cell)
@@ -100,14 +100,8 @@ def mean_stiffness(
     """Born modulus C44 of the structure when it is relaxed under a potential [eV/Å³].
 
     Its derivative by the potential counts that the minimum moves, by the implicit function
-    theorem. NaN where the relaxation fails.
-
-    Args:
-      potential: the potential, by which it can be differentiated.
-      structure: N atoms near the minimum.
-      neighbors: a list for them.
-      tiling: from `allocation.tiling`, with slack.
-      config: settings of the minimiser.
+    theorem. NaN where the relaxation fails. The structure lies near the minimum; its tiling is from
+    `allocation.tiling`, with slack.
     """
     found = implicit.minimum(structure, potential, neighbors, tiling, config)
     # With equal volumes the mean is the sum over the volume of the cell.

@@ -142,11 +142,11 @@ def train_many(
         if all(lane.done for lane in lanes):
             break
         state, losses_ = _epoch(state, lanes, bucket, config, terms, epoch)
-        logits = _validate(state.network, lanes, bucket, config)
+        logits = _logits(state.network, [lane.judged for lane in lanes], bucket, config)
         for place, lane in enumerate(lanes):
             if not lane.done:
                 network = train_step.pick(state.network, place, len(lanes))
-                record = lane.judge(epoch, losses_[place], logits[place], network)
+                record = lane.judge(epoch, losses_[place], np.concatenate(logits[place]), network)
                 if on_epoch is not None:
                     on_epoch(place, epoch, record)
         if save is not None and clock.struck():
@@ -159,10 +159,7 @@ def predict(
 ) -> list[np.ndarray]:
     """Confidence that each atom belongs to the first event: probability of class 1.
 
-    Args:
-      params: parameters of the training; raw features are scaled here.
-      config: settings of the training.
-      members: unpadded graphs; labels are not used.
+    The graphs are unpadded, with raw features; labels are not used.
 
     Returns:
       (N,) float32 in [0, 1] for each graph.
@@ -171,10 +168,7 @@ def predict(
         return []
     scaled = [_scale(graph, params.scaler) for graph in members]
     bucket = graphs.bucket_shape(scaled, config.graphs_per_batch)
-    found: list[np.ndarray] = []
-    for number, graph in enumerate(_batches(scaled, bucket, config.graphs_per_batch)):
-        logits = train_step.forward(params.network, graph, model=config.model, many=False)
-        found += _parted(np.asarray(logits), scaled, number, config.graphs_per_batch)
+    [found] = _logits(params.network, [scaled], bucket, config)
     return [np.asarray(calibration.confidence(own, params.calibration)) for own in found]
 
 
@@ -313,24 +307,17 @@ def _epoch(state, lanes: Sequence[_Lane], bucket, config: TrainConfig, terms, ep
     return state, [float(values[: lane.num_steps, i].mean()) for i, lane in enumerate(lanes)]
 
 
-def _validate(network, lanes: Sequence[_Lane], bucket, config: TrainConfig) -> list[np.ndarray]:
-    """Logits (A, 2) of the validation atoms of each lane."""
-    size = config.graphs_per_batch
-    padded = [list(_batches(lane.judged, bucket, size)) for lane in lanes]
-    found: list[list[np.ndarray]] = [[] for _ in lanes]
+def _logits(network, members, bucket, config: TrainConfig) -> list[list[np.ndarray]]:
+    """Logits (N, 2) of the graphs of each lane, without their padding."""
+    size, many = config.graphs_per_batch, len(members) > 1
+    padded = [list(_batches(own, bucket, size)) for own in members]
+    found: list[list[np.ndarray]] = [[] for _ in members]
     for number in range(max(map(len, padded))):
-        graph = train_step.stack([mine[min(number, len(mine) - 1)] for mine in padded])
-        logits = np.asarray(
-            train_step.forward(network, graph, model=config.model, many=len(lanes) > 1)
-        )
-        for place, lane in enumerate(lanes):
-            if number < len(padded[place]):
-                mine = train_step.pick(logits, place, len(lanes))
-                found[place] += _parted(mine, lane.judged, number, size)
-    return [np.concatenate(own) for own in found]
-
-
-def _parted(logits: np.ndarray, members, number: int, size: int) -> list[np.ndarray]:
-    """Logits (N, 2) of each graph of a batch, without its padding."""
-    here = [int(graph.n_node.sum()) for graph in members[number * size :][:size]]
-    return np.split(logits[: sum(here)], np.cumsum(here)[:-1])
+        graph = train_step.stack([own[min(number, len(own) - 1)] for own in padded])
+        logits = np.asarray(train_step.forward(network, graph, model=config.model, many=many))
+        for place, own in enumerate(members):
+            here = [int(graph.n_node.sum()) for graph in own[number * size :][:size]]
+            if here:
+                mine = train_step.pick(logits, place, len(members))[: sum(here)]
+                found[place] += np.split(mine, np.cumsum(here)[:-1])
+    return found

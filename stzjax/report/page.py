@@ -10,15 +10,13 @@ import numpy as np
 from markupsafe import Markup
 
 from stzjax.evaluation import metrics
-from stzjax.figures import atoms, d2min, interactive, picture, run
+from stzjax.figures import atoms, chart, d2min, interactive, picture, run
 from stzjax.figures.chart import Chart
 from stzjax.io import archives
-from stzjax.report import comparison_section, search_section, sections, verdict_section, words
+from stzjax.report import sections, study_sections, words
 from stzjax.report.words import Interval
 from stzjax.run_folder import contents
 from stzjax.run_folder.contents import Contents
-
-_RESAMPLES = 1000
 
 
 def write(out: str | os.PathLike) -> Path:
@@ -37,7 +35,7 @@ def write(out: str | os.PathLike) -> Path:
     """
     found, path = contents.read(out), Path(out) / "report.html"
     page, charts = _render(found)
-    drawn = {name: picture.draw(chart) for name, chart in charts.items()} | _only_pictures(found)
+    drawn = {name: picture.draw(one) for name, one in charts.items()} | _only_pictures(found)
     for name, figure in drawn.items():
         picture.save(figure, path.parent / "figures" / f"{name}.png")
     archives.write_text(path, page)
@@ -48,9 +46,9 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
     """The page, and the charts in it by name."""
     charts: dict[str, Chart] = {}
 
-    def drawn(name: str, chart: Chart) -> Markup:
-        charts[name] = chart
-        return Markup(interactive.to_json(chart))
+    def drawn(name: str, one: Chart) -> Markup:
+        charts[name] = one
+        return Markup(interactive.to_json(one))
 
     loader = jinja2.PackageLoader("stzjax.report")
     environment = jinja2.Environment(
@@ -65,14 +63,12 @@ def _render(found: Contents) -> tuple[str, dict[str, Chart]]:
         "run": found,
         "interval": _interval(found),
         "sections": sections,
-        "verdicts": verdict_section,
-        "searches": search_section,
-        "comparisons": comparison_section,
+        "studies": study_sections,
         "charts": run,
         "over_d2min": d2min,
         "paper": words.PAPER,
         "good": contents.GOOD,
-        "dig": words.dig,
+        "dig": chart.dig,
         "percent": words.percent,
         "drawn": drawn,
         "plotly": lambda: Markup(interactive.library()),
@@ -88,21 +84,16 @@ def _interval(found: Contents) -> Interval:
     test = found.test
     if test is None or len(np.unique(test.specimen)) < 2:
         return {}
-    return metrics.bootstrap(
-        test.label, test.confidence, test.specimen, _RESAMPLES, key=jax.random.key(0)
-    )
+    return metrics.bootstrap(test.label, test.confidence, test.specimen, key=jax.random.key(0))
 
 
 def _only_pictures(found: Contents) -> dict[str, Any]:
     """The figures that the page shows otherwise: as another plot, or to be turned."""
     figures: dict[str, Any] = {}
-    fields = [s.event_d2min for s in found.shears if s.event_d2min is not None]
-    if fields:
-        chart = d2min.histogram(np.concatenate(fields), found.threshold)
-        figures["d2min"] = picture.draw(chart)
-    runs = sections.shown(found)
-    if runs:
+    if fields := [s.event_d2min for s in found.shears if s.event_d2min is not None]:
+        histogram = d2min.histogram(np.concatenate(fields), found.threshold)
+        figures["d2min"] = picture.draw(histogram)
+    if runs := sections.shown(found):
         one = next((one for one in runs if one.label.any()), runs[0])
-        threshold = list(found.operating().values())[-1]
-        figures["atoms"] = atoms.figure(one, threshold)
+        figures["atoms"] = atoms.figure(one, list(found.operating().values())[-1])
     return figures

@@ -3,15 +3,27 @@
 None stands for a section without anything to show.
 """
 
+import math
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from stzjax.evaluation import called_by_d2min
 from stzjax.evaluation.called_by_d2min import OPERATING
-from stzjax.figures import atoms, d2min, run
-from stzjax.figures.chart import Chart
+from stzjax.figures import atoms, d2min, run, studies
+from stzjax.figures.chart import Chart, dig
+from stzjax.report.words import known, share, text
 from stzjax.run_folder.contents import Contents
+
+_POOLED = "all directions"
+_REASONS = {
+    "interval": "Intervals of AUC and AP",
+    "hits": "Intervals of hits",
+    "at_best_mcc": "The threshold that is best by MCC",
+    "at_best_f1": "The threshold that is best by F1",
+}
 
 
 def glasses(found: Contents) -> str:
@@ -19,8 +31,8 @@ def glasses(found: Contents) -> str:
     if not found.specimens:
         return "No specimen yet"
     first, num = next(iter(found.specimens.values())).structure, len(found.specimens)
-    share = 100 * np.bincount(first.species, minlength=len(first.elements)) / first.num_atoms
-    formula = "".join(f"{e}{s:.3g}" for e, s in zip(first.elements, share, strict=True) if s)
+    parts = 100 * np.bincount(first.species, minlength=len(first.elements)) / first.num_atoms
+    formula = "".join(f"{e}{p:.3g}" for e, p in zip(first.elements, parts, strict=True) if p)
     return f"{num} {formula} glass{'' if num == 1 else 'es'} of {first.num_atoms:,} atoms"
 
 
@@ -55,20 +67,20 @@ def correlation(found: Contents) -> dict[str, Any] | None:
     values, runs = found.test_d2min(), found.test.runs()
     missing = sum(bool(np.isnan(values[span]).all()) for _, _, span in runs)
     test, seed = found.test, int(found.config.get("seed", 0))
-    share = called_by_d2min.at_operating(
+    called = called_by_d2min.at_operating(
         values, test.confidence, test.specimen, found.threshold, seed
     )
     finite = np.isfinite(values)
     return {
         "runs": len(runs) - missing,
         "missing": missing,
-        "atoms": int(share.atoms.sum()),
+        "atoms": int(called.atoms.sum()),
         "called": int(np.sum(finite & (test.confidence >= OPERATING))),
-        "outside": int(np.sum(finite) - share.atoms.sum()),
-        "specimens": share.specimens,
+        "outside": int(np.sum(finite) - called.atoms.sum()),
+        "specimens": called.specimens,
         "operating": OPERATING,
         "few": d2min.FEW,
-        "chart": d2min.shares(share, values, found.threshold),
+        "chart": d2min.shares(called, values, found.threshold),
     }
 
 
@@ -91,3 +103,79 @@ def view(found: Contents) -> dict[str, Any] | None:
         return None
     data = atoms.view(shown(found), found.operating(), found.threshold)
     return {"data": data, "omitted": len(found.test.runs()) - len(data["runs"])}
+
+
+def verdict(found: Contents) -> dict[str, Any] | None:
+    """The verdict of `metrics.json`: ranking and hits per event beside chance, by direction."""
+    judged = found.metrics.get("verdict")
+    if not judged:
+        return None
+    parts = {_POOLED: judged["pooled"], **judged["directions"]}
+    spans = [one["interval"] for part in parts.values() for one in part["hits"].values()]
+    return {
+        "looked": _looked(found, list(judged["pooled"]["hits"])),
+        "chart": _chart(parts),
+        "parts": parts,
+        "reasons": _reasons(parts),
+        "widthless": any(
+            span and known(span["low"]) and span["low"] == span["high"] for span in spans
+        ),
+    }
+
+
+def _looked(found: Contents, shares: list[str]) -> str:
+    """The shares as numbers of atoms, if all test glasses have as many."""
+    sizes = {span.stop - span.start for _, _, span in found.test.runs()} if found.test else set()
+    if len(sizes) != 1:
+        return ""
+    (size,) = sizes
+    counts = ", ".join(f"{math.ceil(Fraction(part) * size)}" for part in shares)
+    return f"Of {size:,} atoms, {', '.join(map(share, shares))} are {counts}."
+
+
+def random_ranking(scores: Mapping[str, Any]) -> float:
+    """AP over prevalence that a random ranking without ties reaches on average; NaN if undefined.
+
+    Exact, with H_N the harmonic number: 1 + (H_N - 1) (N - P) / (P (N - 1)) for P positives among
+    N. Bestgen, Exact expected average precision of the random baseline for system evaluation,
+    Prague Bulletin of Mathematical Linguistics 103, 131 (2015).
+    """
+    counts = scores["confusion"]
+    num, positive = sum(counts.values()), counts["tp"] + counts["fn"]
+    if not positive:
+        return math.nan
+    excess = np.sum(1.0 / np.arange(2, num + 1)) / max(num - 1, 1)
+    return float(1.0 + excess * (num - positive) / positive)
+
+
+def _reasons(parts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Names of missing numbers, parts that lack them and the reason, each reason once."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for part, judged in parts.items():
+        for what, reason in (judged.get("reasons") or {}).items():
+            told.setdefault((what, reason), []).append(part)
+    return [
+        (_REASONS.get(what, what), "all" if len(where) == len(parts) else text(where), reason)
+        for (what, reason), where in told.items()
+    ]
+
+
+def _chart(parts: Mapping[str, Any]) -> Chart:
+    """AP over prevalence by direction, and the pooled hits in per cent, beside chance."""
+    ratios = {
+        name: {
+            **(dig(part, "interval", "ap_over_prevalence") or {}),
+            "estimate": part["at_half"]["ap_over_prevalence"],
+        }
+        for name, part in parts.items()
+    }
+    chances = [random_ranking(part["at_half"]) for part in parts.values()]
+    pooled = parts[_POOLED]["hits"]
+    hits = {f"top {share(looked)}": _percents(one) for looked, one in pooled.items()}
+    return studies.verdict(ratios, chances, hits, [one["chance"] for one in hits.values()])
+
+
+def _percents(hit: Mapping[str, Any]) -> dict[str, float | None]:
+    ends = {name: dig(hit, "interval", name) for name in ("low", "high")}
+    shares = {"estimate": hit["rate"], **ends, "chance": hit["chance"]}
+    return {name: None if part is None else 100 * part for name, part in shares.items()}

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stzjax.figures.chart import dig
+
 Interval = Mapping[str, Mapping[str, Any]]
 """The intervals of `metrics.bootstrap`; empty where there is nothing to resample."""
 
@@ -36,13 +38,6 @@ def text(value: Any) -> str:
 def known(value: Any) -> bool:
     """Whether a number is there: JSON holds null where it is undefined, arrays NaN."""
     return value is not None and not math.isnan(value)
-
-
-def dig(value: Any, *path: str) -> Any:
-    """The value under nested keys; None where a key is missing."""
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def number(value: float | None, unit: str = "") -> str:

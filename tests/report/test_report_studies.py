@@ -17,7 +17,7 @@ from stzjax.io import archives
 from stzjax.learning.splits import Fold, Split
 from stzjax.pipeline import comparisons, grid_search, trials
 from stzjax.pipeline.trials import Trial
-from stzjax.report import verdict_section
+from stzjax.report import sections
 from stzjax.run_folder import contents
 from stzjax.run_folder.folder import Folder
 from stzjax.run_folder.settings import PRESETS
@@ -209,9 +209,9 @@ def test_random_ranking_is_the_mean_over_all_rankings(num, positive):
     for ranks in itertools.combinations(range(1, num + 1), positive):
         values.append(np.mean([(n + 1) / rank for n, rank in enumerate(ranks)]))
     counts = {"tp": 1, "fn": positive - 1, "fp": 1, "tn": num - positive - 1}
-    found = verdict_section.random_ranking({"confusion": counts})
+    found = sections.random_ranking({"confusion": counts})
     assert found == pytest.approx(np.mean(values) * num / positive, rel=1e-12)
-    assert math.isnan(verdict_section.random_ranking({"confusion": {**counts, "tp": 0, "fn": 0}}))
+    assert math.isnan(sections.random_ranking({"confusion": {**counts, "tp": 0, "fn": 0}}))
 
 
 def test_verdict_without_events_is_undefined_and_not_zero(tmp_path):

@@ -76,7 +76,7 @@ class Config:
 
 
 class Table(NamedTuple):
-    """The edges by slot and receiver.
+    """The edges by slot and receiver; every edge has another in the other direction.
 
     Attributes:
       senders: (D, N) sender in each slot of each receiver; the receiver itself where empty.
@@ -112,8 +112,8 @@ def attention(sent: Array, received: Array, senders: Array, filled: Array) -> Ar
     Args:
       sent: (N, H) a_s · W h of each node as a sender.
       received: (N, H) a_r · W h of each node as a receiver.
-      senders: (D, N) sender in each slot of each receiver.
-      filled: (D, N) False for empty slots.
+      senders: see `Table`.
+      filled: see `Table`.
 
     Returns:
       (D, N, H) coefficients that sum to 1 over slots; 0 in empty ones, but for nodes without edges.
@@ -128,15 +128,9 @@ def attention(sent: Array, received: Array, senders: Array, filled: Array) -> Ar
 
 
 def reverse_slots(senders: Array) -> Array:
-    """Where the table holds the edge in the other direction.
+    """Number (D, N) of the edge in the other direction, counted row by row, from `Table.senders`.
 
-    Args:
-      senders: (D, N) sender in each slot of each receiver; the receiver itself where empty.
-        Every edge has one in the other direction, as in all graphs of `graphs.build`.
-
-    Returns:
-      (D, N) number of the reverse edge, counted row by row; of the slot itself where it is empty
-      or a self-edge.
+    It is that of the slot itself where this is empty or a self-edge.
     """
     number = jnp.arange(senders.size, dtype=senders.dtype).reshape(senders.shape)
     node, sender = number[0], _unsigned(senders)
@@ -154,16 +148,8 @@ def reverse_slots(senders: Array) -> Array:
 def aggregate(values: Array, coefficients: Array, senders: Array, reverse: Array) -> Array:
     """Sum of the senders' values, weighted by the coefficients of their edges.
 
-    Can be differentiated in reverse mode alone, any number of times.
-
-    Args:
-      values: (N, H, M) W h of each node.
-      coefficients: (D, N, H) weight of each edge.
-      senders: (D, N) sender in each slot of each receiver.
-      reverse: (D, N) of `reverse_slots`.
-
-    Returns:
-      (N, H, M).
+    Values (N, H, M) and coefficients (D, N, H) give (N, H, M); the others are those of `Table`. Can
+    be differentiated in reverse mode alone, any number of times.
     """
     del reverse
     return _weighted_sum(values, coefficients, senders)
@@ -325,15 +311,12 @@ class GAT(nn.Module):
                 raise ValueError(
                     "a network with symmetry functions needs graphs built with surroundings="
                 )
-            more = SymmetryFunctions(config.radial, config.angular, config.learn_functions)(
-                graph.nodes.surroundings, graph.nodes.mask
-            )
+            functions = SymmetryFunctions(config.radial, config.angular, config.learn_functions)
+            more = functions(graph.nodes.surroundings, graph.nodes.mask)
             x = jnp.concatenate([x, more.astype(x.dtype)], axis=-1)
-        for layer in range(config.layers):
-            merge = config.merge_last if layer == config.layers - 1 else config.merge
-            out = Attention(config.features_per_head, config.heads, merge, config.dropout)(
-                x, table, train=train
-            )
+        for merge in [config.merge] * (config.layers - 1) + [config.merge_last]:
+            layer = Attention(config.features_per_head, config.heads, merge, config.dropout)
+            out = layer(x, table, train=train)
             if config.residual:
                 same = out.shape[-1] == x.shape[-1]
                 out = out + (x if same else nn.Dense(out.shape[-1], use_bias=False)(x))
