@@ -150,7 +150,7 @@ class Panel(NamedTuple):
       square: whether both axes have one scale, on paper.
     """
 
-    series: Sequence[Series]
+    series: list[Series]
     x: Axis
     y: Axis
     title: str = ""

@@ -113,17 +113,16 @@ def _density_panel(d2min: np.ndarray, threshold: float) -> Panel:
     edges = called_by_d2min.bins(values, threshold, 8)
     count = np.histogram(values, edges)[0]
     density = np.where(count > 0, count / (max(len(values), 1) * np.diff(edges)), np.nan)
-    series: list[Series] = []
     x, y = log_axis(LABEL, edges[0], edges[-1]), Axis("probability density (1/Å²)")
-    empty = "" if count.any() else "no D²min in the test set"
-    if count.any():
-        spans = zip(edges[:-1], edges[1:], count, strict=True)
-        words = [f"{a:.3g} to {b:.3g} Å²\n{num} atoms" for a, b, num in spans]
-        stairs = np.repeat(edges, 2)[1:-1], np.repeat(density, 2)
-        series.append(Curve(*stairs, text=np.repeat(words, 2).tolist(), hover="%{text}"))
-        y = log_axis(y.label, np.nanmin(density) / 2, np.nanmax(density) * 2)
-    series = [*_mark(threshold, y), *series]
-    return Panel(series, x, y, f"Histogram of {len(values):,} atoms", empty)
+    title = f"Histogram of {len(values):,} atoms"
+    if not count.any():
+        return Panel(_mark(threshold, y), x, y, title, "no D²min in the test set")
+    spans = zip(edges[:-1], edges[1:], count, strict=True)
+    words = [f"{a:.3g} to {b:.3g} Å²\n{num} atoms" for a, b, num in spans]
+    stairs = np.repeat(edges, 2)[1:-1], np.repeat(density, 2)
+    curve = Curve(*stairs, text=np.repeat(words, 2).tolist(), hover="%{text}")
+    y = log_axis(y.label, np.nanmin(density) / 2, np.nanmax(density) * 2)
+    return Panel([*_mark(threshold, y), curve], x, y, title)
 
 
 def thresholds(rows: Sequence[Mapping[str, Any]]) -> Chart:

@@ -30,44 +30,32 @@ from stzjax.figures.chart import (
 )
 
 
-def stress_strain(
-    specimens: Sequence[int],
-    directions: Sequence[str],
-    strains: Sequence[np.ndarray],
-    stresses: Sequence[np.ndarray],
-    events: Sequence[int | None],
-) -> Chart:
+def stress_strain(runs: Sequence[Any]) -> Chart:
     """Shear stress against strain of every run, the stress drop of the first event marked.
 
-    Args:
-      specimens: number of the specimen of each run.
-      directions: such as "+xy", one for each run.
-      strains: (S,) for each run.
-      stresses: (S,) for each run [GPa].
-      events: state after the first event, or None.
+    A run has specimen, its number; direction; strain (S,); stress (S,) along the load [GPa]; and
+    event, the state after the first event, or None.
     """
     series: list[Series] = []
-    opacity = float(np.clip(40 / max(len(directions), 1), 0.3, 0.9))
-    runs = list(zip(specimens, directions, strains, stresses, events, strict=True))
+    opacity = float(np.clip(40 / max(len(runs), 1), 0.3, 0.9))
     for direction in loads.DIRECTIONS:
         colour, line = direction_style(direction)
-        mine = [run for run in runs if run[1] == direction]
+        mine = [run for run in runs if run.direction == direction]
         series += [
             Curve(
-                100 * np.asarray(strain), stress, colour, line, width=1.2, opacity=opacity,
+                100 * run.strain, run.stress, colour, line, width=1.2, opacity=opacity,
                 group=direction, name=direction if place == 0 else "",
-                hover=f"specimen {number}, {direction}\n"
+                hover=f"specimen {run.specimen}, {direction}\n"
                 "strain %{x:.3f} %\nstress %{y:.3f} GPa",
             )
-            for place, (number, _, strain, stress, _) in enumerate(mine)
+            for place, run in enumerate(mine)
         ]  # fmt: skip
-        marked = [(run, run[4]) for run in mine if run[4] is not None]
-        if marked:
+        if marked := [run for run in mine if run.event is not None]:
             series.append(
                 Curve(
-                    [100 * strain[event] for (_, _, strain, _, _), event in marked],
-                    [stress[event] for (_, _, _, stress, _), event in marked],
-                    colour, "", "o", group=direction, text=[f"{run[0]}" for run, _ in marked],
+                    [100 * run.strain[run.event] for run in marked],
+                    [run.stress[run.event] for run in marked],
+                    colour, "", "o", group=direction, text=[f"{run.specimen}" for run in marked],
                     hover=f"first event of specimen %{{text}}, {direction}\nstrain %{{x:.3f}} %",
                 )
             )  # fmt: skip
@@ -76,37 +64,26 @@ def stress_strain(
     return Chart([Panel(series, *axes)], 1, (7.2, 4.2), 440, "right")
 
 
-def quench_trace(
-    specimens: Sequence[int],
-    temperatures: Sequence[np.ndarray],
-    energies: Sequence[np.ndarray],
-    densities: Sequence[np.ndarray],
-) -> Chart:
+def quench_trace(traces: Mapping[int, Mapping[str, np.ndarray]]) -> Chart:
     """Energy and density against temperature, one line for each specimen.
 
-    Args:
-      specimens: their numbers.
-      temperatures: (T,) for each specimen [K].
-      energies: (T,) for each specimen [eV/atom].
-      densities: (T,) for each specimen [g/cm³].
+    A trace holds temperature [K], energy [eV/atom] and density [g/cm³], (T,) each.
     """
-    opacity = float(np.clip(12 / max(len(specimens), 1), 0.25, 0.9))
-
-    def panel(columns: Sequence[np.ndarray], colour: str, label: str, title: str) -> Panel:
+    opacity = float(np.clip(12 / max(len(traces), 1), 0.25, 0.9))
+    panels = []
+    for name, label, colour in (
+        ("energy", "potential energy (eV/atom)", BLUE), ("density", "density (g/cm³)", GREEN)
+    ):  # fmt: skip
         series = []
-        for number, temperature, column in zip(specimens, temperatures, columns, strict=True):
-            keep = thin(np.arange(len(column)), np.zeros(len(column)), 1000)
+        for number, trace in traces.items():
+            steps = np.arange(len(trace[name]))
+            keep = thin(steps, 0 * steps, 1000)
             hover = f"specimen {number}\n%{{x:.0f}} K\n%{{y:.4f}}"
-            place, values = np.asarray(temperature)[keep], np.asarray(column)[keep]
+            place, values = trace["temperature"][keep], trace[name][keep]
             series.append(Curve(place, values, colour, width=1.1, opacity=opacity, hover=hover))
-        return Panel(series, Axis("temperature (K)"), Axis(label), title)
-
-    return Chart(
-        [
-            panel(energies, BLUE, "potential energy (eV/atom)", "Energy along the quench"),
-            panel(densities, GREEN, "density (g/cm³)", "Density along the quench"),
-        ]
-    )
+        title = f"{name.capitalize()} along the quench"
+        panels.append(Panel(series, Axis("temperature (K)"), Axis(label), title))
+    return Chart(panels)
 
 
 def events(
@@ -175,27 +152,22 @@ def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
     return Chart(panels, legend="upper right")
 
 
-def curves(labels, confidence, thresholds: Mapping[str, float] | None = None) -> Chart:
+def curves(labels, confidence, thresholds: Mapping[str, float]) -> Chart:
     """ROC curve, and precision against recall with the prevalence, which chance would give.
 
     Labels and confidences are (A,); `thresholds` are operating points to mark, by name.
     """
-    left, right = roc(labels, confidence), _precision_recall(labels, confidence)
-    marks: tuple[list[Series], list[Series]] = ([], [])
-    for (name, value), mark in zip((thresholds or {}).items(), "osD^", strict=False):
+    panels = roc(labels, confidence), _precision_recall(labels, confidence)
+    for (name, value), mark in zip(thresholds.items(), "osD^", strict=False):
         point = metrics.evaluate(labels, confidence, value)
         counts = point["confusion"]
         rate = counts["fp"] / max(counts["fp"] + counts["tn"], 1)
         # A precision of zero has no place on a logarithmic axis.
         places = (rate, point["recall"]), (point["recall"], point["precision"] or np.nan)
-        for panel, (x, y), named in zip(marks, places, (name, ""), strict=True):
+        for panel, (x, y), named in zip(panels, places, (name, ""), strict=True):
             style: dict[str, Any] = {"line": "", "mark": mark, "size": 7, "group": name}
             hover = f"{name}\n%{{x:.4f}}, %{{y:.4f}}"
-            panel.append(Curve([x], [y], ORANGE, name=named, hover=hover, **style))
-    panels = [
-        one._replace(series=[*one.series, *added])
-        for one, added in zip((left, right), marks, strict=True)
-    ]
+            panel.series.append(Curve([x], [y], ORANGE, name=named, hover=hover, **style))
     return Chart(panels, 2, (8.6, 4.0), 440, "lower right" if thresholds else "")
 
 

@@ -38,10 +38,8 @@ def glasses(found: Contents) -> str:
 
 def traces(found: Contents) -> Chart | None:
     """Energy and density along the quenches that were recorded."""
-    whole = [(n, one.trace) for n, one in found.specimens.items() if len(one.trace) == 3]
-    names = ("temperature", "energy", "density")
-    columns = [[trace[name] for _, trace in whole] for name in names]
-    return run.quench_trace([number for number, _ in whole], *columns) if whole else None
+    whole = {n: one.trace for n, one in found.specimens.items() if len(one.trace) == 3}
+    return run.quench_trace(whole) if whole else None
 
 
 def events(found: Contents) -> dict[str, Any]:

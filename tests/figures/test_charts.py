@@ -17,12 +17,21 @@ from stzjax.core.structure import Structure
 from stzjax.evaluation import metrics
 from stzjax.figures import atoms, chart, d2min, gradients, interactive, picture, run, studies
 from stzjax.figures.chart import Bars, Curve, Rule
+from stzjax.run_folder import contents
 
 
 def _labelled(num=500, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.random(num) < 0.05
     return labels, 1 / (1 + np.exp(-rng.normal(-1, 1, num) - 2 * labels))
+
+
+def _sheared(specimen, direction, strain, stress, event):
+    return contents.Sheared(specimen, direction, strain, stress, event, None, "", ())
+
+
+def _trace(temperature, energy, density):
+    return {"temperature": temperature, "energy": energy, "density": density}
 
 
 def _examples():
@@ -32,7 +41,7 @@ def _examples():
     trace = np.linspace(2000, 300, 50)
     cell = np.array([[10.0, 1.0, 2.0], [0.0, 11.0, 3.0], [0.0, 0.0, 12.0]])
     history = [{"epoch": n, "train_loss": 3 - n, "score": n / 10 or None} for n in range(3)]
-    runs = (["+xy", "-xz"], [strain] * 2, [strain] * 2, [3, None])
+    runs = [_sheared(0, "+xy", strain, strain, 3), _sheared(4, "-xz", strain, strain, None)]
     fractional = rng.random((500, 3))
     glass = Structure.create(fractional, cell, np.zeros(500, int), ("Cu",))
     scene = atoms.Scene(3, "+xy", glass, labels, confidence, np.full(500, np.nan))
@@ -55,8 +64,8 @@ def _examples():
         for m in (4, 8, 12) for n in (3, 6)
     ]  # fmt: skip
     return {
-        "stress_strain": run.stress_strain([0, 4], *runs),
-        "quench": run.quench_trace([0], [trace], [trace / 1000], [-trace / 1000]),
+        "stress_strain": run.stress_strain(runs),
+        "quench": run.quench_trace({0: _trace(trace, trace / 1000, -trace / 1000)}),
         "curves": run.curves(labels, confidence, {"threshold 0.5": 0.5}),
         "events": run.events([0.001, 0.004], [3, 300], 0.002),
         "d2min": d2min.histogram(10.0 ** rng.uniform(-6, 0, 1000), 0.1),
@@ -141,7 +150,7 @@ def test_no_global_state():
     code = (
         "import sys, matplotlib; before = matplotlib.rcParams.copy()\n"
         "from stzjax.figures import picture, run\n"
-        "picture.draw(run.quench_trace([0], [[1, 2]], [[1, 2]], [[1, 2]]))\n"
+        "picture.draw(run.training([{'epoch': 1, 'score': 2.0}]))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
         "assert matplotlib.rcParams.copy() == before"
     )
@@ -150,7 +159,7 @@ def test_no_global_state():
 
 def test_stress_strain_draws_the_runs_and_marks_the_event():
     strain, stress = np.array([0.0, 0.001, 0.002]), np.array([0.0, 0.03, 0.01])
-    (panel,) = run.stress_strain([7], ["-yz"], [strain], [stress], [2]).panels
+    (panel,) = run.stress_strain([_sheared(7, "-yz", strain, stress, 2)]).panels
     line, mark, legend = panel.series
     np.testing.assert_allclose(line.x, [0, 0.1, 0.2])
     np.testing.assert_allclose(line.y, stress)
@@ -186,7 +195,7 @@ def test_operating_point_lies_on_both_curves():
 def test_thresholds_are_told_along_the_curves():
     """The words of a point are the threshold that gives its rates."""
     labels, confidence = _labelled()
-    curve = run.curves(labels, confidence).panels[0].series[1]
+    curve = run.curves(labels, confidence, {}).panels[0].series[1]
     for x, y, word in list(zip(curve.x, curve.y, curve.text, strict=True))[1::40]:
         predicted = confidence >= float(word) - 5e-5
         assert (
@@ -228,8 +237,8 @@ def test_box_has_the_twelve_edges_of_the_cell():
 
 def test_empty_and_odd_input_is_drawn():
     for one in (
-        run.stress_strain([], [], [], [], []),
-        run.quench_trace([], [], [], []),
+        run.stress_strain([]),
+        run.quench_trace({}),
         d2min.histogram(np.zeros(10), 0.1),
         run.training([{"epoch": 0, "score": None}, {"epoch": 1}]),
         run.training([]),
