@@ -40,15 +40,15 @@ class Found(NamedTuple):
 
 def each(predictions: Predictions) -> list[Found]:
     """Every run with an event, in the order stored."""
-    hits = iter(verdict.hits(predictions, [LOOKED_AT]).hit[:, 0].tolist())
+    runs = [run for run in predictions.runs() if predictions.label[run[2]].any()]
     found = []
-    for number, _, span in predictions.runs():
-        label, confidence = predictions.label[span], predictions.confidence[span]
-        if not label.any():
-            continue
-        judged = metrics.evaluate(label, confidence)
-        size, ratio = int(label.sum()), judged["ap_over_prevalence"]
-        found.append(Found(number, size, judged["auc"], ratio, next(hits)))
+    for (number, _, span), hit in zip(
+        runs, verdict.hits(predictions, [LOOKED_AT]).hit, strict=True
+    ):
+        label = predictions.label[span]
+        judged = metrics.evaluate(label, predictions.confidence[span])
+        ratio = judged["ap_over_prevalence"]
+        found.append(Found(number, int(label.sum()), judged["auc"], ratio, float(hit[0])))
     return found
 
 

@@ -143,14 +143,13 @@ def hits(predictions: Predictions, shares: Sequence[float] = SHARES) -> Hits:
     truth, score = metrics.checked(predictions.label, predictions.confidence)
     specimen, hit, chance = [], [], []
     for number, _, span in predictions.runs():
-        label, confidence = truth[span], score[span]
-        if not label.any():
-            continue
-        # In floating point 0.07 · 100 is above 7.
-        looked = [math.ceil(Fraction(str(float(share))) * len(label)) for share in shares]
-        specimen.append(number)
-        hit.append([_hit(label, confidence, count) for count in looked])
-        chance.append([_drawn(len(label), int(label.sum()), count) for count in looked])
+        label = truth[span]
+        if label.any():
+            # In floating point 0.07 · 100 is above 7.
+            looked = [math.ceil(Fraction(str(float(share))) * len(label)) for share in shares]
+            specimen.append(number)
+            hit.append([_hit(label, score[span], count) for count in looked])
+            chance.append([_drawn(len(label), int(label.sum()), count) for count in looked])
     shape = (-1, len(shares))
     return Hits(
         tuple(shares), np.array(specimen, int), np.reshape(hit, shape), np.reshape(chance, shape)
@@ -231,9 +230,8 @@ def _hits_with_intervals(
     test: Predictions, key: Array, num_samples: int
 ) -> tuple[dict[str, dict[str, Any]], str]:
     """Rates of hits, each with a bootstrap interval or None, and the reason if it is None."""
-    found = hits(test)
+    found, numbers = hits(test), np.unique(test.specimen)
     rates = found.rates()
-    numbers = np.unique(test.specimen)
     if len(np.unique(found.specimen)) < 2:
         # A single specimen repeated would give an interval without width.
         what = "specimens" if len(numbers) < 2 else "specimens with an event"

@@ -90,12 +90,9 @@ def add(drawn: FigureBase, scene: Scene, operating: float) -> list[Any]:
 
 
 def space(drawn: FigureBase, place: tuple[int, int, int], cell) -> Any:
-    """Axes in three dimensions [Å] with the edges of a cell and nothing else.
+    """Axes in three dimensions [Å] with the edges of a cell (columns are vectors) and nothing else.
 
-    Args:
-      drawn: figure to draw on.
-      place: rows, columns and number of the panel.
-      cell: (3, 3) cell vectors as columns [Å].
+    The place is rows, columns and number of the panel.
     """
     axes: Any = drawn.add_subplot(*place, projection="3d", proj_type="ortho")
     for start, end in box_edges(cell):

@@ -75,13 +75,9 @@ def _strongest(figure: Figure, strength, slopes, positions, cell, atom: int) -> 
 
 
 def agreement(names: Sequence[str], exact, differences, unit: str) -> Chart:
-    """Implicit derivatives against finite differences, a line for each parameter.
+    """Derivatives (P,) by the implicit function theorem against differences of relaxed states.
 
-    Args:
-      names: (P,) of the parameters.
-      exact: (P,) by the implicit function theorem.
-      differences: (P,) by differences between relaxed states.
-      unit: of both.
+    Each parameter has a name and a line; the unit is that of both.
     """
     exact, differences, place = np.asarray(exact), np.asarray(differences), np.arange(len(names))
     apart = np.abs(exact - differences)
@@ -106,10 +102,7 @@ def agreement(names: Sequence[str], exact, differences, unit: str) -> Chart:
 def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -> Chart:
     """One column of points for each variant, its mean, and lines that join equal trials.
 
-    Args:
-      found: (T,) values of each variant, trials in one order.
-      quantity: what they are.
-      chance: what guessing gives.
+    Each variant has values (T,), trials in one order; `chance` is what guessing gives.
     """
     values = np.array([list(column) for column in found.values()], float)
     place, num = np.arange(len(found)), values.shape[1]

@@ -48,10 +48,10 @@ def correlation(
     """Figure 3: what the confidence has to do with D²min.
 
     Args:
-      found: share of atoms called positive, of `called_by_d2min.by_d2min`.
+      found: of `called_by_d2min.by_d2min`.
       values: (A,) D²min of all test atoms in the step of the first event of their run [Å²].
-      scene: the run in space.
-      threshold: above it an atom is labelled 1 [Å²].
+      scene: run in space.
+      threshold: D²min above which an atom is labelled 1 [Å²].
       section: height z of the cross-sections [Å]; through the most mobile atom by default.
       thickness: of the cross-sections [Å].
 

@@ -89,13 +89,7 @@ def quench_trace(traces: Mapping[int, Mapping[str, np.ndarray]]) -> Chart:
 def events(
     strains: Sequence[float], sizes: Sequence[float], prevalence: float | None = None
 ) -> Chart:
-    """Histograms of the strain and size of the first events, and the class ratio.
-
-    Args:
-      strains: (E,) strain of each event.
-      sizes: (E,) atoms above the threshold in each event.
-      prevalence: fraction of atoms labelled 1; left out if None.
-    """
+    """Histograms of strain (E,) and size (E,) of the first events, and the class ratio if known."""
     num = int(np.clip(np.sqrt(max(len(strains), 1)) * 2, 5, 30))
     when = counted(100 * np.asarray(strains, float), num, BLUE, "runs")
     edges = log_bins(sizes, num)
@@ -125,9 +119,8 @@ def _class_ratio(prevalence: float) -> Panel:
 def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
     """Losses and the validation score against the epoch.
 
-    Args:
-      epochs: number of each under epoch, and train_loss, validation_loss and score; any of these
-        three may be absent or None.
+    Each epoch has its number under epoch, and train_loss, validation_loss and score; any of these
+    three may be absent or None.
     """
     epoch, loss, validation, score = (
         finite(row.get(name) for row in epochs)

@@ -88,16 +88,11 @@ def comparison(
 ) -> Chart:
     """AP over prevalence of each candidate, the largest first, and its difference from a reference.
 
-    Args:
-      ratios: by the name of the candidate.
-      differences: of the same names; that of the reference itself is not shown.
-      reference: its name.
+    Both are by the name of the candidate; the difference of the reference itself is not shown.
     """
-
-    def rank(name: str) -> float:
-        return -np.nan_to_num(finite([dig(ratios[name], "estimate")])[0], nan=-np.inf)
-
-    names = sorted(ratios, key=rank)
+    estimates = finite(dig(span, "estimate") for span in ratios.values())
+    order = np.argsort(-np.nan_to_num(estimates, nan=-np.inf), kind="stable")
+    names = [list(ratios)[place] for place in order]
     left = forest({n: ratios[n] for n in names}, "AP over prevalence", 1.0, [reference])
     right = forest({n: differences[n] for n in names}, f"minus {reference}", 0.0)
     own = [place for place, name in enumerate(names) if name == reference]
@@ -110,11 +105,8 @@ def comparison(
 def verdict(ratios: Mapping[str, Span], chances, hits: Mapping[str, Span], hit_chances) -> Chart:
     """AP over prevalence by direction, and the events hit [%], beside a random ranking.
 
-    Args:
-      ratios: all directions together first, then each.
-      chances: what a random ranking reaches, for each of `ratios`.
-      hits: by the share of the atoms looked at.
-      hit_chances: the same of a random ranking.
+    The first ratio is that of all directions, which stands out; hits are by the share of the atoms
+    looked at. The chances are what a random ranking reaches, in the same order.
     """
     left = forest(ratios, "AP over prevalence", 1.0, list(ratios)[:1], chances)
     label = "events hit, all directions (%)"
@@ -125,9 +117,8 @@ def verdict(ratios: Mapping[str, Span], chances, hits: Mapping[str, Span], hit_c
 def grid(rows: Sequence[Mapping[str, float]], winners: Mapping[str, str | None]) -> Chart:
     """Mean AP over prevalence over layers L and features M, one panel for each number of heads N.
 
-    Args:
-      rows: one for each shape: L, M, N, epochs, ap_over_prevalence and its _deviation.
-      winners: name of the best shape by metric; their cells are framed.
+    A row is a shape: L, M, N, epochs, ap_over_prevalence and its _deviation. Winners are the names
+    of the best shapes by metric; their cells are framed.
     """
     layers, features, heads = (sorted({int(row[letter]) for row in rows}) for letter in "LMN")
     values = finite(row["ap_over_prevalence"] for row in rows)

@@ -101,12 +101,12 @@ def fit_predict(
     atoms.
 
     Args:
-      name: name of the predictor, one of `names(columns)`.
+      name: one of `names(columns)`.
       train: labelled, unpadded graphs with raw features.
       others: sequences of graphs to score, such as validation and test; labels are not used.
       columns: names of the features.
-      seed: seed that draws the atoms whose values place the bins of boosted trees, if there are
-        more than 200,000; nothing else is random.
+      seed: seed of the atoms whose values place the bins of boosted trees, if there are more than
+        200,000; nothing else is random.
 
     Raises:
       ValueError: unknown name, graphs that cannot be learned from or have other columns, a fit

@@ -254,10 +254,7 @@ def _int32(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
 
 
 def incoming_table(graph: jraph.GraphsTuple) -> tuple[Array, Array]:
-    """The edge list as an array of senders by slot and receiver; can be jitted.
-
-    Args:
-      graph: padded or not, receivers sorted.
+    """The edge list of a graph, padded or not, by slot and receiver; can be jitted.
 
     Returns:
       (D, N) senders, an empty slot holding the receiver itself; (D, N) bool, False where empty.

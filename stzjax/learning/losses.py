@@ -76,16 +76,9 @@ def _check(counts: np.ndarray) -> None:
 
 
 def event_weights(labels: Array, mask: Array, graph: Array, num_graphs: int) -> Array:
-    """Weight of each atom, so that both classes of every graph add up to one half.
+    """Weight of each atom (N,), so that both classes of every graph add up to one half.
 
-    Args:
-      labels: (N,) 0 or 1 wherever the mask is True.
-      mask: (N,) bool, True for the atoms that count.
-      graph: (N,) number of the graph of each atom.
-      num_graphs: static.
-
-    Returns:
-      (N,); 0 outside the mask. A class that a graph lacks adds nothing.
+    The arguments are those of `weighted_cross_entropy`. A class that a graph lacks adds nothing.
     """
     place = 2 * graph + jnp.where(mask, labels, 0)
     counts = jax.ops.segment_sum(mask.astype(jnp.float32), place, 2 * num_graphs)
@@ -96,10 +89,7 @@ def weighted_cross_entropy(
     logits: Array,
     labels: Array,
     mask: Array,
-    weights: Array,
-    offsets: Any = 0.0,
-    focus: Any = 0.0,
-    by_event: Any = 0.0,
+    terms: Terms,
     graph: Array | None = None,
     num_graphs: int = 1,
 ) -> Array:
@@ -111,26 +101,23 @@ def weighted_cross_entropy(
       logits: (N, 2).
       labels: (N,) 0 or 1 wherever the mask is True.
       mask: (N,) bool, True for the atoms that count.
-      weights: (2,) weight of each class.
-      offsets: (2,) added to the logits.
-      focus: power of the focal factor.
-      by_event: where it is not 0, `event_weights` take the place of the weights.
+      terms: weights, offsets and focus.
       graph: (N,) number of the graph of each atom; None: all are of one.
       num_graphs: static.
     """
     mask = jnp.asarray(mask, bool)
     # A logit that is not finite in the padding must reach neither the value nor the gradient.
-    logits = jnp.where(mask[:, None], logits, 0) + jnp.asarray(offsets, logits.dtype)
+    logits = jnp.where(mask[:, None], logits, 0) + jnp.asarray(terms.offsets, logits.dtype)
     labels = jnp.where(mask, labels, 0)
     log_probability = jax.nn.log_softmax(logits)
     surprise = -jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
     # 1 - p of the one class is p of the other: exact, with a gradient where p is 1.
     wrong = jnp.take_along_axis(log_probability, 1 - labels[:, None], axis=1)[:, 0]
-    factor = jnp.exp(jnp.asarray(focus, logits.dtype) * wrong)
-    weight = jnp.where(mask, jnp.asarray(weights, logits.dtype)[labels], 0)
+    factor = jnp.exp(jnp.asarray(terms.focus, logits.dtype) * wrong)
+    weight = jnp.where(mask, jnp.asarray(terms.weights, logits.dtype)[labels], 0)
     graph = jnp.zeros(labels.shape, int) if graph is None else graph
     own = event_weights(labels, mask, graph, num_graphs).astype(logits.dtype)
-    weight = jnp.where(jnp.asarray(by_event) > 0, own, weight)
+    weight = jnp.where(jnp.asarray(terms.by_event) > 0, own, weight)
     total = weight.sum()
     return (weight * factor * surprise).sum() / jnp.where(total > 0, total, 1)
 
@@ -141,8 +128,8 @@ class Loss(NamedTuple):
     Attributes:
       terms: from the class counts (2,) and the configuration to a named tuple of numbers and
         arrays, made once for a training on the host.
-      value: from logits (N, 2), labels (N,), mask (N,), these terms one by one, and the keywords
-        graph (N,) and num_graphs to the mean over the mask, a scalar; compiled into each step.
+      value: from logits (N, 2), labels (N,), mask (N,), these terms, and graph (N,) and num_graphs by
+        keyword to the mean over the mask, a scalar; compiled into each step.
     """
 
     terms: Callable[[np.ndarray, "LossConfig"], Any]
@@ -175,11 +162,7 @@ class LossConfig:
 
 
 def terms(counts, config: LossConfig) -> Any:
-    """The terms of a loss for given class counts, float32.
-
-    Args:
-      counts: (2,) atoms of each class that an epoch shows; see `sampling.counts`.
-      config: choice of the loss and its parameters.
+    """The terms of a loss, float32, for the class counts (2,) of an epoch; see `sampling.counts`.
 
     Raises:
       ValueError: an empty class.

@@ -36,11 +36,8 @@ def kept(key: Array, labels: Array, mask: Array, ratio: Array) -> Array:
 def order(key: Array, positives: Sequence[int] | np.ndarray, power: float) -> np.ndarray:
     """Graphs of an epoch in the order in which they are shown, (G,).
 
-    Args:
-      key: random key of the epoch.
-      positives: (G,) positive atoms of each training graph.
-      power: 0 shows every graph once; with a larger power graphs are drawn with replacement, each
-        with a chance proportional to its number of positives to this power.
+    A power of 0 shows every graph once; with a larger power graphs are drawn with replacement, each
+    with a chance proportional to its number of positives (G,) to this power.
     """
     count = len(positives)
     if power <= 0:

@@ -57,7 +57,7 @@ def _advance(state: State, step: Step, terms, rate, ratio, model: models.Config,
         logits = models.network(model).apply(
             {"params": network}, step.graph, train=True, rngs={"dropout": step.key}
         )
-        return loss(logits, nodes.label, counting, *terms, graph=graph, num_graphs=num_graphs)
+        return loss(logits, nodes.label, counting, terms, graph=graph, num_graphs=num_graphs)
 
     value, gradient = jax.value_and_grad(loss_of)(state.network)
     update, optimiser = optax.adam(rate).update(gradient, state.optimiser)
@@ -86,4 +86,4 @@ def forward(network, graph, *, model: models.Config, many: bool):
 @functools.partial(jax.jit, static_argnames="loss")
 def judge(logits, labels, mask, terms, *, loss: Callable):
     """Loss of logits (A, 2), all of them as of one graph."""
-    return loss(logits, labels, mask, *terms, graph=None, num_graphs=1)
+    return loss(logits, labels, mask, terms, graph=None, num_graphs=1)

@@ -66,13 +66,7 @@ class TrainResult(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Graphs and seed of a training.
-
-    Attributes:
-      train: labelled, unpadded graphs with raw features; the scaler is fitted on these alone.
-      validation: labelled graphs of other specimens.
-      seed: takes the place of `TrainConfig.seed`.
-    """
+    """Labelled, unpadded graphs with raw features, and the seed, instead of `TrainConfig.seed`."""
 
     train: Sequence[jraph.GraphsTuple]
     validation: Sequence[jraph.GraphsTuple]

@@ -171,7 +171,9 @@ def value_and_gradient(variables, graph):
         logits = logits_of(variables, graph, CONFIG)
         weights = jnp.array([1.0, 5.0])
         nodes = graph.nodes
-        return losses.weighted_cross_entropy(logits, nodes.label, nodes.mask, weights), logits
+        return losses.weighted_cross_entropy(
+            logits, nodes.label, nodes.mask, losses.Terms(weights)
+        ), logits
 
     (_, logits), gradient = jax.value_and_grad(loss, has_aux=True)(variables)
     return logits, gradient
@@ -242,7 +244,7 @@ def test_gradients_by_finite_differences():
         nodes = padded.nodes._replace(features=features)
         logits = gat.GAT(CONFIG).apply(variables, padded._replace(nodes=nodes))
         return losses.weighted_cross_entropy(
-            logits, padded.nodes.label, padded.nodes.mask, jnp.array([1.0, 7.0])
+            logits, padded.nodes.label, padded.nodes.mask, losses.Terms((1.0, 7.0))
         )
 
     args = jax.jit(loss), (variables, padded.nodes.features)

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
 from stzjax.learning import losses
-from stzjax.learning.losses import LossConfig
+from stzjax.learning.losses import LossConfig, Terms
 
 FLOAT64_ROUNDING = 1e-12
 
@@ -21,56 +21,56 @@ def batch():
         rng.normal(size=(40, 2)) * 2,
         rng.integers(0, 2, 40).astype(np.int32),
         rng.random(40) < 0.7,
-        np.array([0.6, 9.0]),
+        Terms(np.array([0.6, 9.0])),
     )
 
 
 def test_loss_agrees_with_scikit_learn_on_the_masked_subset(batch):
-    logits, labels, mask, weights = batch
+    logits, labels, mask, terms = batch
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expected = log_loss(
-        labels[mask], probability[mask], labels=[0, 1], sample_weight=weights[labels[mask]]
+        labels[mask], probability[mask], labels=[0, 1], sample_weight=terms.weights[labels[mask]]
     )
-    found = losses.weighted_cross_entropy(logits, labels, mask, weights)
+    found = losses.weighted_cross_entropy(logits, labels, mask, terms)
     np.testing.assert_allclose(found, expected, rtol=FLOAT64_ROUNDING)
 
 
 def test_masked_loss_equals_the_loss_of_the_subset(batch):
-    logits, labels, mask, weights = batch
+    logits, labels, mask, terms = batch
     subset = losses.weighted_cross_entropy(
-        logits[mask], labels[mask], np.ones(mask.sum(), bool), weights
+        logits[mask], labels[mask], np.ones(mask.sum(), bool), terms
     )
-    found = losses.weighted_cross_entropy(logits, labels, mask, weights)
+    found = losses.weighted_cross_entropy(logits, labels, mask, terms)
     np.testing.assert_allclose(found, subset, rtol=FLOAT64_ROUNDING)
 
 
 def test_nothing_in_the_padding_reaches_value_or_gradient(batch):
-    logits, labels, mask, weights = batch
-    clean = jax.value_and_grad(losses.weighted_cross_entropy)(logits, labels, mask, weights)
+    logits, labels, mask, terms = batch
+    clean = jax.value_and_grad(losses.weighted_cross_entropy)(logits, labels, mask, terms)
     logits, labels = np.where(mask[:, None], logits, np.inf), np.where(mask, labels, -1)
-    dirty = jax.value_and_grad(losses.weighted_cross_entropy)(logits, labels, mask, weights)
+    dirty = jax.value_and_grad(losses.weighted_cross_entropy)(logits, labels, mask, terms)
     assert clean[0] == dirty[0]
     np.testing.assert_array_equal(clean[1], dirty[1])
     assert not np.any(np.asarray(dirty[1])[~mask])
 
 
 def test_gradient_by_finite_differences(batch):
-    logits, labels, mask, weights = batch
-    loss = jax.jit(lambda x: losses.weighted_cross_entropy(x, labels, mask, weights))
+    logits, labels, mask, terms = batch
+    loss = jax.jit(lambda x: losses.weighted_cross_entropy(x, labels, mask, terms))
     check_grads(loss, (logits,), order=1)
 
 
 def test_an_empty_mask_gives_zero_and_no_nan(batch):
-    logits, labels, mask, weights = batch
+    logits, labels, mask, terms = batch
     value, gradient = jax.value_and_grad(losses.weighted_cross_entropy)(
-        logits, labels, np.zeros_like(mask), weights
+        logits, labels, np.zeros_like(mask), terms
     )
     assert value == 0 and not np.any(gradient)
 
 
 def test_float32_stays_float32(batch):
-    logits, labels, mask, weights = batch
-    loss = losses.weighted_cross_entropy(jnp.asarray(logits, jnp.float32), labels, mask, weights)
+    logits, labels, mask, terms = batch
+    loss = losses.weighted_cross_entropy(jnp.asarray(logits, jnp.float32), labels, mask, terms)
     assert loss.dtype == jnp.float32
 
 
@@ -121,11 +121,11 @@ def test_every_loss_against_its_formula_and_its_gradient(batch, kind):
         counts, LossConfig(kind, focal_gamma=1.7, balance_beta=0.99, adjustment=1.3)
     )
     expected = numpy_loss(kind, logits[mask], labels[mask], counts)
-    found = losses.weighted_cross_entropy(logits, labels, mask, *chosen)
+    found = losses.weighted_cross_entropy(logits, labels, mask, chosen)
     # The terms are kept in float32.
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     check_grads(
-        lambda x: losses.weighted_cross_entropy(x, labels, mask, *chosen), (logits,), order=2
+        lambda x: losses.weighted_cross_entropy(x, labels, mask, chosen), (logits,), order=2
     )
 
 
@@ -133,7 +133,7 @@ def test_focal_loss_has_a_gradient_where_an_atom_is_certain():
     logits = jnp.array([[60.0, -60.0], [-60.0, 60.0], [500.0, -500.0]])
     for focus in (0.0, 0.5, 2.0):
         value, slope = jax.value_and_grad(losses.weighted_cross_entropy)(
-            logits, jnp.array([0, 1, 0]), jnp.ones(3, bool), jnp.ones(2), 0.0, focus
+            logits, jnp.array([0, 1, 0]), jnp.ones(3, bool), Terms(jnp.ones(2), focus=focus)
         )
         assert value == 0 and np.isfinite(slope).all()
 
@@ -145,7 +145,7 @@ def test_adjusted_logits_are_bayes_optimal_for_the_balanced_error():
 
     def loss(z):
         logits = jnp.zeros((1000, 2)).at[:, 1].set(z)
-        return losses.weighted_cross_entropy(logits, labels, np.ones(1000, bool), *terms)
+        return losses.weighted_cross_entropy(logits, labels, np.ones(1000, bool), terms)
 
     assert abs(jax.grad(loss)(0.0)) < 1e-7
 
@@ -164,7 +164,7 @@ def test_each_event_counts_once():
 
     def loss(x):
         return losses.weighted_cross_entropy(
-            x, labels, mask, *chosen, graph=jnp.asarray(graph), num_graphs=3
+            x, labels, mask, chosen, graph=jnp.asarray(graph), num_graphs=3
         )
 
     np.testing.assert_allclose(loss(logits), np.mean(means), rtol=1e-6)
