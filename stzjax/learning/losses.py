@@ -128,8 +128,8 @@ class Loss(NamedTuple):
     Attributes:
       terms: from the class counts (2,) and the configuration to a named tuple of numbers and
         arrays, made once for a training on the host.
-      value: from logits (N, 2), labels (N,), mask (N,), these terms, and graph (N,) and num_graphs by
-        keyword to the mean over the mask, a scalar; compiled into each step.
+      value: from logits (N, 2), labels (N,), mask (N,), these terms, and by keyword graph (N,) and
+        num_graphs to the mean over the mask, a scalar; compiled into each step.
     """
 
     terms: Callable[[np.ndarray, "LossConfig"], Any]
