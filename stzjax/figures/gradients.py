@@ -39,10 +39,8 @@ def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
     strength, distances = np.linalg.norm(np.asarray(slopes), axis=1), np.asarray(distances)
     others = (np.arange(len(strength)) != atom) & (strength > 0)
     series: list[Series] = []
-    for chosen, colour, name in (
-        (~np.asarray(bonded), BLUE, "all others"), (np.asarray(bonded), ORANGE, "faces")
-    ):  # fmt: skip
-        mine = others & chosen
+    for faces, colour, name in ((False, BLUE, "all others"), (True, ORANGE, "faces")):
+        mine = others & (np.asarray(bonded) == faces)
         series.append(Curve(distances[mine], strength[mine], colour, "", "o", name=name))
     ends = [0.0, float(distances.max())]
     if strength[atom] > 0:

@@ -93,14 +93,11 @@ def events(
     num = int(np.clip(np.sqrt(max(len(strains), 1)) * 2, 5, 30))
     when = counted(100 * np.asarray(strains, float), num, BLUE, "runs")
     edges = log_bins(sizes, num)
-    how_large = counted(sizes, edges, GREEN, "runs")
+    how_large, size = counted(sizes, edges, GREEN, "runs"), "atoms in the first event"
     panels = [
         Panel([when], Axis("strain of the first event (%)"), Axis("runs"), "When"),
-        Panel(
-            [how_large], log_axis("atoms in the first event", edges[0], edges[-1]), Axis("runs"),
-            "How large",
-        ),
-    ]  # fmt: skip
+        Panel([how_large], log_axis(size, edges[0], edges[-1]), Axis("runs"), "How large"),
+    ]
     if prevalence is not None:
         panels.append(_class_ratio(prevalence))
     return Chart(panels, len(panels), (3.2 * len(panels), 3.2), 340, gap=0.09)

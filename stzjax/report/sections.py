@@ -77,7 +77,6 @@ def correlation(found: Contents) -> dict[str, Any] | None:
         "outside": int(np.sum(finite) - called.atoms.sum()),
         "specimens": called.specimens,
         "operating": OPERATING,
-        "few": d2min.FEW,
         "chart": d2min.shares(called, values, found.threshold),
     }
 

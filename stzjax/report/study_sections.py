@@ -29,8 +29,8 @@ _RATIO = ("ranks", "ap_over_prevalence")
 def comparison(found: dict[str, Any]) -> dict[str, Any]:
     """Remedies or baselines: rows, the best first, a plot, and how much lies behind them."""
     rows = sorted(found["rows"], key=lambda row: rank(dig(row, "average", *_RATIO, "estimate")))
-    ratios = {row["name"]: dig(row, "average", *_RATIO) for row in rows}
-    differences = {row["name"]: dig(row, "minus_reference", *_RATIO) for row in rows}
+    ratios = {row["name"]: dig(row, "average", *_RATIO) for row in found["rows"]}
+    differences = {row["name"]: dig(row, "minus_reference", *_RATIO) for row in found["rows"]}
     sizes: list[Row] = next((row["sizes"] for row in rows if row.get("sizes")), [])
     compared = [name for name, span in differences.items() if known(dig(span, "low"))]
     return {
