@@ -220,20 +220,15 @@ def each(function: Callable[[Any], None], items: Iterable[Any], threads: int) ->
     devices, number = jax.local_devices(), itertools.count()
     place = threading.local()
 
+    def bind() -> None:
+        place.device = devices[next(number) % len(devices)]
+
     def on_device(item: Any) -> None:
-        if not hasattr(place, "device"):
-            place.device = devices[next(number) % len(devices)]
         with jax.default_device(place.device):
             function(item)
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        futures = [pool.submit(on_device, item) for item in items]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with ThreadPoolExecutor(max(1, threads), initializer=bind) as pool:
+        list(pool.map(on_device, items))  # An error stops the items that have not begun.
 
 
 def chunks(items: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
