@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from stzjax.evaluation import averages
 from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
 from stzjax.learning import baselines
 from stzjax.pipeline import comparisons, trials
 from stzjax.pipeline.comparisons import Candidate
 from stzjax.pipeline.dataset import Dataset
-from stzjax.run_folder.folder import Folder
+from stzjax.run_folder.folder import Folder, Purpose
 
 PAPER_TRAINING = "weighted"
 """The remedy of the paper, with which the others are compared."""
@@ -83,9 +84,8 @@ def compare_baselines(
 
 
 def _check_known(kind: str, names: Sequence[str], known) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"unknown {kind} {unknown[0]!r}; choose from {', '.join(known)}")
 
 
 def _compare(
@@ -119,9 +119,8 @@ def thresholds(
         settings.validate()
     folders = [dataclasses.replace(folder, settings=settings) for settings in changed]
     rows = [_threshold_row(own, seeds, rotations, threads) for own in folders]
-    out = folder.path / "thresholds"
+    out, table = folder.path / "thresholds", _threshold_table(rows)
     archives.write_json(out / "thresholds.json", {"rows": rows})
-    table = _threshold_table(rows)
     trials.write_table(out, "thresholds", table)
     return table
 
@@ -133,8 +132,8 @@ def _threshold_row(
     data, value = Dataset(folder), folder.settings.labels.threshold
     candidate = comparisons.network(data, f"{value:g}", folder.settings.train_config(), seeds)
     chosen = comparisons.choose_splits(data, rotations)
-    results = comparisons.make_trials(folder, "thresholds", [candidate], chosen, threads)
-    average = comparisons.rows(folder, results, candidate.name)[0]["average"]
+    [made] = comparisons.make_trials(folder, "thresholds", [candidate], chosen, threads).values()
+    average = averages.average(made, folder.key(Purpose.BOOTSTRAP))
     numbers = {**average["at_half"], **average["ranks"]}
     return {
         "threshold": value,
