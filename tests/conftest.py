@@ -1,5 +1,6 @@
 """Shared settings and fixtures of the tests."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import jax
 import pytest
+from faults import harness
 
 del os.environ["TF_CPP_MIN_LOG_LEVEL"]
 
@@ -23,19 +25,29 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs a GPU, JAX sees none"))
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """Folder of all workers, empty when the tests begin."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory) -> Path:
+def compilation_cache(shared) -> Path:
     """Folder of compiled programs that all workers and the scripts they start share.
 
-    Empty when the tests begin: what another test has compiled is read, nothing older.
+    Empty when the tests begin: what another test has compiled is read, nothing older. Two calls of
+    pytest share the programs of a folder that `STZJAX_TEST_CACHE` names.
     """
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    os.environ["XDG_CACHE_HOME"] = str(base / "cache")
-    folder = base / "cache" / "stzjax"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    home = Path(os.environ.get("STZJAX_TEST_CACHE") or shared / "cache")
+    os.environ["XDG_CACHE_HOME"] = str(home)
+    folder = home / "stzjax"
+    for name, value in (
+        ("jax_compilation_cache_dir", str(folder)),
+        ("jax_persistent_cache_min_compile_time_secs", 0.2),
+    ):
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
     return folder
 
 
@@ -58,3 +70,20 @@ def _few_maps():
 def reference() -> Path:
     """Folder of the reference numbers."""
     return Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def smoke(shared, compilation_cache) -> Path:
+    """Folder of a finished run of the harness, and beside it what the script printed.
+
+    The worker that asks first makes it, the others wait. A test that changes it takes a copy.
+    """
+    out, printed = shared / "smoke" / "run", shared / "smoke" / "printed.txt"
+    with open(shared / "smoke.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            process = harness.start(out)
+            said, wrong = process.ended(timeout=900)
+            assert process.returncode == 0, wrong
+            printed.write_text(said)
+    return out

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import scripts
 
 from stzjax.run_folder.settings import PRESETS, Settings, setting_flags
 
@@ -184,10 +185,7 @@ SCRIPTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_of_every_script(name):
-    done = subprocess.run(
-        [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--help"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = scripts.run(name, "--help")
     assert done.returncode == 0, done.stderr
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
     assert set(SCRIPTS[name].split()) <= set(entries(done.stdout))

@@ -1,13 +1,13 @@
 """The paper's figures and the tables for OVITO from small synthetic run folders."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 from ase import io as ase_io
 
 from stzjax import io
@@ -241,22 +241,13 @@ def test_ovito_reads_the_columns_back(exported):
             np.testing.assert_allclose(values, wanted, atol=tolerance, rtol=1e-6, err_msg=name)
 
 
-def script(*arguments):
-    """Run the script as a user does."""
-    return subprocess.run(
-        [sys.executable, str(EXPERIMENTS / "draw.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-
-
 @pytest.mark.slow
 def test_script_writes_and_says_so(tmp_path):
     write_run(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    done = script(f"--out={tmp_path}", "--run=0001_-yz", "--export=0002_+xy", "--thickness=4")
+    done = scripts.run(
+        "draw", f"--out={tmp_path}", "--run=0001_-yz", "--export=0002_+xy", "--thickness=4"
+    )
     assert done.returncode == 0, done.stderr
     assert "figure4: not drawn" in done.stdout and "thresholds.json is missing" in done.stdout
     names = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
@@ -279,13 +270,13 @@ def test_script_writes_and_says_so(tmp_path):
 )
 def test_script_refuses_in_one_line(finished, arguments, said):
     folder, _, _ = finished
-    stopped = script(f"--out={folder.path}", *arguments)
+    stopped = scripts.run("draw", f"--out={folder.path}", *arguments)
     assert stopped.returncode == 1 and said in stopped.stderr
     assert stopped.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in stopped.stderr
 
 
 def test_script_makes_no_folder(tmp_path):
-    stopped = script(f"--out={tmp_path / 'nowhere'}")
+    stopped = scripts.run("draw", f"--out={tmp_path / 'nowhere'}")
     assert stopped.returncode == 1 and "experiments/reproduce.py" in stopped.stderr
     assert not list(tmp_path.iterdir())

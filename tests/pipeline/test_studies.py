@@ -2,13 +2,10 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import synthetic
 
 from stzjax.learning import baselines, splits, training
@@ -202,9 +199,6 @@ def test_names_of_baselines_make_file_names(folder):
         )
 
 
-EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "flags", "said"),
@@ -227,13 +221,7 @@ EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
     ],
 )
 def test_scripts_say_in_one_line_what_is_wrong(folder, name, flags, said):
-    done = subprocess.run(
-        [sys.executable, str(EXPERIMENTS / f"{name}.py"), f"--out={folder.path}", *flags],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
+    done = scripts.run(name, f"--out={folder.path}", *flags)
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and said in lines[0]
