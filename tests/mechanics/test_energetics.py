@@ -463,45 +463,46 @@ def assert_same(quantity, atoms, potential, pairs, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-def test_tables_by_number_of_neighbours_change_nothing(glass, monkeypatch):
-    """Large structures share tables by the number of neighbours: same results, any derivative."""
+def test_zones_and_tables_of_a_list_change_nothing(glass, folder, monkeypatch):
+    """Inner rows, and tables by the number of neighbours as large structures have them."""
     atoms, potential, _ = glass
     make = functools.partial(lists.allocate, atoms, potential.cutoff, skin=0.3)
-    plain = make()
-    monkeypatch.setattr(lists, "_RANKED_FROM", 0)
-    shift = jnp.asarray(np.random.default_rng(0).normal(size=atoms.fractional.shape))
-    for ranked in (make(), make(inner=potential.density_cutoff)):
-        assert all(len(zone.blocks) > 1 for zone in ranked.zones)
-        assert ranked.spec.near[0] < ranked.spec.near[-1]
-        for quantity in (
-            energetics.energy,
-            energetics.forces,
-            energetics.atomic_energy,
-            energetics.atomic_virial,
-            energetics.forces_and_trace,
-            energetics.energy_and_virial,
-            functools.partial(_product, shift),
-            jax.grad(energetics.energy, argnums=1),
-        ):
-            assert_same(quantity, atoms, potential, (ranked, plain), 1e-11)
-
-
-@pytest.mark.slow
-def test_inner_rows_change_nothing(glass):
-    atoms, potential, _ = glass
-    inner = potential.density_cutoff
-    plain = lists.allocate(atoms, potential.cutoff, skin=0.3)
-    zoned = lists.allocate(atoms, potential.cutoff, skin=0.3, inner=inner)
+    tabulated = table("mendelev", folder)
+    # That of the table is a grid step longer.
+    inner = max(potential.density_cutoff, tabulated.density_cutoff)
+    plain, zoned = make(), make(inner=inner)
     assert zoned.spec.near[-1] < 0.7 * zoned.spec.capacity
+    monkeypatch.setattr(lists, "_RANKED_FROM", 0)
+    ranked, both = make(), make(inner=inner)
+    for one in (ranked, both):
+        assert all(len(zone.blocks) > 1 for zone in one.zones)
+        assert one.spec.near[0] < one.spec.near[-1]
     shift = jnp.asarray(np.random.default_rng(0).normal(size=atoms.fractional.shape))
+    product = functools.partial(_product, shift)
+    # Each is compiled for each list: a few for zones or tables alone, all for both at a time.
+    for quantity in (energetics.energy, energetics.atomic_virial):
+        assert_same(quantity, atoms, potential, (ranked, plain), 1e-11)
+    for quantity in (energetics.energy, energetics.forces, energetics.atomic_virial, product):
+        assert_same(quantity, atoms, potential, (plain, zoned), 1e-9)
     for quantity in (
         energetics.energy,
         energetics.forces,
+        energetics.atomic_energy,
         energetics.atomic_virial,
-        functools.partial(_product, shift),
-        jax.grad(energetics.energy, argnums=1),
+        energetics.forces_and_trace,
+        energetics.energy_and_virial,
+        product,
     ):
-        assert_same(quantity, atoms, potential, (plain, zoned), 1e-9)
+        assert_same(quantity, atoms, potential, (both, plain), 1e-11)
+    # By the potential; the closed form would compile for half a minute.
+    assert_same(_slope, atoms, tabulated, (both, plain), 1e-11)
+    assert_same(_slope, atoms, tabulated, (plain, zoned), 1e-9)
+
+
+def _slope(atoms, potential, pairs):
+    """By all coefficients but zeros: beyond the reach of the densities no pair is asked for one."""
+    found = jax.grad(energetics.energy, argnums=1)(atoms, potential, pairs)
+    return jax.tree.map(lambda slope, own: slope * (jnp.abs(own) > 1e-9), found, potential)
 
 
 def _product(shift, atoms, potential, pairs):
