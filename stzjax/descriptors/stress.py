@@ -1,7 +1,6 @@
 """Atomic stress: the virial of an atom over the volume of its Voronoi cell."""
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from stzjax.core import loads
@@ -23,9 +22,8 @@ def atomic_stress(expansion: Expansion, volume: Array) -> Array:
 
 
 def _project(stress: Array, direction: str) -> list[Array]:
-    first, second = np.array(_COMPONENTS).T
     turned = loads.rotate(jnp.asarray(stress), loads.rotation(direction))
-    return list(turned[:, first, second].T)
+    return [turned[:, a, b] for a, b in _COMPONENTS]
 
 
 FAMILY = Family(

@@ -72,8 +72,6 @@ class Cells(flax.struct.PyTreeNode):
       volume: (N,) [Å³]; 0 for an atom without a cell, as radical tessellations may have.
       area: (F, N) of each face [Å²]; 0 where there is none.
       length: (E, F, N) of each edge of each face [Å]; 0 where there is none.
-      depth: (F, N) distance of each face's plane from the atom, negative where the atom lies beyond
-        it [Å]; 0 where there is no face.
       radius: (N,) distance from the atom to its farthest vertex [Å].
       closed: (N,) bool; faces bound the cell on all sides, and no atom that was not looked at can
         cut it. False for atoms that coincide with others.
@@ -85,7 +83,6 @@ class Cells(flax.struct.PyTreeNode):
     volume: Array
     area: Array
     length: Array
-    depth: Array
     radius: Array
     closed: Array
     complete: Array
@@ -175,7 +172,7 @@ def measure(structure: Structure, found: Topology, radii: Array | None = None) -
     total = geometry.volume(structure.cell)
     filled = jnp.abs(jnp.sum(volume) - total) <= 1e-7 * total
     complete = jnp.all(closed) & filled & ~jnp.any(found.overflow)
-    return Cells(volume, area, length, offset, radius, closed, complete, found)
+    return Cells(volume, area, length, radius, closed, complete, found)
 
 
 def _polygons(direction: Array, offset: Array, edge: Array):
