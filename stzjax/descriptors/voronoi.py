@@ -18,6 +18,7 @@ from scipy.spatial import ConvexHull, QhullError
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.descriptors import voronoi_cells, voronoi_faces, voronoi_fit, voronoi_planes
+from stzjax.numerics import platform
 
 METHODS = ("auto", "qhull", "jax")
 
@@ -66,7 +67,7 @@ def tessellate(
         raise ValueError(f"the edge threshold must be a length >= 0 Å, got {edge_threshold}")
     shortest = float(voronoi_cells.shortest_edge(structure, edge_threshold))
     if method == "auto":
-        method = "qhull" if jax.default_backend() == "cpu" else "jax"
+        method = "qhull" if platform.target() == "cpu" else "jax"
     return (_by_qhull if method == "qhull" else _by_jax)(structure, radii, shortest)
 
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from stzjax.numerics import platform
+
 SAME_VERTEX = 1e-7
 """Vertices closer than this fraction of the mean atomic distance are one, and a face narrower than
 that is none: crystals have vertices where more than four cells meet, which rounding pulls apart."""
@@ -37,7 +39,7 @@ _PARALLEL = 1e-9
 def chunked(function, *columns: Array):
     """function(*columns) for some atoms (..., N) at a time, which bounds the memory."""
     num_atoms = columns[0].shape[-1]
-    size = min(_CHUNK if jax.default_backend() == "cpu" else _CHUNK_GPU, num_atoms)
+    size = min(_CHUNK if platform.target() == "cpu" else _CHUNK_GPU, num_atoms)
     count = -(-num_atoms // size)
 
     def split(x):

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from stzjax.numerics import platform
+
 
 def apart(function: Callable, anchor: Array, *args):
     """Evaluate a pure function(*args) as a computation of its own on CPU; elsewhere simply call it.
@@ -18,7 +20,7 @@ def apart(function: Callable, anchor: Array, *args):
     of the potential: a branch by it is always taken. Under `vmap` it must not be batched, or the
     branch becomes a choice between two results. Where it is not finite the result is NaN.
     """
-    if jax.default_backend() != "cpu":
+    if platform.target() != "cpu":
         return function(*args)
     shapes = jax.eval_shape(function, *args)
 

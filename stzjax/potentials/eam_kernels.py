@@ -21,8 +21,11 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.neighbors.tables import Zone
+from stzjax.numerics import platform
 from stzjax.numerics.unfused import apart
+from stzjax.potentials import eam_gpu
 from stzjax.potentials.eam import EAM, slope
+from stzjax.potentials.prepared import Compact
 
 _BYTES_OF_TERMS = 16
 """Size of the terms of a sum that are written out [bytes]: two in float64, four in float32."""
@@ -135,7 +138,7 @@ def _by_core(function: Callable, r: Array, potential: EAM, *args):
 
     if potential.core == 0.0:
         return apart(branch(0.0), potential.anchor, r, *args)
-    if jax.default_backend() != "cpu":
+    if platform.target() != "cpu":
         return branch(0.0)(r, *args)
     close = jnp.any(r < potential.core)
     return jax.lax.cond(close, branch(0.0), branch(potential.core), r, *args)
@@ -290,6 +293,8 @@ def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
 
 def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
+    if _has_kernels(potential):
+        return _by_kernels(fractional, cell, potential, species, zones)[0]
     columns = _columns(fractional)
     pulls = _all_pulls(columns, cell, potential, species, zones)
     return _sum_forces(columns, cell, potential, pulls)
@@ -316,9 +321,32 @@ def forces_and_trace(
     fractional, cell, potential: EAM, species, zones: Zones
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
+    if _has_kernels(potential):
+        return _by_kernels(fractional, cell, potential, species, zones)
+    return _by_passes(fractional, cell, potential, species, zones)
+
+
+def _by_passes(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
+    """Forces and trace as array code."""
     columns = _columns(fractional)
     pulls = _all_pulls(columns, cell, potential, species, zones)
     return _sum_forces(columns, cell, potential, pulls), _sum_trace(potential, pulls)
+
+
+def _has_kernels(potential: EAM) -> bool:
+    """Whether forces of a potential have kernels of their own on the platform."""
+    return isinstance(potential, Compact) and platform.target() == "gpu" and eam_gpu.available()
+
+
+@jax.custom_jvp
+def _by_kernels(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
+    """Forces and trace by the kernels of a GPU; derivatives of every order as array code."""
+    return eam_gpu.forces_and_trace(fractional, cell, potential, species, *zones)
+
+
+@_by_kernels.defjvp
+def _by_kernels_jvp(primals, tangents):
+    return jax.jvp(_by_passes, primals, tangents)
 
 
 def energy_and_virial(
