@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
     if jax.default_backend() == "gpu":
         return
     for item in items:
-        if "gpu" in item.keywords:
+        if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU, JAX sees none"))
 
 

@@ -34,6 +34,11 @@ def both(function):
         return there, jax.tree.map(np.asarray, function())
 
 
+def _wave(num_atoms: int) -> np.ndarray:
+    """A field of vectors of length one or so, (N, 3)."""
+    return np.sin(np.arange(3.0 * num_atoms)).reshape(-1, 3)
+
+
 @pytest.mark.parametrize("dtype, error", [("float64", 1e-12), ("float32", 2e-5)])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_forces(symmetric, dtype, error, reference):
@@ -44,13 +49,19 @@ def test_forces(symmetric, dtype, error, reference):
         potential = small_glass.potential()
         if symmetric:
             structure = io.structure_from(dict(np.load(reference / "glass.npz")))
+            structure = structure.displace(0.1 * _wave(structure.num_atoms))
             potential = potentials.mendelev2019()
         potential = potentials.compact(potential, structure.elements, dtype)
         bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.1, potential.density_cutoff)
         structure, bonds = precision.cast((structure, bonds), dtype)
-        field = jnp.sin(jnp.arange(3.0 * structure.num_atoms, dtype=dtype)).reshape(-1, 3)
-        product = energetics.hessian_vector_product(structure, potential, field, bonds)
-        return *energetics.forces_and_trace(structure, potential, bonds), product
+
+        def every(atoms, bonds, field):
+            product = energetics.hessian_vector_product(atoms, potential, field, bonds)
+            return *energetics.forces_and_trace(atoms, potential, bonds), product
+
+        # Two lanes, since a lone system is evaluated by array code.
+        field = jnp.asarray(_wave(structure.num_atoms), dtype)
+        return jax.vmap(every)(*batching.stack([(structure, bonds, field)] * 2))
 
     (force, trace, product), (force_0, trace_0, product_0) = both(evaluate)
     scale = np.abs(force_0).max()
@@ -151,4 +162,6 @@ def test_two_atoms_in_one_place():
     )
     potential = potentials.compact(small_glass.potential(), structure.elements)
     bonds = lists.allocate(structure, potential.cutoff)
-    assert not np.isfinite(energetics.forces(structure, potential, bonds)[:2]).any()
+    lanes = batching.stack([(structure, bonds)] * 2)
+    force = jax.vmap(lambda atoms, bonds: energetics.forces(atoms, potential, bonds))(*lanes)
+    assert not np.isfinite(force[:, :2]).any() and np.isfinite(force[:, 2:]).all()

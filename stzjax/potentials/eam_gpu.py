@@ -33,7 +33,7 @@ class Tile(NamedTuple):
       ahead: neighbours of an atom that are loaded at a time.
     """
 
-    atoms: int = 64
+    atoms: int = 32
     ahead: int = 2
 
 

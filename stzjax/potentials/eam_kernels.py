@@ -341,6 +341,22 @@ def _has_kernels(potential: EAM) -> bool:
 @jax.custom_jvp
 def _by_kernels(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
     """Forces and trace by the kernels of a GPU; derivatives of every order as array code."""
+    return _of_lanes(fractional, cell, potential, species, zones)
+
+
+@jax.custom_batching.custom_vmap
+def _of_lanes(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
+    """Forces and trace, by the kernels only of many lanes: a lone system has too few threads."""
+    return _by_passes(fractional, cell, potential, species, zones)
+
+
+@_of_lanes.def_vmap
+def _of_lanes_batched(size, batched, *args):
+    axes = jax.tree.map(lambda mapped: 0 if mapped else None, batched)
+    return jax.vmap(_evaluate, axes, axis_size=size)(*args), (True, True)
+
+
+def _evaluate(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
     return eam_gpu.forces_and_trace(fractional, cell, potential, species, *zones)
 
 

@@ -1,0 +1,173 @@
+"""The compiled programs of the pipeline with arguments of their shapes, to be lowered for a GPU."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from stzjax import potentials
+from stzjax.core import loads
+from stzjax.core.structure import Structure
+from stzjax.descriptors import host_inputs, participation, table
+from stzjax.dynamics import npt, nve
+from stzjax.learning import graphs, losses, sampling, train_step
+from stzjax.learning.models import gat
+from stzjax.learning.train_config import TrainConfig
+from stzjax.mechanics import allocation, energetics, fire
+from stzjax.neighbors import lists
+from stzjax.numerics.precision import cast
+from stzjax.potentials.eam import EAM
+from stzjax.shear import aqs, compiled_loop, nonaffine
+
+
+class Program(NamedTuple):
+    """A program and what it is compiled for.
+
+    Attributes:
+      function: pure function of arrays.
+      args: arguments; of the shapes alone the values do not matter.
+    """
+
+    function: Callable
+    args: tuple[Any, ...]
+
+
+def programs(
+    structure: Structure, potential: EAM, lanes: int, precision: str = "float32"
+) -> dict[str, Program]:
+    """Every program that a run compiles for its hot loops, by name.
+
+    Args:
+      structure: N relaxed atoms.
+      potential: an embedded-atom potential.
+      lanes: places of the batches.
+      precision: of forces and dynamics; all others are float64.
+    """
+    return {
+        **_forces(structure, potential, lanes, precision),
+        **_dynamics(structure, potential, lanes, precision),
+        **_shear(structure, potential, lanes),
+        **_features(structure, potential),
+        **_training(structure.num_atoms),
+    }
+
+
+def _many(tree: Any, lanes: int) -> Any:
+    """A batch of like trees."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *jnp.shape(x))), tree)
+
+
+def _forces(structure, potential, lanes: int, precision: str) -> dict[str, Program]:
+    potential = potentials.compact(potential, structure.elements, precision)
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    atoms, bonds = cast((structure, bonds), precision)
+
+    def forces(atoms, bonds, potential):
+        return energetics.forces_and_trace(atoms, potential, bonds)
+
+    def product(atoms, bonds, potential, field):
+        return energetics.hessian_vector_product(atoms, potential, field, bonds)
+
+    def search(atoms):
+        return lists.make(bonds.spec, atoms)
+
+    many = _many((atoms, bonds), lanes)
+    return {
+        "forces x 1": Program(forces, (atoms, bonds, potential)),
+        f"forces x {lanes}": Program(jax.vmap(forces, in_axes=(0, 0, None)), (*many, potential)),
+        "Hessian product": Program(product, (atoms, bonds, potential, atoms.fractional)),
+        "neighbour search": Program(search, (atoms,)),
+        f"neighbour search x {lanes}": Program(jax.vmap(search), (many[0],)),
+    }
+
+
+def _dynamics(structure, potential, lanes: int, precision: str) -> dict[str, Program]:
+    potential = potentials.compact(potential, structure.elements, precision)
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    atoms, bonds = cast((structure, bonds), precision)
+    key, ensemble, hot = jax.random.key(0), npt.Ensemble(), jnp.asarray(1000.0)
+    steps, width = jnp.full(lanes, 100, jnp.int32), max(1, lanes // 8)
+    states = npt.init(key, atoms, potential, bonds, hot, ensemble)
+    moving = nve.init(key, atoms, potential, bonds, 300.0)
+
+    def at_pressure(states, potential, steps):
+        return npt.run_many(states, potential, steps, hot, jnp.zeros(()), ensemble, width)
+
+    def at_energy(states, potential, steps):
+        return nve.run_many(states, potential, steps, jnp.asarray(0.002), width)
+
+    return {
+        f"NPT x {lanes}": Program(at_pressure, (_many(states, lanes), potential, steps)),
+        f"NVE x {lanes}": Program(at_energy, (_many(moving, lanes), potential, steps)),
+    }
+
+
+def _shear(structure, potential, lanes: int) -> dict[str, Program]:
+    potential, config = potentials.compact(potential, structure.elements), aqs.ShearConfig()
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    near = lists.allocate(structure, config.d2min_cutoff)
+    tilt = jnp.asarray(loads.generator("+xy"))
+    lane = compiled_loop.begin(structure, tilt, bonds, near, config)
+
+    def minimise(structure, potential, bonds):
+        return fire.minimise(structure, potential, bonds, fire.RelaxConfig())
+
+    def advance(lanes_, potential):
+        turns = jnp.asarray(100, jnp.int32)
+        return compiled_loop.advance(lanes_, potential, config, max(1, lanes // 8), turns)
+
+    def squares(before, after, bonds):
+        return nonaffine.d2min(before, after, bonds)
+
+    return {
+        "relaxation": Program(minimise, (structure, potential, bonds)),
+        f"shear x {lanes}": Program(advance, (_many(lane, lanes), potential)),
+        "D²min": Program(squares, (structure, structure, near)),
+    }
+
+
+def _features(structure, potential) -> dict[str, Program]:
+    around = allocation.expand(structure, potential)
+    shape = host_inputs.allocate(structure, around.neighbors)
+    count = participation.num_modes(structure.num_atoms, 0.01)
+
+    def modes(around):
+        return participation.lowest(around, count)
+
+    def describe(structure, potential, bonds):
+        found = table.describe(structure, potential, neighbors=bonds, shape=shape)
+        return [table.rotate_to(found, direction) for direction in loads.DIRECTIONS]
+
+    return {
+        "soft modes": Program(modes, (around,)),
+        "features of six loads": Program(describe, (structure, potential, around.neighbors)),
+    }
+
+
+def _training(num_atoms: int) -> dict[str, Program]:
+    """A step and a prediction of the middle shape of the search, on a graph of 14 faces an atom."""
+    rng = np.random.default_rng(0)
+    config = TrainConfig(model=gat.Config(4, 15, 9))
+    atoms = np.arange(num_atoms)
+    pairs = np.concatenate([np.stack([atoms, (atoms + k) % num_atoms], 1) for k in range(1, 8)])
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    ring = Structure.create(np.zeros((num_atoms, 3)), np.eye(3), np.zeros(num_atoms, int), ["Cu"])
+    features, labels = rng.normal(size=(num_atoms, 19)), np.arange(num_atoms) % 100 == 0
+    graph = graphs.build(ring, features, labels, pairs)
+    graph = graphs.pad(graph, *graphs.bucket_shape([graph]))
+    network = train_step.start(jax.random.key(0), graph, model=config.model)
+    rate = np.float32(config.learning_rate)
+    state = train_step.State(network, optax.adam(rate).init(network))
+    step = train_step.Step(graph, jax.random.key(1), np.bool_(True))
+    terms = losses.terms(sampling.counts([labels]), config)
+    loss = losses.LOSSES[config.loss].value
+    learn = functools.partial(train_step.take, model=config.model, loss=loss, many=False)
+    guess = functools.partial(train_step.forward, model=config.model, many=False)
+    return {
+        "training step": Program(learn, (state, step, terms, rate, np.float32(0.0))),
+        "prediction": Program(guess, (network, graph)),
+    }
