@@ -12,7 +12,7 @@ import optax
 from stzjax import potentials
 from stzjax.core import loads
 from stzjax.core.structure import Structure
-from stzjax.descriptors import host_inputs, participation, table
+from stzjax.descriptors import inputs, participation, table
 from stzjax.dynamics import npt, nve
 from stzjax.learning import graphs, losses, sampling, train_step
 from stzjax.learning.models import gat
@@ -132,7 +132,7 @@ def _shear(structure, potential, lanes: int) -> dict[str, Program]:
 
 def _features(structure, potential) -> dict[str, Program]:
     around = allocation.expand(structure, potential)
-    shape = host_inputs.allocate(structure, around.neighbors)
+    shape = inputs.allocate(structure, around.neighbors)
     count = participation.num_modes(structure.num_atoms, 0.01)
 
     def modes(around):
