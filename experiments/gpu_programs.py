@@ -17,7 +17,7 @@ from stzjax.dynamics import npt, nve
 from stzjax.learning import graphs, losses, sampling, train_step
 from stzjax.learning.models import gat
 from stzjax.learning.train_config import TrainConfig
-from stzjax.mechanics import allocation, energetics, fire
+from stzjax.mechanics import energetics, expansion, fire
 from stzjax.neighbors import lists
 from stzjax.numerics.precision import cast
 from stzjax.potentials.eam import EAM
@@ -29,7 +29,7 @@ class Program(NamedTuple):
 
     Attributes:
       function: pure function of arrays.
-      args: arguments; of the shapes alone the values do not matter.
+      args: arguments, or their shapes.
     """
 
     function: Callable
@@ -57,8 +57,8 @@ def programs(
 
 
 def _many(tree: Any, lanes: int) -> Any:
-    """A batch of like trees."""
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *jnp.shape(x))), tree)
+    """Shapes of a batch of like trees."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), tree)
 
 
 def _forces(structure, potential, lanes: int, precision: str) -> dict[str, Program]:
@@ -90,9 +90,10 @@ def _dynamics(structure, potential, lanes: int, precision: str) -> dict[str, Pro
     bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
     atoms, bonds = cast((structure, bonds), precision)
     key, ensemble, hot = jax.random.key(0), npt.Ensemble(), jnp.asarray(1000.0)
+    initial = key, atoms, potential, bonds, hot
     steps, width = jnp.full(lanes, 100, jnp.int32), max(1, lanes // 8)
-    states = npt.init(key, atoms, potential, bonds, hot, ensemble)
-    moving = nve.init(key, atoms, potential, bonds, 300.0)
+    states = jax.eval_shape(functools.partial(npt.init, ensemble=ensemble), *initial)
+    moving = jax.eval_shape(nve.init, *initial)
 
     def at_pressure(states, potential, steps):
         return npt.run_many(states, potential, steps, hot, jnp.zeros(()), ensemble, width)
@@ -111,7 +112,8 @@ def _shear(structure, potential, lanes: int) -> dict[str, Program]:
     bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
     near = lists.allocate(structure, config.d2min_cutoff)
     tilt = jnp.asarray(loads.generator("+xy"))
-    lane = compiled_loop.begin(structure, tilt, bonds, near, config)
+    begin = functools.partial(compiled_loop.begin, config=config)
+    lane = jax.eval_shape(begin, structure, tilt, bonds, near)
 
     def minimise(structure, potential, bonds):
         return fire.minimise(structure, potential, bonds, fire.RelaxConfig())
@@ -131,8 +133,10 @@ def _shear(structure, potential, lanes: int) -> dict[str, Program]:
 
 
 def _features(structure, potential) -> dict[str, Program]:
-    around = allocation.expand(structure, potential)
-    shape = inputs.allocate(structure, around.neighbors)
+    bonds = lists.allocate(structure, potential.cutoff)
+    shape = inputs.allocate(structure, bonds)
+    expand = functools.partial(expansion.expand, tiling=shape.tiling)
+    around = jax.eval_shape(expand, structure, potential, bonds)
     count = participation.num_modes(structure.num_atoms, 0.01)
 
     def modes(around):
@@ -144,7 +148,7 @@ def _features(structure, potential) -> dict[str, Program]:
 
     return {
         "soft modes": Program(modes, (around,)),
-        "features of six loads": Program(describe, (structure, potential, around.neighbors)),
+        "features of six loads": Program(describe, (structure, potential, bonds)),
     }
 
 
@@ -159,9 +163,10 @@ def _training(num_atoms: int) -> dict[str, Program]:
     features, labels = rng.normal(size=(num_atoms, 19)), np.arange(num_atoms) % 100 == 0
     graph = graphs.build(ring, features, labels, pairs)
     graph = graphs.pad(graph, *graphs.bucket_shape([graph]))
-    network = train_step.start(jax.random.key(0), graph, model=config.model)
+    start = functools.partial(train_step.start, model=config.model)
+    network = jax.eval_shape(start, jax.random.key(0), graph)
     rate = np.float32(config.learning_rate)
-    state = train_step.State(network, optax.adam(rate).init(network))
+    state = train_step.State(network, jax.eval_shape(optax.adam(rate).init, network))
     step = train_step.Step(graph, jax.random.key(1), np.bool_(True))
     terms = losses.terms(sampling.counts([labels]), config)
     loss = losses.LOSSES[config.loss].value

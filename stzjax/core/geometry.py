@@ -46,6 +46,11 @@ def inverse(cell: Array) -> Array:
     return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
+def product(first: Array, second: Array) -> Array:
+    """Matrix product in the precision of the arrays; a GPU would round float32 to ten bits."""
+    return jnp.matmul(first, second, precision="highest")
+
+
 def heights(cell) -> np.ndarray:
     """Distances between the opposite faces of a cell, (3,) [Å], on the host."""
     return 1.0 / np.linalg.norm(np.linalg.inv(np.asarray(cell)), axis=-1)

@@ -65,7 +65,7 @@ class Structure(flax.struct.PyTreeNode):
 
     def positions(self) -> Array:
         """Cartesian positions (N, 3) [Å]."""
-        return self.fractional @ jnp.swapaxes(self.cell, -1, -2)
+        return geometry.product(self.fractional, jnp.swapaxes(self.cell, -1, -2))
 
     def deform(self, gradient: Array) -> "Structure":
         """The structure under the affine map x -> F x.
@@ -77,7 +77,7 @@ class Structure(flax.struct.PyTreeNode):
 
     def displace(self, move: Array) -> "Structure":
         """Atoms moved by Cartesian displacements (N, 3) [Å]; positions are wrapped."""
-        change = move @ geometry.inverse(self.cell).T
+        change = geometry.product(move, geometry.inverse(self.cell).T)
         return self.replace(fractional=geometry.wrap(self.fractional + change))
 
     def bonds(self, idx: Array) -> Array:

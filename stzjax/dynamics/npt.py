@@ -167,7 +167,7 @@ def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:
     md = md.set(box_position=md.box_position + rate * dt)
     half = 0.5 * rate * dt
     move = (dt * jnp.exp(half) * _sinhc(half)).astype(dtype) * md.momentum / md.mass
-    change = move @ geometry.inverse(md.box).T.astype(dtype)
+    change = geometry.product(move, geometry.inverse(md.box).T.astype(dtype))
     md = md.set(position=geometry.wrap(md.position + change))
     return state.replace(md=_like(md, dtype))
 

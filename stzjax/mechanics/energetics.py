@@ -92,7 +92,7 @@ def _energy_jvp(primals, tangents):
     if moved or strained:
         forces, virial = eam_kernels.forces_and_virial(*primals)
     if moved:
-        change = change - jnp.sum((forces @ cell) * fractional_dot)
+        change = change - jnp.sum(geometry.product(forces, cell) * fractional_dot)
     if strained:
         strain = cell_dot @ geometry.inverse(cell)
         change = change + jnp.sum(virial * strain)
@@ -208,7 +208,7 @@ def hessian_vector_product(
 
 def along(function: Callable[[Structure], Array], structure: Structure, move: Array) -> Array:
     """Derivative of a function of the structure along displacements (N, 3) [Å]."""
-    direction = move @ geometry.inverse(structure.cell).T
+    direction = geometry.product(move, geometry.inverse(structure.cell).T)
 
     def displaced(fractional: Array) -> Array:
         return function(structure.replace(fractional=fractional))

@@ -181,7 +181,7 @@ def apply(hessian: Hessian, fields: Array) -> Array:
         def single(args):
             matrix, touched = args
             there = jnp.take(values, touched, axis=0, mode="clip")
-            return matrix @ there.reshape(-1, many)
+            return geometry.product(matrix, there.reshape(-1, many))
 
         found = jax.lax.map(single, (matrices, hessian.touched), batch_size=batch)
         found = found.reshape(count * size, -1, many)

@@ -213,7 +213,7 @@ def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
     """
     spec = neighbors.spec
     moved = geometry.minimum_image(structure.fractional - neighbors.fractional)
-    travel = jnp.sqrt(jnp.max(jnp.sum((moved @ neighbors.cell.T) ** 2, axis=-1)))
+    travel = jnp.sqrt(jnp.max(jnp.sum(geometry.product(moved, neighbors.cell.T) ** 2, axis=-1)))
     stretch = neighbors.cell @ geometry.inverse(structure.cell) - jnp.eye(3)
     norm = 1.0 + jnp.sqrt(jnp.sum(stretch**2))
     return norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin

@@ -189,7 +189,8 @@ def _krylov(product: Product, key: Array, size: int, room: float, within: _Inter
         block = _filtered(scaled, block, degree, within)
         # Once would leave the rounding of what is taken out.
         for _ in range(2):
-            block = jnp.linalg.qr(block - basis @ (basis.T @ block))[0]
+            inside = jnp.matmul(basis.T, block, precision="highest")
+            block = jnp.linalg.qr(block - jnp.matmul(basis, inside, precision="highest"))[0]
         return jax.lax.dynamic_update_slice(basis, block, (0, step * width)), block
 
     block = jnp.linalg.qr(jax.random.normal(key, (size, width), _ROUGH))[0]
