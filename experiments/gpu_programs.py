@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from stzjax import potentials
 from stzjax.core import loads
@@ -163,10 +162,9 @@ def _training(num_atoms: int) -> dict[str, Program]:
     features, labels = rng.normal(size=(num_atoms, 19)), np.arange(num_atoms) % 100 == 0
     graph = graphs.build(ring, features, labels, pairs)
     graph = graphs.pad(graph, *graphs.bucket_shape([graph]))
-    start = functools.partial(train_step.start, model=config.model)
-    network = jax.eval_shape(start, jax.random.key(0), graph)
     rate = np.float32(config.learning_rate)
-    state = train_step.State(network, jax.eval_shape(optax.adam(rate).init, network))
+    start = functools.partial(train_step.start, model=config.model)
+    state = jax.eval_shape(start, jax.random.key(0), graph, rate)
     step = train_step.Step(graph, jax.random.key(1), np.bool_(True))
     terms = losses.terms(sampling.counts([labels]), config)
     loss = losses.LOSSES[config.loss].value
@@ -174,5 +172,5 @@ def _training(num_atoms: int) -> dict[str, Program]:
     guess = functools.partial(train_step.forward, model=config.model, many=False)
     return {
         "training step": Program(learn, (state, step, terms, rate, np.float32(0.0))),
-        "prediction": Program(guess, (network, graph)),
+        "prediction": Program(guess, (state.network, graph)),
     }

@@ -4,5 +4,6 @@
 the classes, `train_config`, `train_step` and `training` train, `calibration` and `checkpoints` come
 after; `baselines` are the simpler predictors, `sensitivity` derives a confidence. Numbers that
 judge a prediction belong to `evaluation`, descriptors and labels to the packages that make them.
-Modules are imported by their names.
 """
+
+from stzjax.learning import baselines, graphs, losses, models, splits, training

@@ -40,9 +40,14 @@ def pick(tree: Any, place: int, num_lanes: int) -> Any:
     return tree if num_lanes == 1 else jax.tree.map(lambda leaf: leaf[place], tree)
 
 
+def start(key, graph, rate, *, model: models.Config) -> State:
+    """A new network and its optimiser at rest."""
+    network = _network(key, graph, model=model)
+    return State(network, optax.adam(rate).init(network))
+
+
 @functools.partial(jax.jit, static_argnames="model")
-def start(key, graph, *, model: models.Config):
-    """Parameters of a new network."""
+def _network(key, graph, *, model: models.Config):
     return models.network(model).init(key, graph)["params"]
 
 

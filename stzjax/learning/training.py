@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jraph
 import numpy as np
-import optax
 
 from stzjax.io import archives
 from stzjax.io.archives import Clock, Saved
@@ -188,8 +187,8 @@ class _Lane:
 
     def start(self, bucket: Bucket) -> train_step.State:
         graph = graphs.pad(self.learned[0], *bucket)
-        network = train_step.start(self.init_key, graph, model=self.config.model)
-        return train_step.State(network, optax.adam(self.config.learning_rate).init(network))
+        rate = self.config.learning_rate
+        return train_step.start(self.init_key, graph, rate, model=self.config.model)
 
     def steps(self, bucket: Bucket, epoch: int) -> Iterator[train_step.Step]:
         """The steps of an epoch, followed by steps without end that do not count."""
