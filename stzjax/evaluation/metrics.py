@@ -51,13 +51,6 @@ def evaluate(labels, confidence, threshold: float = 0.5) -> dict[str, Any]:
     }
 
 
-def scorer(metric: str) -> Callable[[Any, Any], float] | None:
-    """A metric of `evaluate` as a function of labels and confidence; None for "loss"."""
-    if metric == "loss":
-        return None
-    return lambda labels, confidence: evaluate(labels, confidence)[metric]
-
-
 def brier(labels, confidence) -> float:
     """Mean squared difference between confidence and label; Brier, Mon. Weather Rev. 78, 1 (1950).
 

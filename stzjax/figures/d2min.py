@@ -7,24 +7,8 @@ import numpy as np
 
 from stzjax.evaluation import called_by_d2min
 from stzjax.evaluation.called_by_d2min import OPERATING, Share
-from stzjax.figures.chart import (
-    BLUE,
-    GREY,
-    ORANGE,
-    Axis,
-    Band,
-    Chart,
-    Curve,
-    Panel,
-    Rule,
-    Series,
-    Words,
-    counted,
-    dig,
-    finite,
-    log_axis,
-    log_bins,
-)
+from stzjax.figures import chart
+from stzjax.figures.chart import BLUE, GREY, ORANGE, Axis, Chart, Curve, Panel, Rule, Words
 
 LABEL = "D²min in the step of the first event (Å²)"
 """Label of an axis."""
@@ -52,11 +36,11 @@ def histogram(values, threshold: float) -> Chart:
     values = np.asarray(values, float)
     # Rounding noise of atoms that did not move spans decades of no interest.
     values = values[values > 1e-10]
-    edges = log_bins(np.append(values, threshold), 60)
-    bars = counted(values, edges, BLUE, "atoms")
+    edges = chart.log_bins(np.append(values, threshold), 60)
+    bars = chart.counted(values, edges, BLUE, "atoms")
     highest = max(float(np.max(bars.height)), 10.0)
     title = f"An atom above {threshold:g} Å² has moved"
-    x, y = log_axis(LABEL, edges[0], edges[-1]), log_axis("atoms", 0.5, 2 * highest)
+    x, y = chart.log_axis(LABEL, edges[0], edges[-1]), chart.log_axis("atoms", 0.5, 2 * highest)
     return Chart([Panel([bars, Rule(threshold)], x, y, title)], 1, (5.6, 3.6))
 
 
@@ -69,14 +53,14 @@ def shares(found: Share, d2min, threshold: float) -> Chart:
     return Chart(panels, 2, (8.6, 4.0), 420, "upper left")
 
 
-def _mark(threshold: float, y: Axis) -> list[Series]:
+def _mark(threshold: float, y: Axis) -> list[chart.Series]:
     """A line at the threshold, and its value at the foot."""
     foot = y.ends[0] if y.ends else 0.0
     return [Rule(threshold), Words(threshold, foot, f"{threshold:g} Å² ", ORANGE, "lower right")]
 
 
 def _share_panel(found: Share, threshold: float) -> Panel:
-    x = log_axis(LABEL, found.edges[0], found.edges[-1])
+    x = chart.log_axis(LABEL, found.edges[0], found.edges[-1])
     y = Axis(f"share with confidence ≥ {OPERATING:g}", (-0.02, 1.04))
     mark = _mark(threshold, y)
     if not found.atoms.any():
@@ -93,7 +77,7 @@ def _share_panel(found: Share, threshold: float) -> Panel:
         if num
     ]
     series = [
-        Band(centre, found.low, found.high, name=f"95 %, {behind}"),
+        chart.Band(centre, found.low, found.high, name=f"95 %, {behind}"),
         Curve(found.edges[[0, -1]], [overall] * 2, GREY, "dash", name=f"all atoms: {overall:.3g}"),
         Curve(centre, found.share),
         Curve(
@@ -113,7 +97,7 @@ def _density_panel(d2min: np.ndarray, threshold: float) -> Panel:
     edges = called_by_d2min.bins(values, threshold, 8)
     count = np.histogram(values, edges)[0]
     density = np.where(count > 0, count / (max(len(values), 1) * np.diff(edges)), np.nan)
-    x, y = log_axis(LABEL, edges[0], edges[-1]), Axis("probability density (1/Å²)")
+    x, y = chart.log_axis(LABEL, edges[0], edges[-1]), Axis("probability density (1/Å²)")
     title = f"Histogram of {len(values):,} atoms"
     if not count.any():
         return Panel(_mark(threshold, y), x, y, title, "no D²min in the test set")
@@ -121,7 +105,7 @@ def _density_panel(d2min: np.ndarray, threshold: float) -> Panel:
     words = [f"{a:.3g} to {b:.3g} Å²\n{num} atoms" for a, b, num in spans]
     stairs = np.repeat(edges, 2)[1:-1], np.repeat(density, 2)
     curve = Curve(*stairs, text=np.repeat(words, 2).tolist(), hover="%{text}")
-    y = log_axis(y.label, np.nanmin(density) / 2, np.nanmax(density) * 2)
+    y = chart.log_axis(y.label, np.nanmin(density) / 2, np.nanmax(density) * 2)
     return Panel([*_mark(threshold, y), curve], x, y, title)
 
 
@@ -137,7 +121,7 @@ def thresholds(rows: Sequence[Mapping[str, Any]]) -> Chart:
     x = Axis("D²min threshold (Å²)", None, False, {one: f"{one:g}" for one in place})
     if place[-1] >= 5 * place[0]:
         margin = (place[-1] / place[0]) ** 0.06
-        x = log_axis(x.label, place[0] / margin, place[-1] * margin)
+        x = chart.log_axis(x.label, place[0] / margin, place[-1] * margin)
     elif len(place) > 1:
         x = Axis(x.label)
     panels = [_metric_panel(rows, place, name, x) for name in _PANELS]
@@ -148,21 +132,24 @@ def _metric_panel(rows, place: np.ndarray, name: str, x: Axis) -> Panel:
     """One metric against the threshold, beside what guessing gives."""
     short, title = _PANELS[name]
     path = (name,) if name == "class_ratio" else ("test", name)
-    values = finite(dig(row, *path) for row in rows)
-    ends = [finite(dig(row, "interval", name, end) for row in rows) for end in ("low", "high")]
+    values = chart.finite(chart.dig(row, *path) for row in rows)
+    ends = [
+        chart.finite(chart.dig(row, "interval", name, end) for row in rows)
+        for end in ("low", "high")
+    ]
     low, high = np.where(np.isfinite(values), ends, np.nan)
     # The legend is that of the panel of AUC, which has all.
     named = name == "auc"
-    series: list[Series] = []
+    series: list[chart.Series] = []
     # The result of guessing depends on the way of guessing for the other metrics.
     if name in ("precision", "ap"):
-        prevalence = finite(dig(row, "test", "prevalence") for row in rows)
+        prevalence = chart.finite(chart.dig(row, "test", "prevalence") for row in rows)
         series.append(Curve(place, prevalence, GREY, "dash"))
     elif name in _CHANCE:
         chance = np.full(len(rows), _CHANCE[name])
         series.append(Curve(place, chance, GREY, "dash", name="chance" if named else ""))
     if np.isfinite(low).any():
-        series.append(Band(place, low, high, name="95 % interval" if named else ""))
+        series.append(chart.Band(place, low, high, name="95 % interval" if named else ""))
     series.append(
         Curve(
             place, values, mark="o", name="test specimens" if named else "", low=low, high=high,
@@ -171,6 +158,6 @@ def _metric_panel(rows, place: np.ndarray, name: str, x: Axis) -> Panel:
     )  # fmt: skip
     y, positive = Axis(short), values[values > 0]
     if name == "class_ratio" and positive.size:
-        y = log_axis(short, positive.min() / 1.5, positive.max() * 1.5)
+        y = chart.log_axis(short, positive.min() / 1.5, positive.max() * 1.5)
     empty = "" if np.isfinite(values).any() else "undefined at every threshold"
     return Panel(series, x, y, title, empty)

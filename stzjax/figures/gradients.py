@@ -5,21 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from stzjax.figures import atoms, picture
-from stzjax.figures.chart import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    Axis,
-    Chart,
-    Curve,
-    Panel,
-    Rule,
-    Series,
-    log_axis,
-    named_axis,
-)
+from stzjax.figures import atoms, chart, picture
+from stzjax.figures.chart import BLUE, GREY, INK, ORANGE, Axis, Chart, Curve, Panel, Rule
 
 _STRONGEST, _LONGEST = 40, 3.0
 """Number of the atoms with an arrow, and length of the longest arrow [Å]."""
@@ -38,7 +25,7 @@ def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
     """
     strength, distances = np.linalg.norm(np.asarray(slopes), axis=1), np.asarray(distances)
     others = (np.arange(len(strength)) != atom) & (strength > 0)
-    series: list[Series] = []
+    series: list[chart.Series] = []
     for faces, colour, name in ((False, BLUE, "all others"), (True, ORANGE, "faces")):
         mine = others & (np.asarray(bonded) == faces)
         series.append(Curve(distances[mine], strength[mine], colour, "", "o", name=name))
@@ -48,7 +35,7 @@ def confidence(distances, slopes, bonded, positions, cell, atom: int) -> Figure:
         series.append(Curve(ends, own, GREY, "dash", name="its own position"))
     y, positive = Axis("|∂ confidence / ∂ position| [1/Å]"), strength[strength > 0]
     if positive.size:
-        y = log_axis(y.label, positive.min() / 2, positive.max() * 2)
+        y = chart.log_axis(y.label, positive.min() / 2, positive.max() * 2)
     title = f"What moves the confidence of atom {atom}"
     figure = picture.blank(10.0, 4.4)
     axes = figure.add_subplot(1, 2, 1)
@@ -87,8 +74,10 @@ def agreement(names: Sequence[str], exact, differences, unit: str) -> Chart:
     ]
     x = Axis(f"|difference| [{unit}]")
     if seen.size:
-        x = log_axis(x.label, seen.min() / 2, seen.max() * 2)
-    first, second = (named_axis("coefficients", names, bare, down=True) for bare in (False, True))
+        x = chart.log_axis(x.label, seen.min() / 2, seen.max() * 2)
+    first, second = (
+        chart.named_axis("coefficients", names, bare, down=True) for bare in (False, True)
+    )
     title = "Derivative by the logarithm of coefficients"
     panels = [
         Panel(pair, Axis(unit), first, title),
@@ -105,7 +94,9 @@ def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -
     values = np.array([list(column) for column in found.values()], float)
     place, num = np.arange(len(found)), values.shape[1]
     mean, error = values.mean(axis=1), values.std(axis=1, ddof=1) if num > 1 else 0.0
-    series: list[Series] = [Curve(place, trial, GREY, width=0.6, opacity=0.6) for trial in values.T]
+    series: list[chart.Series] = [
+        Curve(place, trial, GREY, width=0.6, opacity=0.6) for trial in values.T
+    ]
     series += [
         Curve(np.tile(place, num), values.T.ravel(), BLUE, "", "o"),
         Curve(
@@ -115,5 +106,5 @@ def spread(found: Mapping[str, Sequence[float]], quantity: str, chance: float) -
         Curve([-0.5, len(found) - 0.5], [chance] * 2, INK, "dash", width=1, name="chance"),
     ]  # fmt: skip
     title = "Held-out specimens, one point a trial"
-    panel = Panel(series, named_axis("variant", list(found)), Axis(quantity), title)
+    panel = Panel(series, chart.named_axis("variant", list(found)), Axis(quantity), title)
     return Chart([panel], 1, (1.6 + 1.7 * len(found), 4.2), legend="below")

@@ -7,27 +7,8 @@ import numpy as np
 
 from stzjax.core import loads
 from stzjax.evaluation import metrics
-from stzjax.figures.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    Axis,
-    Bars,
-    Chart,
-    Curve,
-    Panel,
-    Rule,
-    Series,
-    Words,
-    counted,
-    direction_style,
-    finite,
-    log_axis,
-    log_bins,
-    named_axis,
-    thin,
-)
+from stzjax.figures import chart
+from stzjax.figures.chart import BLUE, GREEN, GREY, ORANGE, Axis, Chart, Curve, Panel, Words
 
 
 def stress_strain(runs: Sequence[Any]) -> Chart:
@@ -36,10 +17,10 @@ def stress_strain(runs: Sequence[Any]) -> Chart:
     A run has specimen, its number; direction; strain (S,); stress (S,) along the load [GPa]; and
     event, the state after the first event, or None.
     """
-    series: list[Series] = []
+    series: list[chart.Series] = []
     opacity = float(np.clip(40 / max(len(runs), 1), 0.3, 0.9))
     for direction in loads.DIRECTIONS:
-        colour, line = direction_style(direction)
+        colour, line = chart.direction_style(direction)
         mine = [run for run in runs if run.direction == direction]
         series += [
             Curve(
@@ -77,7 +58,7 @@ def quench_trace(traces: Mapping[int, Mapping[str, np.ndarray]]) -> Chart:
         series = []
         for number, trace in traces.items():
             steps = np.arange(len(trace[name]))
-            keep = thin(steps, 0 * steps, 1000)
+            keep = chart.thin(steps, 0 * steps, 1000)
             hover = f"specimen {number}\n%{{x:.0f}} K\n%{{y:.4f}}"
             place, values = trace["temperature"][keep], trace[name][keep]
             series.append(Curve(place, values, colour, width=1.1, opacity=opacity, hover=hover))
@@ -91,12 +72,12 @@ def events(
 ) -> Chart:
     """Histograms of strain (E,) and size (E,) of the first events, and the class ratio if known."""
     num = int(np.clip(np.sqrt(max(len(strains), 1)) * 2, 5, 30))
-    when = counted(100 * np.asarray(strains, float), num, BLUE, "runs")
-    edges = log_bins(sizes, num)
-    how_large, size = counted(sizes, edges, GREEN, "runs"), "atoms in the first event"
+    when = chart.counted(100 * np.asarray(strains, float), num, BLUE, "runs")
+    edges = chart.log_bins(sizes, num)
+    how_large, size = chart.counted(sizes, edges, GREEN, "runs"), "atoms in the first event"
     panels = [
         Panel([when], Axis("strain of the first event (%)"), Axis("runs"), "When"),
-        Panel([how_large], log_axis(size, edges[0], edges[-1]), Axis("runs"), "How large"),
+        Panel([how_large], chart.log_axis(size, edges[0], edges[-1]), Axis("runs"), "How large"),
     ]
     if prevalence is not None:
         panels.append(_class_ratio(prevalence))
@@ -106,10 +87,10 @@ def events(
 def _class_ratio(prevalence: float) -> Panel:
     parts = ((0, 1 - prevalence, GREY), (1, prevalence, ORANGE))
     bars = [
-        Bars([x - 0.31], [x + 0.31], [value], colour, [f"{100 * value:.3g} %"])
+        chart.Bars([x - 0.31], [x + 0.31], [value], colour, [f"{100 * value:.3g} %"])
         for x, value, colour in parts
     ]
-    names = named_axis("test atoms", ["others", "first movers"])
+    names = chart.named_axis("test atoms", ["others", "first movers"])
     return Panel(bars, names, Axis("fraction of atoms", (0, 1.15)), "Class ratio")
 
 
@@ -120,7 +101,7 @@ def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
     three may be absent or None.
     """
     epoch, loss, validation, score = (
-        finite(row.get(name) for row in epochs)
+        chart.finite(row.get(name) for row in epochs)
         for name in ("epoch", "train_loss", "validation_loss", "score")
     )
     hover = "epoch %{x}\n%{y:.4g}"
@@ -128,7 +109,7 @@ def training(epochs: Sequence[Mapping[str, float | None]]) -> Chart:
         Curve(epoch, loss, ORANGE, "dash", name="training", hover=hover),
         Curve(epoch, validation, BLUE, name="validation", hover=hover),
     ]
-    scores: list[Series] = [Curve(epoch, score, GREEN, hover=hover)]
+    scores: list[chart.Series] = [Curve(epoch, score, GREEN, hover=hover)]
     if np.isfinite(score).any():
         best = int(np.nanargmax(score))
         scores += [
@@ -182,18 +163,18 @@ def _precision_recall(labels, confidence) -> Panel:
     score = metrics.evaluate(labels, confidence)["ap"]
     lowest = max(prevalence, 1e-6)
     series = [
-        Rule(prevalence, "y", GREY, "dash"),
+        chart.Rule(prevalence, "y", GREY, "dash"),
         _by_threshold(recall, precision, np.append(cut, np.inf)),
         Words(1.0, lowest, f"chance = prevalence {prevalence:.4g}", GREY, "upper right"),
     ]
-    y = log_axis("precision, log scale", lowest / 2, 1.2)
+    y = chart.log_axis("precision, log scale", lowest / 2, 1.2)
     title = f"Precision–recall, AP {score:.3g}"
     return Panel(series, Axis("recall", (-0.02, 1.02)), y, title)
 
 
 def _by_threshold(x, y, cut) -> Curve:
     """A long curve, thinned; the page says the threshold of each point."""
-    keep = thin(x, y)
+    keep = chart.thin(x, y)
     words = [f"{value:.4f}" if np.isfinite(value) else "above all" for value in cut[keep]]
     hover = "%{x:.4f}, %{y:.4f}\nthreshold %{text}"
     return Curve(x[keep], y[keep], width=1.8, text=words, hover=hover)

@@ -5,23 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from stzjax.figures.chart import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    Axis,
-    Chart,
-    Curve,
-    Map,
-    Panel,
-    Rule,
-    Series,
-    Words,
-    dig,
-    finite,
-    named_axis,
-)
+from stzjax.figures import chart
+from stzjax.figures.chart import BLUE, GREY, INK, ORANGE, Axis, Chart, Curve, Panel, Rule, Words
 
 Span = Mapping[str, Any] | None
 """An estimate with the ends low and high of its interval; None or missing where undefined."""
@@ -48,9 +33,10 @@ def forest(
       ends: first and last value shown; from the intervals if None.
     """
     estimate, low, high = (
-        finite(dig(span, name) for span in spans.values()) for name in ("estimate", "low", "high")
+        chart.finite(chart.dig(span, name) for span in spans.values())
+        for name in ("estimate", "low", "high")
     )
-    series: list[Series] = []
+    series: list[chart.Series] = []
     for colour, stands_out in ((BLUE, False), (ORANGE, True)):
         rows = [n for n, name in enumerate(spans) if (name in marked) is stands_out]
         rows = [n for n in rows if np.isfinite(estimate[n])]
@@ -60,17 +46,19 @@ def forest(
         series.append(Curve(estimate[rows], rows, colour, text=told, hover="%{text}", **style))
     if len(chance):
         hover = "random ranking: %{x:.3g}"
-        series.append(Curve(finite(chance), range(len(spans)), GREY, "", "D", size=7, hover=hover))
+        series.append(
+            Curve(chart.finite(chance), range(len(spans)), GREY, "", "D", size=7, hover=hover)
+        )
     lost = np.flatnonzero(np.isnan(estimate))
     series += [Words(none or 0.0, float(n), " undefined", GREY, "lower left") for n in lost]
     if none is not None:
         series.append(Rule(none, "x", INK, "dash"))
     x = Axis(label, ends or _around(none, estimate, low, high))
-    return Panel(series, x, named_axis("", list(spans), down=True))
+    return Panel(series, x, chart.named_axis("", list(spans), down=True))
 
 
 def _around(none: float | None, *values: np.ndarray) -> tuple[float, float] | None:
-    every = np.concatenate([*values, finite([none])])
+    every = np.concatenate([*values, chart.finite([none])])
     every = every[np.isfinite(every)]
     if not len(every) or every.min() == every.max():
         return None
@@ -90,7 +78,7 @@ def comparison(
 
     Both are by the name of the candidate; the difference of the reference itself is not shown.
     """
-    estimates = finite(dig(span, "estimate") for span in ratios.values())
+    estimates = chart.finite(chart.dig(span, "estimate") for span in ratios.values())
     order = np.argsort(-np.nan_to_num(estimates, nan=-np.inf), kind="stable")
     names = [list(ratios)[place] for place in order]
     left = forest({n: ratios[n] for n in names}, "AP over prevalence", 1.0, [reference])
@@ -121,15 +109,15 @@ def grid(rows: Sequence[Mapping[str, float]], winners: Mapping[str, str | None])
     of the best shapes by metric; their cells are framed.
     """
     layers, features, heads = (sorted({int(row[letter]) for row in rows}) for letter in "LMN")
-    values = finite(row["ap_over_prevalence"] for row in rows)
+    values = chart.finite(row["ap_over_prevalence"] for row in rows)
     known = values[np.isfinite(values)]
     scale = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     panels = []
     for count in heads:
         mine = [row for row in rows if row["N"] == count]
         axes = (
-            named_axis("M", [f"{m}" for m in features]),
-            named_axis("L", [f"{n}" for n in layers]),
+            chart.named_axis("M", [f"{m}" for m in features]),
+            chart.named_axis("L", [f"{n}" for n in layers]),
         )
         drawn = _cells(mine, layers, features, winners, scale)
         panels.append(Panel([drawn], *axes, f"N = {count}"))
@@ -139,7 +127,7 @@ def grid(rows: Sequence[Mapping[str, float]], winners: Mapping[str, str | None])
     return Chart(panels, columns, size, deep * (130 + 34 * high), gap=0.07)
 
 
-def _cells(rows, layers: list[int], features: list[int], winners, scale) -> Map:
+def _cells(rows, layers: list[int], features: list[int], winners, scale) -> chart.Map:
     """The shapes with one N."""
     values = np.full((len(layers), len(features)), np.nan)
     words, framed = np.full(values.shape, "", object), []
@@ -154,7 +142,7 @@ def _cells(rows, layers: list[int], features: list[int], winners, scale) -> Map:
         if best:
             words[cell] += f"\nbest by {', '.join(best)}"
             framed.append(cell)
-    return Map(values, scale, words, framed)
+    return chart.Map(values, scale, words, framed)
 
 
 def shape_name(row: Mapping[str, float]) -> str:

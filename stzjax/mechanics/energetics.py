@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
@@ -43,26 +42,13 @@ class Bonds(NamedTuple):
     other: Array
 
 
-def _renumber(species: Array, elements: tuple[str, ...], potential: EAM) -> Array:
-    """Species as numbers of the potential's elements."""
-    missing = [e for e in elements if e not in potential.elements]
-    if missing:
-        raise ValueError(
-            f"the potential knows {', '.join(potential.elements)}, but the structure holds "
-            f"{', '.join(missing)}; choose another potential or rename the elements"
-        )
-    order = np.array([potential.elements.index(e) for e in elements], np.int32)
-    if np.array_equal(order, np.arange(len(order))):
-        return species
-    return jnp.take(jnp.asarray(order, species.dtype), species, mode="clip")
-
-
 def bonds(structure: Structure, potential: EAM, neighbors: Neighbors) -> Bonds:
     """Bond vectors, lengths and species of a structure under a neighbour list."""
-    species = _renumber(structure.species, structure.elements, potential)
+    species = potential.renumbered(structure.species, structure.elements)
     idx = lists.table(neighbors)
     other = jnp.take(species, idx, mode="clip")
-    r = eam_kernels.lengths(structure.fractional, structure.cell, idx, potential.cutoff)
+    columns = structure.fractional.T
+    r = eam_kernels.lengths(columns, columns, structure.cell, idx, potential.cutoff)
     return Bonds(idx, structure.bonds(idx), r, ~(r >= potential.cutoff), species[None], other)
 
 
@@ -124,7 +110,7 @@ def _evaluate(
     neighbors = lists.ensure(neighbors, structure, potential.cutoff)
 
     def numbered(species: Array) -> Array:
-        return _renumber(species, structure.elements, potential)
+        return potential.renumbered(species, structure.elements)
 
     zones = tuple(
         zone.replace(blocks=tuple(b.replace(other=numbered(b.other)) for b in zone.blocks))

@@ -4,6 +4,7 @@ A list has a static shape, its `Spec`, which is found here for concrete atoms; i
 in compiled code (`tables`). A list whose shape is too small says so, and is given a longer one.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -86,8 +87,7 @@ def allocate(
     near, far = _places(structure, grid, inner + skin, cutoff + skin, slack)
     if inner == cutoff:
         far = ()  # All pairs are near.
-    spec = Spec(float(cutoff), float(inner), skin, near, far, grid)
-    return make(spec, structure)
+    return make(Spec(float(cutoff), float(inner), skin, near, far, grid), structure)
 
 
 def _places(
@@ -111,25 +111,18 @@ def _places(
 
 
 def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
-    """A shape with more places than another, enough for a structure, on the host.
-
-    Args:
-      spec: shape that was too small, for this structure or one like it.
-      structure: N atoms.
-      slack: factor of spare places.
+    """A shape with more places than one that was too small, enough for a structure, on the host.
 
     Raises:
       Clumped: there is none.
       TooThin: the cell is too small.
     """
     while slack <= _LOOSEST:
-        new = allocate(structure, spec.cutoff, spec.skin, slack, spec.inner).spec
-        larger = _larger(spec, new)
+        larger = _larger(spec, allocate(structure, spec.cutoff, spec.skin, slack, spec.inner).spec)
         # Another grid alone is no progress, for it may have less room, unless it is the old grid
         # that the cell has become too thin for.
-        if larger._replace(grid=spec.grid) != spec:
-            return larger
-        if larger != spec and bool(too_thin(structure.cell, spec)):
+        thin = larger != spec and bool(too_thin(structure.cell, spec))
+        if thin or larger._replace(grid=spec.grid) != spec:
             return larger
         slack *= _LONGER
     raise Clumped("the neighbour lists overflow at any length: the atoms clump")
@@ -190,39 +183,30 @@ def widened(
 
 def _larger(old: Spec, new: Spec) -> Spec:
     """The new shape with as many places as the old one had, so that what did fit still does."""
-    near, far = (
-        tuple(max(pair) for pair in zip(*rows, strict=True))
-        for rows in ((old.near, new.near), (old.far, new.far))
-    )
+    near, far = (tuple(map(max, *rows)) for rows in ((old.near, new.near), (old.far, new.far)))
     alike = old.grid._replace(words=0, width=0) == new.grid._replace(words=0, width=0)
     grid = max(old.grid, new.grid, key=lambda g: g.words * g.width) if alike else new.grid
     return new._replace(near=near, far=far, grid=grid)
 
 
 def _round_up(count: float, multiple: int) -> int:
-    """The next multiple."""
     return multiple * math.ceil(count / multiple)
 
 
 def _divide(structure: Structure, distance: float, heights: np.ndarray, slack: float) -> Grid:
     """The division of the cell that leaves the fewest candidates, from the occupancy found."""
-    best: tuple[float, Grid] | None = None
-    for across in (1, 2, 3):
-        for along in (1, 2, 3):
-            divided = [
-                _side(height, reach, distance)
-                for height, reach in zip(heights, (across, across, along), strict=True)
-            ]
-            cells, reach = zip(*divided, strict=True)
-            longest = _longest_run(structure, cells, reach)
-            room = min(_round_up(longest * slack, 4), _round_up(structure.num_atoms, 4))
-            words = math.ceil(room / _WORD)
-            grid = Grid(cells, reach, words, math.ceil(room / words))
-            cost = len(grid.columns) * (words * grid.width + 8)
-            if best is None or cost < best[0]:
-                best = cost, grid
-    assert best is not None
-    return best[1]
+
+    def grid(across: int, along: int) -> Grid:
+        reaches = across, across, along
+        sides = (_side(*side, distance) for side in zip(heights, reaches, strict=True))
+        cells, reach = zip(*sides, strict=True)
+        longest = _longest_run(structure, cells, reach)
+        room = min(_round_up(longest * slack, 4), _round_up(structure.num_atoms, 4))
+        words = math.ceil(room / _WORD)
+        return Grid(cells, reach, words, math.ceil(room / words))
+
+    grids = itertools.starmap(grid, itertools.product((1, 2, 3), repeat=2))
+    return min(grids, key=lambda g: len(g.columns) * (g.words * g.width + 8))
 
 
 def _side(height: float, reach: int, distance: float) -> tuple[int, int]:
@@ -255,9 +239,7 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
     """
     if neighbors is not None:
         return neighbors
-    if isinstance(structure.fractional, jax.core.Tracer) or isinstance(
-        structure.cell, jax.core.Tracer
-    ):
+    if any(isinstance(x, jax.core.Tracer) for x in (structure.fractional, structure.cell)):
         raise ValueError(
             "under jit, grad or vmap pass a neighbour list: "
             "neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)"

@@ -143,24 +143,12 @@ def running_count(words: Array) -> Array:
 
 
 def pick(
-    words: Array,
-    before: Array,
-    runs: Runs,
-    grid: Grid,
-    atoms: Array,
-    capacity: int,
-    anchor: Array,
+    words: Array, before: Array, runs: Runs, grid: Grid, atoms: Array, capacity: int, anchor: Array
 ) -> Array:
-    """The first candidates of some atoms whose bits are set, (capacity, A) padded with N.
+    """The first candidates of atoms (A,) whose bits are set, (capacity, A) padded with N.
 
-    Args:
-      words: (W × words, N), from `pack`.
-      before: from `running_count`.
-      runs: the candidates.
-      grid: cells.
-      atoms: (A,) whose.
-      capacity: how many.
-      anchor: see `unfused.apart`.
+    `words` (W × words, N) are from `pack`, `before` from `running_count`; `unfused.apart` explains
+    the anchor.
     """
     counts = jnp.take(before, atoms, axis=1, mode="clip")
     word = apart(lambda counts: _word_of(counts, capacity), anchor, counts)

@@ -130,20 +130,16 @@ def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neigh
     grid, reach = spec.grid, spec.cutoff + spec.skin
     anchor = structure.cell if anchor is None else anchor
     wrapped = geometry.wrap(structure.fractional)
-    runs = apart(lambda w: search.runs(w, grid), anchor, wrapped)
+    runs = apart(functools.partial(search.runs, grid=grid), anchor, wrapped)
     inside = spec.inner + spec.skin if spec.inner < spec.cutoff else reach
-    marks = apart(
-        lambda cell, runs: search.zones(cell, runs, grid, inside, reach),
-        anchor,
-        structure.cell,
-        runs,
-    )
+    mark = functools.partial(search.zones, grid=grid, near=inside, far=reach)
+    marks = apart(mark, anchor, structure.cell, runs)
     short = too_thin(structure.cell, spec) | jnp.any(runs.length > grid.words * grid.width)
     species = structure.species.astype(jnp.int8)
     zones = []
     for kind, rows in ((NEAR, spec.near), (FAR, spec.far)):
         if rows:
-            words = apart(lambda z, kind=kind: search.pack(z, kind, grid), anchor, marks)
+            words = apart(functools.partial(search.pack, kind=kind, grid=grid), anchor, marks)
             zone, full = _zone(words, runs, grid, rows, species, anchor)
             zones.append(zone)
             short = short | full

@@ -24,6 +24,7 @@ from stzjax.pipeline import train_evaluate, trials, work_queue
 from stzjax.pipeline.dataset import Dataset
 from stzjax.pipeline.trials import Planned
 from stzjax.pipeline.work_queue import Bar, Workers
+from stzjax.report import words
 from stzjax.run_folder.folder import Folder, Purpose, same, unless_damaged
 
 METRICS = ("recall", "precision", "f1", "mcc", "auc", "ap")
@@ -34,18 +35,6 @@ GRIDS: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     "small": ((2, 4), (10, 20), (6, 9)),
 }
 """Values of L, M and N of each named grid."""
-
-PAPER = (
-    ("recall", 10, 25, 12, 0.7333, 0.0074, 0.0147, 0.0615, 0.8451, 0.0150),
-    ("precision, f1", 6, 35, 9, 0.6821, 0.0089, 0.0175, 0.0668, 0.8488, 0.0160),
-    ("mcc", 4, 40, 9, 0.6931, 0.0088, 0.0173, 0.0670, 0.8491, 0.0161),
-    ("auc", 4, 15, 9, 0.7002, 0.0086, 0.0169, 0.0662, 0.8508, 0.0160),
-    ("ap", 8, 20, 12, 0.7030, 0.0084, 0.0165, 0.0654, 0.8494, 0.0167),
-)
-"""Table 1 of Lee and Ryu (2022): metric optimised, L, M, N, and `METRICS` on their test set."""
-
-PAPER_PREVALENCE = (1134 + 486) / 900_000
-"""Prevalence of their test set, from its confusion matrix."""
 
 
 class Shape(NamedTuple):
@@ -251,7 +240,7 @@ def table_1(
         test = found["verdict"]["pooled"]["at_half"]
         scores = [test[name] for name in (*METRICS, "ap_over_prevalence")]
         rows.append(["this run", names, *shape, *scores])
-    paper = [["paper", *row, row[-1] / PAPER_PREVALENCE] for row in PAPER]
+    paper = [["paper", *row, row[-1] / words.PREVALENCE] for row in words.TABLE_1]
     columns = ["", "optimised for", "L", "M", "N", "Recall", "Precision", "F1", "MCC", "AUC", "AP"]
     return ResultTable([*columns, "AP/prevalence"], [*rows, *paper], rules=(len(rows),))
 

@@ -82,10 +82,13 @@ def fit(
         same(kept, made_with, archives.plain(settings))
         return Saved(arrays, made_with)
 
+    def score(labels, confidence) -> float:
+        return metrics.evaluate(labels, confidence)[config.select_by]
+
     return training.train_many(
         tasks,
         config,
-        score=metrics.scorer(config.select_by),
+        score=None if config.select_by == "loss" else score,
         on_epoch=on_epoch,
         saved=unless_damaged(kept, saved),
         save=lambda state: archives.save_archive(kept, state.arrays, settings),

@@ -10,7 +10,7 @@ import os
 from stzjax.potentials.analytic import mendelev2019
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import Compact, compact
-from stzjax.potentials.setfl import read_setfl, resample, tabulate, write_setfl
+from stzjax.potentials.setfl import Samples, read_setfl, sample, tabulate, write_setfl
 
 BUILT_IN = {"mendelev2019": mendelev2019}
 """Built-in potentials by the names that `load` and `--potential` take."""

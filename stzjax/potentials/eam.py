@@ -7,7 +7,7 @@ it depends on the source j alone. A potential is a pytree: its parameters are ar
 goes through `jit`, `vmap` and `grad` as an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.struct
 import jax
@@ -58,18 +58,8 @@ class EAM(flax.struct.PyTreeNode):
         """Embedding energy F [eV] of an atom of a species in a density."""
         raise NotImplementedError
 
-    def pair_weight(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
-        """φ'(r) / r [eV/Å²] inside the cut-off, zero beyond; arguments as `pair`."""
-        return self._over(r, slope(lambda x: self.pair(x, first, second, closest), r))
-
     def bond_weight(
-        self,
-        r: Array,
-        own: Array,
-        other: Array,
-        rise: Array,
-        rise_other: Array,
-        closest: float = 0.0,
+        self, r: Array, own: Array, other: Array, rises: Sequence[Array] = (), closest: float = 0.0
     ) -> Array:
         """(dE/dr) / r of a bond [eV/Å²] inside the cut-off, zero beyond.
 
@@ -77,20 +67,35 @@ class EAM(flax.struct.PyTreeNode):
           r: length of the bond [Å].
           own: species of the atom.
           other: species of its neighbour.
-          rise: dF/dρ of the atom [eV].
-          rise_other: dF/dρ of the neighbour [eV].
+          rises: dF/dρ of the atom and of its neighbour [eV]; empty for the pair term alone.
           closest: lower limit of r, see `pair` [Å].
         """
         pull = slope(lambda x: self.pair(x, own, other, closest), r)
-        given = slope(lambda x: self.density(x, own, other), r)
-        if self.symmetric:
-            return self._over(r, pull + (rise + rise_other) * given)
-        taken = slope(lambda x: self.density(x, other, own), r)
-        return self._over(r, pull + rise * given + rise_other * taken)
-
-    def _over(self, r: Array, pull: Array) -> Array:
+        if rises:
+            given = slope(lambda x: self.density(x, own, other), r)
+            if self.symmetric:
+                pull = pull + (rises[0] + rises[1]) * given
+            else:
+                taken = slope(lambda x: self.density(x, other, own), r)
+                pull = pull + rises[0] * given + rises[1] * taken
         # A table's last slope need not vanish at the cut-off. NaN stays.
         return jnp.where(r >= self.cutoff, 0.0, pull / r)
+
+    def renumbered(self, species: Array, elements: Sequence[str]) -> Array:
+        """Numbers of the potential's elements for species that index into other elements.
+
+        Raises:
+          ValueError: unknown element.
+        """
+        if missing := [e for e in elements if e not in self.elements]:
+            raise ValueError(
+                f"the potential knows {', '.join(self.elements)}, but the structure holds "
+                f"{', '.join(missing)}; choose another potential or rename the elements"
+            )
+        order = [self.elements.index(e) for e in elements]
+        if order == list(range(len(order))):
+            return species
+        return jnp.take(jnp.asarray(order, species.dtype), species, mode="clip")
 
 
 def slope(function: Callable[[Array], Array], x: Array) -> Array:
@@ -101,8 +106,3 @@ def slope(function: Callable[[Array], Array], x: Array) -> Array:
 def value_and_slope(function: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
     """An elementwise function and its derivative in one pass."""
     return jax.jvp(function, (x,), (jnp.ones_like(x),))
-
-
-def curvature(function: Callable[[Array], Array], x: Array) -> Array:
-    """Second derivative of an elementwise function."""
-    return slope(lambda y: slope(function, y), x)

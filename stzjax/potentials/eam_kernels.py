@@ -12,7 +12,7 @@ order, zones) and can be differentiated by forward mode, and to the potential's 
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -43,15 +43,39 @@ class Zones(NamedTuple):
     far: tuple[Zone, ...]
 
 
-def _blocks(zone: Zone, *values: Array) -> Iterator[tuple]:
-    """Each table of a zone, and its part of values of the atoms (N,)."""
-    return zip(zone.blocks, *map(zone.split, values), strict=True)
+class _Bonds(NamedTuple):
+    """Bonds of a zone, a table (K, n) for each of its blocks.
+
+    Attributes:
+      zone: their atoms.
+      near: whether densities reach the zone.
+      lengths: lengths [Å].
+      weights: (dE/dr) / r [eV/Å²], once they are known; zero for padding.
+    """
+
+    zone: Zone
+    near: bool
+    lengths: list[Array]
+    weights: list[Array]
+
+    def by_table(self, function: Callable, tables: list[Array], *values: Array) -> list[Array]:
+        """function(table, block, *values) of each table, with its part of values (N,)."""
+        parts = zip(tables, self.zone.blocks, *map(self.zone.split, values), strict=True)
+        return [function(*part) for part in parts]
+
+    def by_atom(self, function: Callable, tables: list[Array], *values: Array) -> Array:
+        """The same for results of the atoms, (N,)."""
+        return self.zone.join(self.by_table(function, tables, *values))
 
 
 def _component(column: Array, own: Array, idx: Array) -> Array:
     """One fractional component of the bonds of a table, (K, n); arbitrary for padding."""
     # Padding (idx = N) is clipped to the last atom; its bonds are masked later, by their length.
     return geometry.minimum_image(jnp.take(column, idx, mode="clip") - own)
+
+
+def _total(parts: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, parts)
 
 
 def _sum_rows(function: Callable, *tables: Array) -> Array:
@@ -67,19 +91,11 @@ def _sum_rows(function: Callable, *tables: Array) -> Array:
     return jnp.sum(_total(function(*piece) for piece in pieces), axis=0)
 
 
-def _columns(fractional: Array) -> tuple[Array, Array, Array]:
-    x, y, z = fractional.T
-    return x, y, z
+def lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
+    """Bond lengths of a table (K, n) [Å]; padding is put beyond the cut-off, where all is zero.
 
-
-def lengths(fractional: Array, cell: Array, idx: Array, cutoff: float) -> Array:
-    """Bond lengths (K, N) [Å] of a whole table; padding is put beyond the cut-off."""
-    columns = _columns(fractional)
-    return _lengths(columns, columns, cell, idx, cutoff)
-
-
-def _lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
-    """Bond lengths (K, n) [Å]; padding is put beyond the cut-off, where everything is zero."""
+    `columns` are the fractional components of all atoms, (N,) each, `own` those of the table's.
+    """
     parts = (_component(c, mine, idx) for c, mine in zip(columns, own, strict=True))
     x, y, z = geometry.cartesian(cell, *parts)
     square = x * x + y * y + z * z
@@ -87,166 +103,114 @@ def _lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
     return jnp.sqrt(jnp.where(idx < len(columns[0]), square, (1.25 * cutoff) ** 2))
 
 
-class _Bonds(NamedTuple):
-    """Lengths of the bonds of a zone, a table (K, n) for each of its blocks [Å]."""
-
-    zone: Zone
-    lengths: list[Array]
-
-
-def _measured(columns, cell: Array, potential: EAM, zones: tuple[Zone, ...]) -> list[_Bonds]:
+def _measured(columns, cell: Array, potential: EAM, zones: Zones) -> list[_Bonds]:
 
     def measure(columns, own, cell, idx):
-        return _lengths(columns, own, cell, idx, potential.cutoff)
+        return lengths(columns, own, cell, idx, potential.cutoff)
 
-    def of(zone: Zone) -> list[Array]:
-        return [
+    def of(zone: Zone, near: bool) -> _Bonds:
+        parts = zip(zone.blocks, *map(zone.split, columns), strict=True)
+        found = [
             apart(measure, potential.anchor, columns, tuple(own), cell, block.idx)
-            for block, *own in _blocks(zone, *columns)
+            for block, *own in parts
         ]
+        return _Bonds(zone, near, found, [])
 
-    return [_Bonds(zone, of(zone)) for zone in zones]
+    return [of(zone, True) for zone in zones.near] + [of(zone, False) for zone in zones.far]
 
 
-def _density(near: list[_Bonds], potential: EAM, species) -> Array:
+def _density(bonds: list[_Bonds], potential: EAM, species) -> Array:
     """Densities of the atoms, (N,)."""
 
     def density(r, own, other, potential):
         return _sum_rows(lambda r, other: potential.density(r, own[None], other), r, other)
 
-    def of(zone: Zone, lengths: list[Array]) -> list[Array]:
-        return [
-            apart(density, potential.anchor, r, own, block.other, potential)
-            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
-        ]
+    def of(r, block, own):
+        return apart(density, potential.anchor, r, own, block.other, potential)
 
-    return _total(zone.join(of(zone, lengths)) for zone, lengths in near)
+    return _total(one.by_atom(of, one.lengths, species) for one in bonds if one.near)
 
 
-def _total(parts: Iterable[Array]) -> Array:
-    return functools.reduce(operator.add, parts)
+def _by_reach(function: Callable, near: bool, r: Array, potential: EAM, *args):
+    """Call function(r, closest, *args), with the branches of `potential.pair` that are needed.
 
-
-def _by_core(function: Callable, r: Array, potential: EAM, *args):
-    """Call function(r, closest, *args), with the short-range branches only where a pair needs them.
-
-    The choice is made at run time, and only on CPU, where a branch not taken costs nothing.
+    Those of short range are left out unless a pair needs them. The choice is made at run time, and
+    only on CPU, where a branch not taken costs nothing.
     """
 
-    def branch(closest: float):
+    def beyond(closest: float):
         return lambda r, *args: function(r, closest, *args)
 
-    if potential.core == 0.0:
-        return apart(branch(0.0), potential.anchor, r, *args)
+    if not near or potential.core == 0.0:
+        closest = 0.0 if near else potential.density_cutoff
+        return apart(beyond(closest), potential.anchor, r, *args)
     if platform.target() != "cpu":
-        return branch(0.0)(r, *args)
+        return beyond(0.0)(r, *args)
     close = jnp.any(r < potential.core)
-    return jax.lax.cond(close, branch(0.0), branch(potential.core), r, *args)
-
-
-def _beyond(function: Callable, r: Array, potential: EAM, *args):
-    """Call function(r, closest, *args) for the far zone."""
-    return apart(
-        lambda r, *args: function(r, potential.density_cutoff, *args), potential.anchor, r, *args
-    )
-
-
-class _Measured(NamedTuple):
-    """Bonds of the near and of the far zones, and densities of the atoms (N,)."""
-
-    near: list[_Bonds]
-    far: list[_Bonds]
-    density: Array
-
-
-def _measure(columns, cell, potential: EAM, species, zones: Zones) -> _Measured:
-    near, far = (_measured(columns, cell, potential, some) for some in zones)
-    return _Measured(near, far, _density(near, potential, species))
+    return jax.lax.cond(close, beyond(0.0), beyond(potential.core), r, *args)
 
 
 def atomic_energy(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Energies of the atoms, (N,) [eV]."""
-    bonds = _measure(_columns(fractional), cell, potential, species, zones)
-    return _energies(bonds, potential, species)
+    bonds = _measured(tuple(fractional.T), cell, potential, zones)
+    return _energies(bonds, _density(bonds, potential, species), potential, species)
 
 
-def _energies(bonds: _Measured, potential: EAM, species) -> Array:
+def _energies(bonds: list[_Bonds], density: Array, potential: EAM, species) -> Array:
 
     def pairs(r, closest, own, other, potential):
         return 0.5 * jnp.sum(potential.pair(r, own[None], other, closest), axis=0)
 
-    def of(zone: Zone, lengths: list[Array], evaluate: Callable) -> Array:
-        parts = [
-            evaluate(pairs, r, potential, own, block.other, potential)
-            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
-        ]
-        return zone.join(parts)
+    def of(one: _Bonds) -> Array:
+        def energy(r, block, own):
+            return _by_reach(pairs, one.near, r, potential, own, block.other, potential)
 
-    parts = [of(*some, _by_core) for some in bonds.near] + [
-        of(*some, _beyond) for some in bonds.far
-    ]
-    return _total(parts) + potential.embedding(bonds.density, species)
+        return one.by_atom(energy, one.lengths, species)
+
+    return _total(map(of, bonds)) + potential.embedding(density, species)
 
 
-class _Pulls(NamedTuple):
-    """A zone with weights [eV/Å²] and lengths [Å] of its bonds, a table (K, n) for each block."""
+def _weighted(bonds: list[_Bonds], density: Array, potential: EAM, species) -> list[_Bonds]:
+    rise = slope(lambda d: potential.embedding(d, species), density)
 
-    zone: Zone
-    weights: list[Array]
-    lengths: list[Array]
+    def weight(r, closest, own, other, idx, rises, potential):
+        if rises:
+            rises = rises[0][None], jnp.take(rises[1], idx, mode="clip")
+        return potential.bond_weight(r, own[None], other, rises, closest)
 
+    def of(one: _Bonds) -> _Bonds:
+        def found(r, block, own, mine):
+            args = own, block.other, block.idx, (mine, rise) if one.near else (), potential
+            return _by_reach(weight, one.near, r, potential, *args)
 
-def _pulls(bonds: _Measured, potential: EAM, species) -> list[_Pulls]:
-    """Weights (dE/dr) / r of all bonds; zero for padding."""
-    rise = slope(lambda d: potential.embedding(d, species), bonds.density)
+        return one._replace(weights=one.by_table(found, one.lengths, species, rise))
 
-    def near(r, closest, idx, other, own, mine, rise, potential):
-        there = jnp.take(rise, idx, mode="clip")
-        return potential.bond_weight(r, own[None], other, mine[None], there, closest)
-
-    def far(r, closest, other, own, potential):
-        return potential.pair_weight(r, own[None], other, closest)
-
-    def of_near(zone: Zone, lengths: list[Array]) -> list[Array]:
-        return [
-            _by_core(near, r, potential, block.idx, block.other, *own, rise, potential)
-            for r, (block, *own) in zip(lengths, _blocks(zone, species, rise), strict=True)
-        ]
-
-    def of_far(zone: Zone, lengths: list[Array]) -> list[Array]:
-        return [
-            _beyond(far, r, potential, block.other, own, potential)
-            for r, (block, own) in zip(lengths, _blocks(zone, species), strict=True)
-        ]
-
-    return [_Pulls(zone, of_near(zone, r), r) for zone, r in bonds.near] + [
-        _Pulls(zone, of_far(zone, r), r) for zone, r in bonds.far
-    ]
+    return [of(one) for one in bonds]
 
 
-def _all_pulls(columns, cell, potential: EAM, species, zones: Zones) -> list[_Pulls]:
-    return _pulls(_measure(columns, cell, potential, species, zones), potential, species)
+def _pulling(columns, cell, potential: EAM, species, zones: Zones) -> list[_Bonds]:
+    """All bonds with their weights."""
+    bonds = _measured(columns, cell, potential, zones)
+    return _weighted(bonds, _density(bonds, potential, species), potential, species)
 
 
-def _sum_forces(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
+def _sum_forces(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
     """Σ_j w r_ij, (N, 3) [eV/Å]."""
 
     def total(column, own, idx, weight):
         return _sum_rows(lambda w, idx: w * _component(column, own, idx), weight, idx)
 
-    def of(zone: Zone, weights: list[Array], column: Array) -> Array:
-        parts = [
-            apart(total, potential.anchor, column, own, block.idx, weight)
-            for weight, (block, own) in zip(weights, _blocks(zone, column), strict=True)
-        ]
-        return zone.join(parts)
+    def component(column: Array) -> Array:
+        def of(weight, block, own):
+            return apart(total, potential.anchor, column, own, block.idx, weight)
+
+        return _total(one.by_atom(of, one.weights, column) for one in bonds)
 
     # One component at a time: the three sums in one loop are slower by half.
-    parts = (_total(of(p.zone, p.weights, column) for p in pulls) for column in columns)
-    return jnp.stack(geometry.cartesian(cell, *parts), axis=-1)
+    return jnp.stack(geometry.cartesian(cell, *map(component, columns)), axis=-1)
 
 
-def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
+def _sum_virials(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
 
     def total(first, second, one, two, idx, weight):
@@ -255,29 +219,21 @@ def _sum_virials(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
 
         return _sum_rows(moment, weight, idx)
 
-    def of(zone: Zone, weights: list[Array], first: Array, second: Array) -> Array:
-        parts = [
-            apart(total, potential.anchor, first, second, *own, block.idx, weight)
-            for weight, (block, *own) in zip(weights, _blocks(zone, first, second), strict=True)
-        ]
-        return zone.join(parts)
+    def component(first: Array, second: Array) -> Array:
+        def of(weight, block, *own):
+            return apart(total, potential.anchor, first, second, *own, block.idx, weight)
 
-    def moment(a: int, b: int) -> Array:
-        return _total(of(p.zone, p.weights, columns[a], columns[b]) for p in pulls)
+        return _total(one.by_atom(of, one.weights, first, second) for one in bonds)
 
     # As in `_sum_forces`, one sum at a time; the tensor is symmetric.
-    moments = {(a, b): moment(a, b) for a in range(3) for b in range(a, 3)}
+    sums = {(a, b): component(columns[a], columns[b]) for a in range(3) for b in range(a, 3)}
     square = jnp.stack(
-        [jnp.stack([moments[min(a, b), max(a, b)] for b in range(3)]) for a in range(3)]
+        [jnp.stack([sums[min(a, b), max(a, b)] for b in range(3)]) for a in range(3)]
     )
     return 0.5 * jnp.einsum("ia,abn,jb->ijn", cell, square, cell)
 
 
-def _total_virial(columns, cell, potential: EAM, pulls: list[_Pulls]) -> Array:
-    return jnp.sum(_sum_virials(columns, cell, potential, pulls), axis=-1)
-
-
-def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
+def _sum_trace(potential: EAM, bonds: list[_Bonds]) -> Array:
     """Σ w r² / 2 over all bonds, the trace of the virial [eV]."""
 
     def total(weight, r):
@@ -286,8 +242,8 @@ def _sum_trace(potential: EAM, pulls: list[_Pulls]) -> Array:
     # A small difference of large numbers: in float64 whatever the dtype of the run.
     return 0.5 * _total(
         jnp.sum(apart(total, potential.anchor, weight, r), dtype=jnp.float64)
-        for p in pulls
-        for weight, r in zip(p.weights, p.lengths, strict=True)
+        for one in bonds
+        for weight, r in zip(one.weights, one.lengths, strict=True)
     )
 
 
@@ -295,26 +251,38 @@ def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
     if _has_kernels(potential):
         return _by_kernels(fractional, cell, potential, species, zones)[0]
-    columns = _columns(fractional)
-    pulls = _all_pulls(columns, cell, potential, species, zones)
-    return _sum_forces(columns, cell, potential, pulls)
+    columns = tuple(fractional.T)
+    bonds = _pulling(columns, cell, potential, species, zones)
+    return _sum_forces(columns, cell, potential, bonds)
 
 
 def atomic_virial(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     """Virials of the atoms, (N, 3, 3) [eV]."""
-    columns = _columns(fractional)
-    pulls = _all_pulls(columns, cell, potential, species, zones)
-    return jnp.moveaxis(_sum_virials(columns, cell, potential, pulls), -1, 0)
+    columns = tuple(fractional.T)
+    bonds = _pulling(columns, cell, potential, species, zones)
+    return jnp.moveaxis(_sum_virials(columns, cell, potential, bonds), -1, 0)
 
 
 def forces_and_virial(
     fractional, cell, potential: EAM, species, zones: Zones
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
-    columns = _columns(fractional)
-    pulls = _all_pulls(columns, cell, potential, species, zones)
-    virial = _total_virial(columns, cell, potential, pulls)
-    return _sum_forces(columns, cell, potential, pulls), virial
+    columns = tuple(fractional.T)
+    bonds = _pulling(columns, cell, potential, species, zones)
+    virial = jnp.sum(_sum_virials(columns, cell, potential, bonds), axis=-1)
+    return _sum_forces(columns, cell, potential, bonds), virial
+
+
+def energy_and_virial(
+    fractional, cell, potential: EAM, species, zones: Zones
+) -> tuple[Array, Array]:
+    """Energy [eV] and virial (3, 3) [eV] of all atoms."""
+    columns = tuple(fractional.T)
+    bonds = _measured(columns, cell, potential, zones)
+    density = _density(bonds, potential, species)
+    energy = jnp.sum(_energies(bonds, density, potential, species))
+    bonds = _weighted(bonds, density, potential, species)
+    return energy, jnp.sum(_sum_virials(columns, cell, potential, bonds), axis=-1)
 
 
 def forces_and_trace(
@@ -328,9 +296,9 @@ def forces_and_trace(
 
 def _by_passes(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
     """Forces and trace as array code."""
-    columns = _columns(fractional)
-    pulls = _all_pulls(columns, cell, potential, species, zones)
-    return _sum_forces(columns, cell, potential, pulls), _sum_trace(potential, pulls)
+    columns = tuple(fractional.T)
+    bonds = _pulling(columns, cell, potential, species, zones)
+    return _sum_forces(columns, cell, potential, bonds), _sum_trace(potential, bonds)
 
 
 def _has_kernels(potential: EAM) -> bool:
@@ -363,14 +331,3 @@ def _evaluate(fractional, cell, potential, species, zones) -> tuple[Array, Array
 @_by_kernels.defjvp
 def _by_kernels_jvp(primals, tangents):
     return jax.jvp(_by_passes, primals, tangents)
-
-
-def energy_and_virial(
-    fractional, cell, potential: EAM, species, zones: Zones
-) -> tuple[Array, Array]:
-    """Energy [eV] and virial (3, 3) [eV] of all atoms."""
-    columns = _columns(fractional)
-    bonds = _measure(columns, cell, potential, species, zones)
-    energy = jnp.sum(_energies(bonds, potential, species))
-    pulls = _pulls(bonds, potential, species)
-    return energy, _total_virial(columns, cell, potential, pulls)

@@ -8,8 +8,9 @@ few, so that all of them stay in the cache: on the grid of a setfl table a thous
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,6 @@ class Compact(EAM):
       pair_weights: pieces of φ'(r) / r [eV/Å²].
       density_weights: pieces of ρ'(r) / r, receiver first.
       per_length: pieces per Å.
-      order: number in `base` of each element; static.
     """
 
     base: EAM
@@ -54,62 +54,44 @@ class Compact(EAM):
     pair_weights: Pieces
     density_weights: Pieces
     per_length: Array
-    order: tuple[int, ...] = flax.struct.field(pytree_node=False, kw_only=True)
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] of `base`."""
-        return self.base.pair(r, self._in_base(first), self._in_base(second), closest)
+        first, second = (self.base.renumbered(x, self.elements) for x in (first, second))
+        return self.base.pair(r, first, second, closest)
 
     def embedding(self, density: Array, species: Array) -> Array:
         """Embedding energy F [eV] of `base`."""
-        return self.base.embedding(density, self._in_base(species))
+        return self.base.embedding(density, self.base.renumbered(species, self.elements))
 
     def density(self, r: Array, receiver: Array, source: Array) -> Array:
         """Density, from its pieces."""
-        return self._evaluate(self.densities, *self._piece(r), receiver, source)
-
-    def pair_weight(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
-        """φ'(r) / r [eV/Å²], from its pieces."""
-        return self._evaluate(self.pair_weights, *self._piece(r), first, second)
+        return self._evaluate(self.densities, r, receiver, source)
 
     def bond_weight(
-        self,
-        r: Array,
-        own: Array,
-        other: Array,
-        rise: Array,
-        rise_other: Array,
-        closest: float = 0.0,
+        self, r: Array, own: Array, other: Array, rises: Sequence[Array] = (), closest: float = 0.0
     ) -> Array:
         """(dE/dr) / r of a bond [eV/Å²], from its pieces; see `EAM.bond_weight`."""
-        piece = self._piece(r)
-        pull = self._evaluate(self.pair_weights, *piece, own, other)
-        given = self._evaluate(self.density_weights, *piece, own, other)
+        pull = self._evaluate(self.pair_weights, r, own, other)
+        if not rises:
+            return pull
+        given = self._evaluate(self.density_weights, r, own, other)
         if self.symmetric:
-            return pull + (rise + rise_other) * given
-        taken = self._evaluate(self.density_weights, *piece, other, own)
-        return pull + rise * given + rise_other * taken
+            return pull + (rises[0] + rises[1]) * given
+        taken = self._evaluate(self.density_weights, r, other, own)
+        return pull + rises[0] * given + rises[1] * taken
 
     @property
     def _num_pieces(self) -> int:
         return self.densities[0].shape[-1] // len(self.elements) ** 2 - 1
 
-    def _in_base(self, species: Array) -> Array:
-        if self.order == tuple(range(len(self.order))):
-            return species
-        return jnp.asarray(self.order, jnp.int32)[species]
-
-    def _piece(self, r: Array) -> tuple[Array, Array]:
-        """Number of the piece at r and the place in it; the last one, beyond the cut-off, is 0."""
+    def _evaluate(self, pieces: Pieces, r: Array, first: Array, second: Array) -> Array:
+        """Value at r for two species; the last piece, beyond the cut-off, is 0."""
         x = r * self.per_length
         # No minimum is taken, which would turn NaN into a number: NaN must show in the forces.
         x = jnp.where(x > self._num_pieces, jnp.asarray(self._num_pieces, x.dtype), x)
         piece = x.astype(jnp.int32)
-        return piece, x - piece.astype(x.dtype)
-
-    def _evaluate(
-        self, pieces: Pieces, piece: Array, t: Array, first: Array, second: Array
-    ) -> Array:
+        t = x - piece.astype(x.dtype)
         pair = first.astype(jnp.int32) * len(self.elements) + second.astype(jnp.int32)
         at = piece + pair * (self._num_pieces + 1)
         a, b, c, d = (jnp.take(table, at, mode="clip") for table in pieces)
@@ -141,25 +123,15 @@ def compact(
     """
     if isinstance(potential, Compact):
         potential = potential.base
-    elements = potential.elements if elements is None else tuple(elements)
-    missing = [e for e in elements if e not in potential.elements]
-    if missing:
-        raise ValueError(
-            f"the potential knows {', '.join(potential.elements)}, not {', '.join(missing)}; "
-            "choose another potential or rename the elements"
-        )
-    order = tuple(potential.elements.index(e) for e in elements)
+    elements = tuple(elements or potential.elements)
     for count in (num_pieces,) if num_pieces else _grids(potential):
-        tables = _tables(potential, order, count)
-        if num_pieces or _error(potential, order, tables, count) < tolerance:
+        tables = _tables(potential, elements, count)
+        if num_pieces or _error(potential, elements, tables, count) < tolerance:
             break
     made = Compact(
         base=potential,
-        densities=tables["densities"],
-        pair_weights=tables["pair_weights"],
-        density_weights=tables["density_weights"],
+        **tables,
         per_length=jnp.asarray(count / potential.cutoff),
-        order=order,
         elements=elements,
         cutoff=potential.cutoff,
         density_cutoff=potential.density_cutoff,
@@ -179,43 +151,37 @@ def _grids(potential: EAM) -> list[int]:
     return [first * 2**n for n in range(math.ceil(math.log2(_MOST / first)) + 1)]
 
 
-@functools.partial(jax.jit, static_argnames="order")
-def _sample(potential: EAM, order: tuple[int, ...], r: Array) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnames="elements")
+def _sample(potential: EAM, elements: tuple[str, ...], r: Array) -> dict[str, Array]:
     """The tabulated functions of r for every pair of species, (S, S, R) each."""
-    a, b = (jnp.asarray(order)[i][..., None] for i in np.indices((len(order),) * 2))
-    first, second, x = jnp.broadcast_arrays(a, b, r)
+    own = potential.renumbered(jnp.arange(len(elements)), elements)
+    first, second, x = jnp.broadcast_arrays(own[:, None, None], own[:, None], r)
     inside = x < potential.cutoff
     density, given = value_and_slope(lambda x: potential.density(x, first, second), x)
     return {
         "densities": jnp.where(inside, density, 0.0),
-        "pair_weights": potential.pair_weight(x, first, second),
+        "pair_weights": potential.bond_weight(x, first, second),
         "density_weights": jnp.where(inside, given / x, 0.0),
     }
 
 
-def _tables(potential: EAM, order: tuple[int, ...], count: int) -> dict[str, Pieces]:
+def _tables(potential: EAM, elements: tuple[str, ...], count: int) -> dict[str, Any]:
     # The right end of the last piece is the limit from inside.
     grid = (np.arange(count)[:, None] + _NODES) * (potential.cutoff / count)
     grid = np.clip(grid, _CLOSEST, potential.cutoff * (1 - 1e-15))
     powers = np.linalg.inv(np.vander(_NODES, increasing=True))
     tables = {}
-    for name, function in _sample(potential, order, grid.reshape(-1)).items():
+    for name, function in _sample(potential, elements, grid.reshape(-1)).items():
         values = np.array(function).reshape(*function.shape[:2], count, len(_NODES))
         if name == "pair_weights":
             # Two atoms in one place push each other nowhere: that must show in the forces.
             values[..., 0, :] = np.nan
-        a, b, c, d = (_padded(values @ row) for row in powers)
-        tables[name] = a, b, c, d
+        ends = (0, 0), (0, 0), (0, 1)  # A piece of zero follows the last one of each pair.
+        tables[name] = tuple(jnp.asarray(np.pad(values @ row, ends).ravel()) for row in powers)
     return tables
 
 
-def _padded(coefficients: np.ndarray) -> Array:
-    """Coefficients (S, S, M) flattened, with a piece of zero at the end of each pair."""
-    zero = np.zeros((*coefficients.shape[:2], 1))
-    return jnp.asarray(np.concatenate([coefficients, zero], axis=-1).reshape(-1))
-
-
-def _error(potential: EAM, order: tuple[int, ...], tables: dict, count: int) -> float:
+def _error(potential: EAM, elements: tuple[str, ...], tables: dict, count: int) -> float:
     """Largest error of a bond's force over the range that matters [eV/Å]."""
     step = potential.cutoff / count
     piece = np.arange(int(max(_CHECKED_FROM, potential.core + step) / step) + 1, count)
@@ -223,10 +189,10 @@ def _error(potential: EAM, order: tuple[int, ...], tables: dict, count: int) -> 
     worst = 0.0
     for t in (0.13, 0.5, 0.87):  # Where the remainder is largest.
         r = (piece + t) * step
-        exact = _sample(potential, order, r)
+        exact = _sample(potential, elements, r)
         for name, scale in scales.items():
-            pieces = (np.asarray(x).reshape(len(order), len(order), -1) for x in tables[name])
-            value = np.polyval([x[..., piece] for x in pieces][::-1], t)
+            pieces = np.reshape(tables[name], (4, *exact[name].shape[:2], -1))
+            value = np.polyval(pieces[::-1, ..., piece], t)
             off = np.abs(value - np.asarray(exact[name])) * r * scale
             worst = max(worst, float(off.max()))
     return worst

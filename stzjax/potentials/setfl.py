@@ -4,8 +4,10 @@ LAMMPS interpolates the same tables by C¹ Hermite pieces. Our cubic splines go 
 points with a continuous second derivative, which minimisers, stiffness and modes need.
 """
 
+import itertools
 import os
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -81,22 +83,31 @@ def _evaluate(table: Array, x: Array, step: Array, intervals: int, offset: Array
     return ((row[..., 0] * t + row[..., 1]) * t + row[..., 2]) * t + row[..., 3]
 
 
-def tabulate(r_step, pairs, densities, density_step, embeddings, elements, cutoff) -> Tabulated:
-    """A potential from the values of its functions on uniform grids that start at zero.
+class Samples(NamedTuple):
+    """Values of a potential's functions on uniform grids that start at zero.
 
-    Args:
+    Attributes:
       r_step: grid step of the distances [Å].
       pairs: (S, S, nr) r·φ [eV Å].
       densities: (S, S, nr) densities, receiver first.
       density_step: grid step of the densities.
       embeddings: (S, nrho) embedding energies [eV].
-      elements: chemical symbols.
-      cutoff: [Å]; the grid of distances should reach it.
     """
+
+    r_step: float
+    pairs: np.ndarray
+    densities: np.ndarray
+    density_step: float
+    embeddings: np.ndarray
+
+
+def tabulate(samples: Samples, elements: Sequence[str], cutoff: float) -> Tabulated:
+    """A potential from the values of its functions, on distances that should reach the cut-off."""
+    r_step, pairs, densities, density_step, embeddings = samples
     return Tabulated(
-        pair_table=jnp.asarray(_splines(_without_placeholders(np.asarray(pairs)), r_step)),
-        density_table=jnp.asarray(_splines(np.asarray(densities), r_step)),
-        embedding_table=jnp.asarray(_splines(np.asarray(embeddings), density_step)),
+        pair_table=_splines(_without_placeholders(np.asarray(pairs)), r_step),
+        density_table=_splines(densities, r_step),
+        embedding_table=_splines(embeddings, density_step),
         r_step=jnp.asarray(float(r_step)),
         density_step=jnp.asarray(float(density_step)),
         elements=tuple(elements),
@@ -111,21 +122,28 @@ def _reach(densities: np.ndarray, step: float, cutoff: float) -> float:
     return min(cutoff, (int(used[-1]) + 2) * step) if used.size else cutoff
 
 
-def _splines(values: np.ndarray, step: float) -> np.ndarray:
-    grid = np.arange(values.shape[-1]) * step
+def _splines(values, step: float) -> Array:
+    grid = np.arange(np.shape(values)[-1]) * step
     coefficients = CubicSpline(grid, values, axis=-1, bc_type="not-a-knot").c
     # SciPy puts (power, interval) first, the other axes behind.
-    return np.moveaxis(coefficients, (0, 1), (-1, -2))
+    return jnp.asarray(np.moveaxis(coefficients, (0, 1), (-1, -2)))
 
 
 def _without_placeholders(pairs: np.ndarray) -> np.ndarray:
-    """Pairs whose rows below the first sane value continue it as a constant r·φ."""
-    clean = pairs.copy()
-    for index in np.ndindex(pairs.shape[:-1]):
-        insane = np.flatnonzero(np.abs(pairs[index]) >= _PLACEHOLDER)
-        if insane.size:
-            clean[index][: insane[-1] + 1] = pairs[index][insane[-1] + 1]
-    return clean
+    """Pairs whose first rows, where they stand for hard cores, continue r·φ as a constant.
+
+    Raises:
+      ValueError: a placeholder stands anywhere else.
+    """
+    insane = np.abs(pairs) >= _PLACEHOLDER
+    rows = insane.sum(axis=-1, keepdims=True)
+    start = np.arange(pairs.shape[-1]) < rows
+    if np.any(insane != start) or np.any(rows == pairs.shape[-1]):
+        raise ValueError(
+            f"|r*phi| exceeds {_PLACEHOLDER:g} eV Å beyond the first rows; the table is damaged, "
+            "get it anew"
+        )
+    return np.where(start, np.take_along_axis(pairs, rows, axis=-1), pairs)
 
 
 def read_setfl(path: str | os.PathLike) -> Tabulated:
@@ -143,10 +161,10 @@ def read_setfl(path: str | os.PathLike) -> Tabulated:
         lines = [line.split("#")[0].split() for line in text.split("\n")]
         elements, num_rho, num_r, (density_step, r_step, cutoff) = _heading(lines)
         embeddings, densities, pairs = _blocks(lines, len(elements), num_rho, num_r)
-        _check_placeholders(pairs)
+        samples = Samples(r_step, pairs, densities, density_step, embeddings)
+        return tabulate(samples, elements, cutoff)
     except ValueError as error:
         raise ValueError(f"cannot read potential {path}: {error}") from error
-    return tabulate(r_step, pairs, densities, density_step, embeddings, elements, cutoff)
 
 
 def _heading(lines: list[list[str]]) -> tuple[tuple[str, ...], int, int, np.ndarray]:
@@ -175,18 +193,6 @@ def _heading(lines: list[list[str]]) -> tuple[tuple[str, ...], int, int, np.ndar
     return tuple(elements), num_rho, num_r, steps
 
 
-def _check_placeholders(pairs: np.ndarray) -> None:
-    """Refuse placeholders anywhere but at the start of r·φ, where they stand for hard cores."""
-    insane = np.abs(pairs) >= _PLACEHOLDER
-    rows = insane.sum(axis=-1)
-    starts = np.arange(pairs.shape[-1]) < rows[..., None]
-    if np.any(insane != starts) or np.any(rows == pairs.shape[-1]):
-        raise ValueError(
-            f"|r*phi| exceeds {_PLACEHOLDER:g} eV Å beyond the first rows; the table is damaged, "
-            "get it anew"
-        )
-
-
 def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
     """Embeddings (S, nrho), densities (S, S, nr) receiver first, r·φ (S, S, nr)."""
     entries = [(number, [word]) for number, line in enumerate(lines[5:], 6) for word in line]
@@ -201,18 +207,15 @@ def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
             f"it holds {len(entries)} entries after line 5, but eam/alloy needs {sizes[1]} and "
             f"eam/fs {sizes[count]}; the table is truncated or its line 5 is wrong: get it anew"
         )
-    position = 0
+    rest = iter(entries)
 
     def take(n: int) -> np.ndarray:
-        nonlocal position
-        part = slice(position, position + n)
-        position += n
-        return words.numbers(entries[part]).ravel()
+        return words.numbers(itertools.islice(rest, n)).ravel()
 
     embeddings = np.empty((count, num_rho))
     densities = np.empty((count, count, num_r))
     for source in range(count):
-        position += 4
+        list(itertools.islice(rest, 4))  # Its number, mass and lattice.
         embeddings[source] = take(num_rho)
         # Block `source`, column c: what this element gives to an atom of element c.
         densities[:, source] = take(columns * num_r).reshape(columns, num_r)
@@ -224,11 +227,7 @@ def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
 
 
 def write_setfl(
-    path: str | os.PathLike,
-    potential: EAM,
-    num_r: int = 10_000,
-    num_densities: int = 10_000,
-    max_density: float | None = None,
+    path: str | os.PathLike, potential: EAM, num_r: int = 10_000, num_densities: int = 10_000
 ) -> None:
     """Write any EAM potential as an eam/fs setfl table, for LAMMPS and OVITO.
 
@@ -236,11 +235,10 @@ def write_setfl(
       path: file to write.
       potential: source of the functions.
       num_r: points of the distance grid, from zero to the cut-off.
-      num_densities: points of the density grid.
-      max_density: end of the density grid; LAMMPS continues F as a straight line beyond it. By
-        default the end of the potential's own table, or 100 for one that is not a table.
+      num_densities: points of the density grid, which ends where the potential's own table does,
+        or at 100; LAMMPS continues F as a straight line beyond it.
     """
-    values = sample(potential, num_r, num_densities, max_density)
+    values = sample(potential, num_r, num_densities)
     count = len(potential.elements)
     lines = ["# EAM potential written by stzjax", "# units: metal", "# eam/fs"]
     lines.append(f"{count} {' '.join(potential.elements)}")
@@ -260,30 +258,12 @@ def write_setfl(
     archives.write_text(path, "\n".join(lines) + "\n")
 
 
-class Samples(NamedTuple):
-    """Values of a potential's functions on uniform grids; the arguments of `tabulate`.
-
-    Attributes:
-      r_step: grid step of the distances [Å].
-      pairs: (S, S, nr) r·φ [eV Å].
-      densities: (S, S, nr) densities, receiver first.
-      density_step: grid step of the densities.
-      embeddings: (S, nrho) embedding energies [eV].
-    """
-
-    r_step: float
-    pairs: np.ndarray
-    densities: np.ndarray
-    density_step: float
-    embeddings: np.ndarray
-
-
-def sample(
-    potential: EAM, num_r: int, num_densities: int, max_density: float | None = None
-) -> Samples:
+def sample(potential: EAM, num_r: int, num_densities: int) -> Samples:
     """Evaluate a potential on the grids of a table; arguments as `write_setfl`."""
-    if max_density is None:
-        max_density = _density_end(potential)
+    # Tables differ by orders of magnitude in their unit of density: Sheng's end at 1.
+    max_density = 100.0
+    if isinstance(potential, Tabulated):
+        max_density = potential.embedding_table.shape[1] * float(potential.density_step)
     count = len(potential.elements)
     r = jnp.linspace(0.0, potential.cutoff, num_r)
     density = jnp.linspace(0.0, max_density, num_densities)
@@ -298,22 +278,6 @@ def sample(
             [potential.embedding(density, jnp.full(density.shape, a)) for a in range(count)]
         ),
     )
-
-
-def resample(potential: EAM, num_r: int = 3000, num_densities: int = 3000) -> Tabulated:
-    """A potential as splines on uniform grids, which float32 needs.
-
-    The powers of a closed form cancel there, local polynomials do not.
-    """
-    values = sample(potential, num_r, num_densities)
-    return tabulate(*values, elements=potential.elements, cutoff=potential.cutoff)
-
-
-def _density_end(potential: EAM) -> float:
-    # Tables differ by orders of magnitude in their unit of density: Sheng's end at 1.
-    if isinstance(potential, Tabulated):
-        return potential.embedding_table.shape[1] * float(potential.density_step)
-    return 100.0
 
 
 def _rows(values: Array) -> list[str]:

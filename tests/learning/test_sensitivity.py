@@ -58,7 +58,7 @@ def test_the_energy_is_linear_in_the_coefficients_of_pairs(kind):
     structure = cases.stored("glass", "tilted")
     potential = stzjax.potentials.mendelev2019()
     if kind == "table":
-        potential = stzjax.potentials.resample(potential, 500, 500)
+        potential = cases.resampled(potential, 500)
     neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)
     gradient = jax.grad(lambda p: stzjax.energetics.energy(structure, p, neighbors))(potential)
     name = "pair_coefficients" if kind == "analytic" else "pair_table"

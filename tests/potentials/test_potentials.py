@@ -15,7 +15,6 @@ from reference import cases, tables
 import stzjax
 from stzjax import potentials
 from stzjax.potentials import eam, read_setfl, write_setfl
-from stzjax.potentials.setfl import resample
 
 # Mendelev et al., J. Chem. Phys. 151, 214502 (2019), typed anew from the publication's list:
 # {pair: [(knot, coefficients)]}, without a line of the package's code.
@@ -235,7 +234,7 @@ def test_splines_have_a_continuous_second_derivative():
     zero = jnp.zeros((), int)
     for side in (-1, 1):
         r = jnp.asarray(knots + side * 1e-9)
-        curve = eam.curvature(lambda x: potential.pair(x, zero, zero), r)
+        curve = eam.slope(lambda r: eam.slope(lambda x: potential.pair(x, zero, zero), r), r)
         if side < 0:
             before = curve
     np.testing.assert_allclose(curve, before, atol=1e-4, rtol=1e-6)
@@ -338,7 +337,7 @@ def test_who_receives_the_density_survives(tmp_path, how):
         write_setfl(tmp_path / "table", potential)
         again = read_setfl(tmp_path / "table")
     else:
-        again = resample(potential)
+        again = cases.resampled(potential)
     r = jnp.linspace(2.0, toy.cutoff, 101)
     for a in range(2):
         for b in range(2):

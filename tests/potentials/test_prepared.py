@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import cases
 
 from stzjax import io, potentials
 from stzjax.core.structure import Structure
@@ -24,7 +25,7 @@ def potential(kind: str):
     if kind == "analytic":
         return analytic
     # A coarse table: its spline bends at every one of 1,000 knots.
-    return potentials.resample(analytic, num_r=1000, num_densities=1000)
+    return cases.resampled(analytic, 1000)
 
 
 KINDS = ("analytic", "table")
@@ -124,7 +125,7 @@ def test_beyond_the_cutoff_and_not_a_number():
     compact = potentials.compact(potential("analytic"))
     r = jnp.array([7.6, 7.600001, 20.0, jnp.nan])
     kind = jnp.zeros(4, int)
-    weights = compact.bond_weight(r, kind, kind, 1.0, 1.0)
+    weights = compact.bond_weight(r, kind, kind, (1.0, 1.0))
     assert np.array_equal(weights[:3], np.zeros(3))
     assert np.isnan(weights[3]) and np.isnan(compact.density(r, kind, kind)[3])
 

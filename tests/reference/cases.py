@@ -46,15 +46,20 @@ def potential(toy: tables.Toy, points: int = tables.POINTS) -> stzjax.potentials
     count = range(len(toy.elements))
     r = np.linspace(0.0, toy.cutoff, points)
     density = np.linspace(0.0, toy.max_density, points)
-    return stzjax.potentials.tabulate(
+    samples = stzjax.potentials.Samples(
         r[1],
         [[r * toy.pair(r, a, b) for b in count] for a in count],
         [[toy.density(r, a, b) for b in count] for a in count],
         density[1],
         [toy.embedding(density, a) for a in count],
-        toy.elements,
-        toy.cutoff,
     )
+    return stzjax.potentials.tabulate(samples, toy.elements, toy.cutoff)
+
+
+def resampled(potential: stzjax.potentials.EAM, points: int = 3000) -> stzjax.potentials.EAM:
+    """A potential as splines on uniform grids."""
+    samples = stzjax.potentials.sample(potential, points, points)
+    return stzjax.potentials.tabulate(samples, potential.elements, potential.cutoff)
 
 
 def small(seed: int = 0, jitter: float = 0.02) -> stzjax.Structure:

@@ -325,7 +325,7 @@ def test_table_1_has_the_papers_rows_and_intervals(page, run):
     start = next(n for n, row in enumerate(rows) if "Optimised for" in row)
     ours = [row for row in rows[start + 1 :] if row[0] == "this run"]
     paper = [row for row in rows[start + 1 :] if row[0] == "paper"]
-    assert len(paper) == len(grid_search.PAPER)
+    assert len(paper) == len(report.words.TABLE_1)
     assert paper[0][1:] == ["recall", "10", "25", "12", "0.7333", "0.0074", "0.0147", "0.0615",
                             "0.8451", "0.0150", "8.33"]  # fmt: skip
     assert len(ours) == len(content["judged"])
