@@ -14,33 +14,15 @@ from jax import Array
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
 from stzjax.dynamics import npt
-from stzjax.dynamics.npt import Ensemble
+from stzjax.dynamics.config import MeltConfig
 from stzjax.io import loop_state
-from stzjax.io.archives import Saved
+from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Spec
 from stzjax.numerics import precision
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import compact
-
-
-class Schedule(NamedTuple):
-    """How specimens are driven.
-
-    Attributes:
-      start: temperature of the first step [K].
-      slope: change of the temperature per step [K].
-      ensemble: constants of the dynamics.
-      precision: "float32" or "float64".
-      skin: extra distance of the neighbour lists [Å].
-    """
-
-    start: float
-    slope: float
-    ensemble: Ensemble
-    precision: str
-    skin: float
 
 
 class Trace(NamedTuple):
@@ -67,10 +49,6 @@ def steps_of(saved: Saved) -> int:
 NOT_FINITE, TOO_THIN, CLUMPED = "not finite", "cell below twice the cut-off", "neighbour overflow"
 """Reasons why a specimen cannot go on: NaN, a collapsed cell, atoms too close for any list."""
 
-
-_LIST = "neighbors"
-"""The neighbour list among the fields of a state."""
-
 _SLACK = 1.08
 """Spare places of the neighbour lists, at first."""
 
@@ -83,43 +61,39 @@ leaves less skin than this, else the atoms clump."""
 
 
 class NptBatch(loop_state.Batch[npt.State]):
-    """Specimens of one size on one schedule, each in a lane of its own.
+    """Specimens of one size with temperatures that change alike, each in a lane of its own.
 
     Attributes:
-      potential: potential of the dynamics; prepared for them once `start` knows the elements.
-      schedule: how they are driven.
+      potential: potential of the dynamics, prepared for them.
+      rows: entries of the trace of each specimen so far.
       lost: why specimens cannot go on, by their numbers: NOT_FINITE, TOO_THIN or CLUMPED.
     """
 
-    list_names = (_LIST,)
-
     def __init__(
-        self, potential: EAM, schedule: Schedule, on_steps: Callable[[int], None] | None = None
-    ):
-        """Nothing yet; see `start`."""
-        self.potential, self.schedule, self.on_steps = potential, schedule, on_steps
-        self.lost: dict[int, str] = {}
-        self._short: dict[int, tuple[int, int]] = {}
-
-    def start(
         self,
         keys: Sequence[Array],
         liquids: Sequence[Structure],
-        saved: Sequence[Saved | None] = (),
-    ) -> None:
-        """Put all specimens at their start, or where they were saved."""
-        schedule = self.schedule
-        self.potential = compact(self.potential, liquids[0].elements, schedule.precision)
-        saved = saved or [None] * len(liquids)
-        spec = loop_state.longest(saved, _LIST) if any(saved) else self._shape(liquids[0])
-        inside = [precision.cast(structure, schedule.precision) for structure in liquids]
+        saved: Sequence[Saved | None],
+        potential: EAM,
+        config: MeltConfig,
+        slope: float,
+        save_every: float,
+    ):
+        """All specimens at their start, or where they were saved; the slope is in K per step."""
+        self.config, self.slope, self.clock = config, slope, Clock(save_every)
+        self.potential = compact(potential, liquids[0].elements, config.precision)
+        self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
+        self.lost: dict[int, str] = {}
+        self._short: dict[int, tuple[int, int]] = {}
+        spec = loop_state.longest(saved, "neighbors") if any(saved) else self._shape(liquids[0])
+        inside = [precision.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
-        found = lists.fitted(spec, [loop_state.listed(*one, _LIST) for one in searched])
-        temperature = jnp.asarray(schedule.start)
+        found = lists.fitted(spec, [loop_state.listed(*one, "neighbors") for one in searched])
+        start = jnp.asarray(config.melt_temperature), config.ensemble
         states = []
         for key, structure, old, neighbors in zip(keys, inside, saved, found, strict=True):
-            args = key, structure, self.potential, neighbors, temperature, schedule.ensemble
-            states.append(self.resumed(npt.init(*args), old))
+            state = npt.init(key, structure, self.potential, neighbors, *start)
+            states.append(self.resumed(state, old))
         self.begin(states)
 
     @property
@@ -132,25 +106,27 @@ class NptBatch(loop_state.Batch[npt.State]):
         """Numbers of the specimens that go on."""
         return [place for place in range(len(self.steps)) if place not in self.lost]
 
-    def advance(self, targets: np.ndarray, pause: Callable[[], None] | None = None) -> None:
-        """Bring the specimens to their target steps; longer lists as often as one overflows."""
+    def advance(
+        self,
+        targets: np.ndarray,
+        on_steps: Callable[[int], None] | None,
+        save: Callable[[int, Saved], None] | None,
+    ) -> None:
+        """Bring the specimens to their target steps, saving them now and then on the way."""
         while True:
             before = self.steps
             left = np.zeros_like(before)
             left[self.going] = np.maximum(targets - before, 0)[self.going]
             if not left.any():
                 return
-            if pause is not None:
-                pause()
+            self.offer(save)
             if self.call(functools.partial(self._run, left)) and left.max() > self.turns:
                 self.turns *= 2
-            finite = np.isfinite(self.states.virial)
-            for place in self.going:
-                if not finite[place]:
-                    self.lost[place] = NOT_FINITE
+            broken = ~np.isfinite(self.states.virial)
+            self.lost |= {place: NOT_FINITE for place in self.going if broken[place]}
             self.mend()
-            if self.on_steps is not None:
-                self.on_steps(int(np.sum(self.steps - before)))
+            if on_steps is not None:
+                on_steps(int(np.sum(self.steps - before)))
 
     def _run(self, left: np.ndarray, states: npt.State, turns: int) -> npt.State:
         """States after the steps that are left, or after so many turns."""
@@ -158,38 +134,37 @@ class NptBatch(loop_state.Batch[npt.State]):
             states,
             self.potential,
             jnp.asarray(np.minimum(left, turns), jnp.int32),
-            jnp.asarray(self.schedule.start),
-            jnp.asarray(self.schedule.slope),
-            self.schedule.ensemble,
+            jnp.asarray(self.config.melt_temperature),
+            jnp.asarray(self.slope),
+            self.config.ensemble,
             max(1, len(left) // 8),
         )
-
-    def temperature(self, place: int) -> float:
-        """Temperature of the thermostat of a specimen [K]."""
-        return self.schedule.start + self.schedule.slope * float(self.steps[place])
 
     def structure(self, place: int) -> Structure:
         """Configuration of a specimen, in float64."""
         now = self.at(place)
-        species = np.asarray(now.species)
-        return Structure.create(now.md.position, now.md.box, species, now.elements)
+        return Structure.create(now.md.position, now.md.box, now.species, now.elements)
 
-    def observe(self, place: int) -> tuple[float, ...]:
-        """A row of the trace of a specimen."""
+    def observe(self, place: int) -> None:
+        """Add an entry to the trace of a specimen."""
         state = self.at(place)
         energy = energetics.energy(state.structure, self.potential, state.neighbors)
-        return (
-            self.temperature(place),
-            float(npt.temperature(state)),
-            float(energy) / state.species.shape[0],
-            float(npt.density(state.structure)),
+        self.rows[place].append(
+            (
+                self.config.melt_temperature + self.slope * float(state.steps),
+                float(npt.temperature(state)),
+                float(energy) / state.species.shape[0],
+                float(npt.density(state.structure)),
+            )
         )
 
-    def saved_with(self, place: int, rows: list) -> Saved:
-        """State and trace of a specimen, for a file."""
-        kept = self.saved(place)
-        trace = np.array(rows).reshape(-1, len(Trace._fields))
-        return kept._replace(arrays={**kept.arrays, "trace": trace})
+    def log(self, place: int) -> dict[str, np.ndarray]:
+        """The trace of a specimen as an array of rows, for a file."""
+        return {"trace": np.array(self.rows[place]).reshape(-1, len(Trace._fields))}
+
+    def trace(self, place: int) -> Trace:
+        """Thermodynamic record of a specimen so far."""
+        return Trace(*self.log(place)["trace"].T)
 
     def slack(self, place: int) -> float:
         """Spare places, the more the oftener the list was too short at the step of a specimen."""
@@ -214,5 +189,5 @@ class NptBatch(loop_state.Batch[npt.State]):
     def _shape(self, structure: Structure) -> Spec:
         """Shape of a list for a specimen."""
         inner = self.potential.density_cutoff
-        args = self.potential.cutoff, self.schedule.skin, _SLACK, inner
+        args = self.potential.cutoff, self.config.skin, _SLACK, inner
         return lists.allocate(precision.cast(structure, "float64"), *args).spec

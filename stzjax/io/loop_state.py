@@ -15,7 +15,7 @@ import numpy as np
 
 from stzjax.core.structure import Structure
 from stzjax.io import archives
-from stzjax.io.archives import Saved
+from stzjax.io.archives import Clock, Saved
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors, Spec
 from stzjax.neighbors.search import Grid
@@ -36,11 +36,13 @@ class Batch(Generic[State]):
       list_names: fields of a state that are neighbour lists.
       states: B states, the leading axis of every array.
       turns: turns of the next call of the loop, at most.
+      clock: times of the saves.
     """
 
     list_names: tuple[str, ...] = ("neighbors",)
     states: Any
     turns: int
+    clock: Clock
 
     def begin(self, states: Sequence[State]) -> None:
         """Put a state in every lane."""
@@ -94,8 +96,23 @@ class Batch(Generic[State]):
         """State in a lane."""
         return batching.pick(self.states, lane)
 
+    def log(self, lane: int) -> Mapping[str, np.ndarray]:
+        """Arrays that the host has collected of a lane."""
+        raise NotImplementedError
+
+    def offer(self, save: Callable[[int, Saved], None] | None) -> None:
+        """Have the lanes that go on saved, by number and state, if it is time."""
+        if save is None or not self.clock.struck():
+            return
+
+        def everything() -> None:
+            for lane in self.going:
+                save(lane, self.saved(lane))
+
+        self.clock.saving(everything)
+
     def saved(self, lane: int) -> Saved:
-        """State in a lane, taken apart for a file."""
+        """State in a lane and what was collected of it, taken apart for a file."""
         state: Any = self.at(lane)
         arrays, shapes = archives.named(self._bare(state), "state"), {}
         for name in self.list_names:
@@ -103,7 +120,7 @@ class Batch(Generic[State]):
             arrays[f"list.{name}.fractional"] = np.asarray(found.fractional)
             arrays[f"list.{name}.cell"] = np.asarray(found.cell)
             shapes[name] = {**found.spec._asdict(), "grid": found.spec.grid._asdict()}
-        return Saved(arrays, {"lists": shapes})
+        return Saved({**arrays, **self.log(lane)}, {"lists": shapes})
 
     def resumed(self, state: State, saved: Saved | None) -> State:
         """The state with the values that were saved, if any; its neighbour lists stay."""

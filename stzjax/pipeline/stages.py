@@ -81,7 +81,7 @@ def _unstacked(arrays: Mapping[str, np.ndarray], number: int, path: Path) -> Str
 
 
 def _suspend_melt(folder: Folder, melting: quench.Melting) -> None:
-    arrays = {**melting.saved.arrays, "trace": np.array(melting.trace).reshape(-1, 4)}
+    arrays = dict(melting.saved.arrays)
     if melting.taken:
         taken = _stacked(list(melting.taken.values()))
         arrays |= {f"taken_{name}": value for name, value in taken.items()}
@@ -97,7 +97,7 @@ def _begun_melt(folder: Folder) -> quench.Melting | None:
     stacked = {name.removeprefix("taken_"): array for name, array in saved.arrays.items()}
     numbers = saved.settings["taken"]
     taken = {n: _unstacked(stacked, place, folder.melt) for place, n in enumerate(numbers)}
-    return quench.Melting(saved, taken, saved.arrays["trace"].tolist())
+    return quench.Melting(saved, taken)
 
 
 def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:

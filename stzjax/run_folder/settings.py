@@ -12,7 +12,7 @@ from stzjax.core import loads
 from stzjax.core.settings import check, item_type, setting, settings_of
 from stzjax.descriptors import registry
 from stzjax.descriptors.feature_config import FeatureConfig
-from stzjax.dynamics.quench import MeltConfig, QuenchConfig
+from stzjax.dynamics.config import MeltConfig, QuenchConfig
 from stzjax.learning import models
 from stzjax.learning.train_config import TrainConfig
 from stzjax.potentials import BUILT_IN

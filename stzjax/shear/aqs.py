@@ -5,8 +5,7 @@ Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 01611
 
 import functools
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,78 +43,34 @@ class Job(NamedTuple):
     saved: Saved | None = None
 
 
-class _Log:
-    """Record of one run, as far as the host has collected it."""
-
-    def __init__(self, job: Job):
-        self.job = job
-        self.rows: list[compiled_loop.Record] = []
-        self.history: dict[int, np.ndarray] = {}
-        self.pairs = np.zeros((0, 2), int)
-        if job.saved is not None:
-            self._resume(job.saved.arrays)
-
-    @property
-    def steps(self) -> int:
-        return sum(len(rows.energy) for rows in self.rows)
-
-    def collect(self, lane: Lane, config: ShearConfig) -> None:
-        """Take the closed steps of a lane, the field of the last one if it is to be kept."""
-        closed = int(lane.closed)
-        if not closed:
-            return
-        if not self.steps:
-            self.pairs = _bonded(_relaxed(lane, config), lane.bonds, config.d2min_cutoff)
-        self.rows.append(jax.tree.map(lambda x: np.array(x)[:closed], lane.record))
-        if self.rows[-1].max_d2min[-1] > config.record_threshold:
-            self.history[self.steps - 1] = np.array(lane.d2min)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Arrays of the record so far, by their names in `Run`."""
-        num_atoms = self.job.structure.num_atoms
-        return {
-            **{
-                name: np.concatenate([getattr(rows, name) for rows in self.rows])
-                for name in compiled_loop.Record._fields
-                if self.rows
-            },
-            "history_step": np.array(list(self.history), dtype=np.int64),
-            "history_d2min": np.array(list(self.history.values())).reshape(-1, num_atoms),
-            "pairs": self.pairs,
-        }
-
-    def saved_with(self, saved: Saved) -> Saved:
-        """The state of the run with this log, to go on later."""
-        log = {f"log.{name}": values for name, values in self.columns().items()}
-        return saved._replace(arrays={**saved.arrays, **log})
-
-    def _resume(self, arrays: Mapping[str, np.ndarray]) -> None:
-        if f"log.{compiled_loop.Record._fields[0]}" in arrays:
-            rows: Any = {name: arrays[f"log.{name}"] for name in compiled_loop.Record._fields}
-            self.rows = [compiled_loop.Record(**rows)]
-        history = zip(arrays["log.history_step"], arrays["log.history_d2min"], strict=True)
-        self.history = {int(step): field for step, field in history}
-        self.pairs = arrays["log.pairs"]
-
-    def run(self, lane: Lane, config: ShearConfig) -> Run:
-        """The run of a lane that has ended."""
-        if not self.rows:
-            self.rows.append(jax.tree.map(lambda x: np.array(x)[:0], lane.record))
-        return Run(
-            direction=self.job.direction,
-            strain=np.arange(self.steps) * config.step,
-            **self.columns(),
-            final=_relaxed(lane, config),
-            outcome=ENDED[int(lane.code)],
-            config=config,
-        )
+Log = dict[str, np.ndarray]
+"""Record of a run as far as the host has collected it: arrays by their names in `Run`."""
 
 
-def _relaxed(lane: Lane, config: ShearConfig) -> Structure:
-    """Configuration at the end of the last closed step of a lane."""
-    strain = max(int(lane.number) - 1, 0) * config.step
-    cell = lane.cell + strain * lane.tilt @ lane.cell
-    return lane.structure.replace(fractional=lane.before, cell=cell)
+def _begun(job: Job) -> Log:
+    """What was saved of the record of a run, or an empty one."""
+    if job.saved is not None:
+        arrays = job.saved.arrays.items()
+        return {n.removeprefix("log."): x for n, x in arrays if n.startswith("log.")}
+    return {
+        "history_step": np.zeros(0, np.int64),
+        "history_d2min": np.zeros((0, job.structure.num_atoms)),
+        "pairs": np.zeros((0, 2), np.int64),
+    }
+
+
+def _collect(log: Log, lane: Lane, config: ShearConfig) -> None:
+    """Take the closed steps of a lane, the field of the last one if it is to be kept."""
+    done, closed = len(log.get("energy", ())), int(lane.closed)
+    more = {name: np.asarray(rows)[:closed] for name, rows in lane.record._asdict().items()}
+    if closed and more["max_d2min"][-1] > config.record_threshold:
+        more["history_step"] = np.array([done + closed - 1])
+        more["history_d2min"] = np.asarray(lane.d2min)[None]
+    if closed and not done:
+        relaxed = compiled_loop.relaxed(lane, config)
+        more["pairs"] = _bonded(relaxed, lane.bonds, config.d2min_cutoff)
+    for name, rows in more.items():
+        log[name] = np.concatenate([log[name], rows]) if name in log else np.array(rows)
 
 
 def shear(
@@ -178,10 +133,16 @@ def shear_many(
     """
     config = config or ShearConfig()
     config.validate()
-    clock = Clock(save_every if save else math.inf)
     jobs = (job._replace(direction=loads.canonical(job.direction)) for job in jobs)
-    batch = _ShearBatch(jobs, potential, config, num_lanes)
-    yield from batch.runs(save, clock)
+    batch = _ShearBatch(jobs, potential, config, num_lanes, save_every)
+    keep = None if save is None else lambda lane, saved: save(batch.jobs[lane], saved)
+    while batch.jobs:
+        for lane in batch.advance():
+            job, run = batch.jobs[lane], batch.collect(lane)
+            if run is not None:
+                yield job, run
+                batch.refill(lane)
+        batch.offer(keep)
 
 
 _SLACK = 1.03
@@ -191,20 +152,30 @@ _begin = jax.jit(compiled_loop.begin, static_argnums=4)
 
 
 class _ShearBatch(loop_state.Batch[Lane]):
-    """Shear runs, each in a lane of its own: fills lanes, collects steps.
+    """Shear runs, each in a lane of its own.
 
     Attributes:
-      logs: record of the run in each lane; None where there is no more to do.
+      jobs: run in each lane; a lane that has no more to do is left out.
+      logs: records of these runs.
     """
 
     list_names = "neighbors", "bonds"
 
-    def __init__(self, jobs: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
-        self.jobs, self.config = jobs, config
+    def __init__(
+        self,
+        jobs: Iterator[Job],
+        potential: EAM,
+        config: ShearConfig,
+        num_lanes: int,
+        save_every: float,
+    ):
+        self.config, self.clock = config, Clock(save_every)
         self.width = max(1, num_lanes // 8)
-        first = list(itertools.islice(jobs, num_lanes))
-        self.logs: list[_Log | None] = [_Log(job) for job in first]
-        if first:
+        self.jobs = dict(enumerate(itertools.islice(jobs, num_lanes)))
+        self.logs = {lane: _begun(job) for lane, job in self.jobs.items()}
+        self.waiting = jobs
+        if self.jobs:
+            first = list(self.jobs.values())
             self.potential = compact(potential, first[0].structure.elements)
             specs = self._shapes(first, potential)
             self.begin([self._lane(job, specs) for job in first])
@@ -237,66 +208,68 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
     def configuration(self, name: str, state: Lane) -> Structure:
         """Structure for which a list of a lane has to be valid."""
-        return state.structure if name == "neighbors" else _relaxed(state, self.config)
+        return state.structure if name == "neighbors" else compiled_loop.relaxed(state, self.config)
 
     def refuse(self, lane: int, error: ValueError) -> None:
         """A run whose cell or atoms fit in no list ends."""
         thin = isinstance(error, lists.TooThin)
         self._set(lane, code=compiled_loop.TOO_THIN if thin else compiled_loop.CLUMPED)
 
-    def _advance(self) -> np.ndarray:
-        """Codes of the lanes, once one of them needs the host or some seconds have passed."""
+    def advance(self) -> list[int]:
+        """Advance the lanes for some seconds, or until some need the host; their numbers."""
         quick = self.call(
             lambda lanes, turns: compiled_loop.advance(
                 lanes, self.potential, self.config, self.width, turns
             )
         )
-        codes = np.asarray(self.states.code)
-        if quick and np.all((codes == compiled_loop.RUNNING) | (codes == compiled_loop.IDLE)):
+        if quick and not self._halted:
             self.turns *= 2
         self.mend()
         for lane in np.flatnonzero(np.asarray(self.states.code) == compiled_loop.OVERFLOW).tolist():
             self._set(lane, code=compiled_loop.RUNNING)
-        return np.asarray(self.states.code)
+        return self._halted
 
-    def runs(self, save, clock: Clock) -> Iterator[tuple[Job, Run]]:
-        """Advance until all jobs are done."""
-        while any(self.logs):
-            codes = self._advance()
-            halted = (codes != compiled_loop.RUNNING) & (codes != compiled_loop.IDLE)
-            for place in np.flatnonzero(halted).tolist():
-                log = self.logs[place]
-                if log is None:
-                    continue
-                lane = self.at(place)
-                log.collect(lane, self.config)
-                if codes[place] == compiled_loop.NOTED:
-                    self._set(place, closed=0, code=compiled_loop.RUNNING)
-                    continue
-                yield log.job, log.run(lane, self.config)
-                self._refill(place)
-            if save is not None and clock.struck():
-                clock.saving(lambda: self._save(save))
+    @property
+    def _halted(self) -> list[int]:
+        """Numbers of the lanes that stand still and have a run."""
+        code = np.asarray(self.states.code)
+        return [lane for lane in self.jobs if code[lane] != compiled_loop.RUNNING]
 
-    def _save(self, save: Callable[[Job, Saved], None]) -> None:
-        for place, log in enumerate(self.logs):
-            if log is not None:
-                save(log.job, log.saved_with(self.saved(place)))
+    def log(self, lane: int) -> Log:
+        """Record of the run in a lane, for a file."""
+        return {f"log.{name}": values for name, values in self.logs[lane].items()}
 
-    def _set(self, place: int, **values) -> None:
+    def collect(self, lane: int) -> Run | None:
+        """Take the closed steps of a lane that stands still; its run if that has ended."""
+        state, log = self.at(lane), self.logs[lane]
+        _collect(log, state, self.config)
+        if int(state.code) == compiled_loop.NOTED:
+            self._set(lane, closed=0, code=compiled_loop.RUNNING)
+            return None
+        return Run(
+            direction=self.jobs[lane].direction,
+            strain=np.arange(len(log["energy"])) * self.config.step,
+            **log,
+            final=compiled_loop.relaxed(state, self.config),
+            outcome=ENDED[int(state.code)],
+            config=self.config,
+        )
+
+    def refill(self, lane: int) -> None:
+        """Put the next job in the place of one that is done."""
+        job = next(self.waiting, None)
+        if job is None:
+            del self.jobs[lane]
+            self._set(lane, code=compiled_loop.IDLE)
+            return
+        self.jobs[lane], self.logs[lane] = job, _begun(job)
+        specs = (getattr(self.states, name).spec for name in self.list_names)
+        self.states = batching.put(self.states, lane, self._lane(job, specs))
+
+    def _set(self, lane: int, **values) -> None:
         """Change fields of one lane."""
         fields = {name: getattr(self.states, name) for name in values}
-        self.states = self.states.replace(**batching.put(fields, place, values))
-
-    def _refill(self, place: int) -> None:
-        """The next job in the place of one that is done."""
-        job = next(self.jobs, None)
-        self.logs[place] = None if job is None else _Log(job)
-        if job is None:
-            self._set(place, code=compiled_loop.IDLE)
-            return
-        specs = (getattr(self.states, name).spec for name in self.list_names)
-        self.states = batching.put(self.states, place, self._lane(job, specs))
+        self.states = self.states.replace(**batching.put(fields, lane, values))
 
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:

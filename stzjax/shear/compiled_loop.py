@@ -1,9 +1,8 @@
 """Many shear runs in one compiled loop, each in a lane of its own and at its own strain step.
 
-In every turn of the loop each lane has its forces
-evaluated and moves its atoms; a lane that has converged closes its step and starts the next one at
-once, so none waits for another. What happens to few lanes at a time (closing a step, searching
-neighbours) is done for those alone.
+In every turn of the loop each lane has its forces evaluated and moves its atoms; a lane that has
+converged closes its step and starts the next one at once, so none waits for another. Steps are
+closed and neighbours searched only for the lanes that need it.
 
 A step is tried first from the extrapolated non-affine displacement. It is closed only if it was
 quiet: the minimiser never met negative curvature, no force grew out of proportion, energy went
@@ -168,11 +167,22 @@ def begin(
     )
 
 
+def _sheared(lane: Lane, number: Array, config: ShearConfig) -> Array:
+    """The cell in a step, (3, 3) [Å]."""
+    strain = number * config.step
+    return lane.cell + strain * lane.tilt @ lane.cell
+
+
+def relaxed(lane: Lane, config: ShearConfig) -> Structure:
+    """Configuration at the end of the last closed step, or as it was given."""
+    cell = _sheared(lane, jnp.maximum(lane.number - 1, 0), config)
+    return lane.structure.replace(fractional=lane.before, cell=cell)
+
+
 def _attempt(lane: Lane, trial: Array, config: ShearConfig) -> Lane:
     """The lane at the start of an attempt at its step."""
-    strain = lane.number * config.step
-    cell = lane.cell + strain * lane.tilt @ lane.cell
     start = geometry.wrap(lane.before + jnp.where(trial, lane.drift, 0.0))
+    cell = _sheared(lane, lane.number, config)
     return lane.replace(
         trial=trial,
         structure=lane.structure.replace(fractional=start, cell=cell),
@@ -232,9 +242,7 @@ def _close(lane: Lane, potential: EAM, config: ShearConfig) -> Lane:
 
     With too short a list of bonds the lane stands still as it is, to be closed later.
     """
-    after = lane.structure
-    strain = (lane.number - 1) * config.step
-    past = after.replace(fractional=lane.before, cell=lane.cell + strain * lane.tilt @ lane.cell)
+    past, after = relaxed(lane, config), lane.structure
     energy, virial = energetics.energy_and_virial(after, potential, lane.neighbors)
     stress = virial / geometry.volume(after.cell)
     bonds = lists.update(lane.bonds, past)
