@@ -86,11 +86,9 @@ def local_d2min(
 
     The list must be valid at the cut-off [Å], within which bonds count.
     """
-    idx = lists.table(neighbors)
-    bonds = structure.bonds(idx)
-    relative = jnp.take(field.T, idx, axis=1, mode="clip") - field.T[:, None]
-    inside = jnp.sum(bonds * bonds, axis=0) < cutoff * cutoff
-    mask = inside & (idx < structure.num_atoms)
+    bonds, mask = nonaffine.bonds(structure, neighbors, cutoff)
+    neighbor = jnp.take(field.T, lists.table(neighbors), axis=1, mode="clip")
+    relative = neighbor - field.T[:, None]
     return nonaffine.residual(bonds, bonds + relative, mask)
 
 

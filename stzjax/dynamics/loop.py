@@ -1,8 +1,8 @@
 """The loop of molecular dynamics: many specimens at a time, each with a list of its own.
 
-An integrator is two functions of one specimen: `move` takes it to its new positions, `finish`
-evaluates the forces there and completes the step. Its state has the fields `neighbors` and `steps`
-and gives its configuration as `structure`.
+An integrator is two functions from state to state of one specimen: `move` takes it to its new
+positions without looking at its list, `finish` evaluates the forces there and completes the step.
+A state has the fields `neighbors` and `steps` and gives its configuration as `structure`.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def advance(
     potential: EAM,
     num_steps: Array,
     move: Callable[[Any], Any],
-    finish: Callable[[Any, EAM], Any],
+    finish: Callable[[Any], Any],
     width: int = 1,
 ) -> Any:
     """Take steps until all specimens have done theirs, or the neighbour list of one overflows.
@@ -32,10 +32,10 @@ def advance(
 
     Args:
       states: B specimens, the leading axis of every array.
-      potential: an embedded-atom potential.
+      potential: an embedded-atom potential in the dtype of the states.
       num_steps: (B,) steps to take; not static.
-      move: state to state, without the neighbour list.
-      finish: state and potential to state.
+      move: first part of a step.
+      finish: second part of a step.
       width: lists rebuilt at a time.
     """
     last = states.steps + num_steps
@@ -54,13 +54,27 @@ def advance(
         stale = batching.mapped(lists.is_stale)(after.neighbors, _structures(after))
         after = batching.serve(after, stale & running, search, width)
         neighbors = after.neighbors
-        done = batching.mapped(lambda state: finish(state, potential))(after)
+        done = batching.mapped(finish)(after)
         done = done.replace(neighbors=None, steps=before.steps + 1)
         # The lists are not chosen: a short one is never used again, and they are large.
         kept = batching.where(running & ~neighbors.overflow, done, before.replace(neighbors=None))
         return kept.replace(neighbors=neighbors)
 
     return jax.lax.while_loop(going, turn, states)
+
+
+def alone(
+    run_many: Callable, state: Any, potential: EAM, num_steps: int, *constants: Any
+) -> tuple[Any, int]:
+    """Advance one specimen by an integrator for many.
+
+    Returns:
+      The state after the last good step, whose `neighbors.overflow` says whether it was cut
+      short, and the steps taken.
+    """
+    steps = jnp.asarray([num_steps], jnp.int32)
+    after = batching.first(run_many(batching.one(state), potential, steps, *constants))
+    return after, int(after.steps - state.steps)
 
 
 def _structures(states):

@@ -22,7 +22,6 @@ from stzjax.core.structure import Structure
 from stzjax.dynamics import loop
 from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
-from stzjax.numerics import batching
 from stzjax.potentials.eam import EAM
 
 
@@ -122,10 +121,8 @@ def init(
     state = simulate.initialize_momenta(state, key, kT.astype(dtype))
     kinetic = _kinetic(state.momentum, state.mass)
     state = state.set(thermostat=thermostat.initialize(force.size, kinetic, kT))
-    # jax-md leaves Python numbers among the leaves; a compiled loop carries arrays.
-    state = _like(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state), dtype)
-    start = jnp.zeros((), jnp.int32)
-    return State(state, virial, neighbors, start, structure.species, structure.elements)
+    start, species = jnp.zeros((), jnp.int32), structure.species
+    return State(_like(state, dtype), virial, neighbors, start, species, structure.elements)
 
 
 def _like(md: Any, dtype) -> Any:
@@ -133,7 +130,8 @@ def _like(md: Any, dtype) -> Any:
     atoms = {
         name: getattr(md, name).astype(dtype) for name in ("position", "momentum", "force", "mass")
     }
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), md).set(**atoms)
+    # jax-md leaves Python numbers among the leaves; a compiled loop carries arrays.
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), md).set(**atoms)
 
 
 def _box_mass(num_atoms: int, kT: Array, ensemble: Ensemble) -> Array:
@@ -150,12 +148,11 @@ def _sinhc(x: Array) -> Array:
     return 1.0 + square / 6.0 * (1.0 + square / 20.0 * (1.0 + square / 42.0))
 
 
-def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:
+def _move(state: State, kT: Array, ensemble: Ensemble) -> State:
     """Half steps of the chains, then cell and atoms to where they are next."""
     barostat, thermostat = _chains(ensemble)
     md, dt = state.md, ensemble.timestep
     dtype = md.position.dtype
-    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
     bath = thermostat.update_mass(md.thermostat, kT)
     piston = barostat.update_mass(md.barostat, kT)
     md = md.set(box_mass=_box_mass(state.species.shape[0], kT, ensemble))
@@ -172,11 +169,10 @@ def _move(state: State, temperature: Array, ensemble: Ensemble) -> State:
     return state.replace(md=_like(md, dtype))
 
 
-def _finish(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> State:
+def _finish(state: State, potential: EAM, kT: Array, ensemble: Ensemble) -> State:
     """Forces where the atoms are now, and the second half of the step."""
     barostat, thermostat = _chains(ensemble)
     dtype = state.md.position.dtype
-    kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
     force, virial = energetics.forces_and_trace(state.structure, potential, state.neighbors)
     md = _push_atoms(state.md.set(force=force), ensemble)
     md = _push_box(md, virial, ensemble)
@@ -213,29 +209,10 @@ def temperature(state: State) -> Array:
     return 2.0 * _kinetic(state.md.momentum, state.md.mass) / (degrees * units.BOLTZMANN)
 
 
-def pressure(state: State) -> Array:
-    """Instantaneous pressure [eV/Å³]: kinetic part minus virial."""
-    kinetic = 2.0 * _kinetic(state.md.momentum, state.md.mass)
-    return (kinetic - state.virial) / (3.0 * geometry.volume(state.md.box))
-
-
 def density(structure: Structure) -> Array:
     """Mass density [g/cm³]."""
     mass = jnp.asarray(units.masses(structure.elements))[structure.species]
     return units.GRAM_PER_CM3 * jnp.sum(mass) / geometry.volume(structure.cell)
-
-
-def invariant(state: State, potential: EAM, temperature: Array, ensemble: Ensemble) -> Array:
-    """Energy of the extended system [eV], conserved at constant temperature and pressure."""
-    md = state.md
-    kT = units.BOLTZMANN * temperature
-    total = energetics.energy(state.structure, potential, state.neighbors)
-    total += _kinetic(md.momentum, md.mass) + ensemble.pressure * geometry.volume(md.box)
-    total += 0.5 * md.box_momentum**2 / md.box_mass
-    for chain in (md.thermostat, md.barostat):
-        total += jnp.sum(chain.momentum**2 / (2.0 * chain.mass))
-        total += kT * (chain.degrees_of_freedom * chain.position[0] + jnp.sum(chain.position[1:]))
-    return total
 
 
 @functools.partial(jax.jit, static_argnames=("ensemble", "width"))
@@ -248,48 +225,27 @@ def run_many(
     ensemble: Ensemble,
     width: int = 1,
 ) -> State:
-    """Advance many specimens, each with its own cell, thermostat and neighbour list.
+    """Advance many specimens, each with its own cell and thermostat; arguments as `loop.advance`.
 
-    All stop when the list of one overflows, see `loop.advance`; `steps` says where each is.
-    The temperature of a step depends on its number alone, so a run in pieces is the whole run.
-
-    Args:
-      states: B specimens, the leading axis of every array.
-      potential: in the dtype of the states.
-      num_steps: (B,) steps to take; not static.
-      start: temperature of step 0 [K].
-      slope: change of the temperature per step [K].
-      ensemble: constants of the run.
-      width: neighbour lists rebuilt at a time.
+    The temperature [K] is `start` in step 0 and changes by `slope` in each step. It depends on the
+    number of the step alone, so a run in pieces is the whole run.
     """
 
-    def temperature(state: State) -> Array:
-        return start + slope * state.steps.astype(jnp.float64)
+    def kT(state: State) -> Array:
+        return units.BOLTZMANN * (start + slope * state.steps.astype(jnp.float64))
 
     def move(state: State) -> State:
-        return _move(state, temperature(state), ensemble)
+        return _move(state, kT(state), ensemble)
 
-    def finish(state: State, potential: EAM) -> State:
-        return _finish(state, potential, temperature(state), ensemble)
+    def finish(state: State) -> State:
+        return _finish(state, potential, kT(state), ensemble)
 
     return loop.advance(states, potential, num_steps, move, finish, width)
 
 
 def run(
-    state: State,
-    potential: EAM,
-    num_steps: int,
-    start: float,
-    slope: float,
-    ensemble: Ensemble,
+    state: State, potential: EAM, num_steps: int, start: float, slope: float, ensemble: Ensemble
 ) -> tuple[State, int]:
-    """Advance one specimen, see `run_many`.
-
-    Returns:
-      The state after the last good step, whose `neighbors.overflow` says whether it was cut
-      short, and the steps taken.
-    """
-    steps = jnp.asarray([num_steps], jnp.int32)
+    """Advance one specimen, see `run_many` and `loop.alone`."""
     schedule = (jnp.asarray(x, jnp.float64) for x in (start, slope))
-    after = batching.first(run_many(batching.one(state), potential, steps, *schedule, ensemble))
-    return after, int(after.steps - state.steps)
+    return loop.alone(run_many, state, potential, num_steps, *schedule, ensemble)

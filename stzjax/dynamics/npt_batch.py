@@ -19,7 +19,6 @@ from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.neighbors.lists import Spec
 from stzjax.numerics import precision
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import compact
@@ -85,7 +84,11 @@ class NptBatch(loop_state.Batch[npt.State]):
         self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
         self.lost: dict[int, str] = {}
         self._short: dict[int, tuple[int, int]] = {}
-        spec = loop_state.longest(saved, "neighbors") if any(saved) else self._shape(liquids[0])
+        if any(saved):
+            spec = loop_state.longest(saved, "neighbors")
+        else:
+            args = self.potential.cutoff, config.skin, _SLACK, self.potential.density_cutoff
+            spec = lists.allocate(liquids[0], *args).spec
         inside = [precision.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
         found = lists.fitted(spec, [loop_state.listed(*one, "neighbors") for one in searched])
@@ -185,9 +188,3 @@ class NptBatch(loop_state.Batch[npt.State]):
         """Skin that the cell of a specimen leaves [Å]."""
         heights = geometry.heights(self.at(place).structure.cell)
         return float(heights.min()) / 2.0 - self.states.neighbors.spec.cutoff
-
-    def _shape(self, structure: Structure) -> Spec:
-        """Shape of a list for a specimen."""
-        inner = self.potential.density_cutoff
-        args = self.potential.cutoff, self.config.skin, _SLACK, inner
-        return lists.allocate(precision.cast(structure, "float64"), *args).spec

@@ -16,7 +16,6 @@ from stzjax.core.structure import Structure
 from stzjax.dynamics import loop
 from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
-from stzjax.numerics import batching
 from stzjax.potentials.eam import EAM
 
 
@@ -43,15 +42,7 @@ class State(flax.struct.PyTreeNode):
 def init(
     key: Array, structure: Structure, potential: EAM, neighbors: Neighbors, temperature: float
 ) -> State:
-    """State with Maxwell-Boltzmann momenta, without drift of the centre of mass.
-
-    Args:
-      key: random key.
-      structure: N atoms; its dtype is that of the run.
-      potential: in the same dtype.
-      neighbors: valid list.
-      temperature: [K].
-    """
+    """State with Maxwell-Boltzmann momenta, without drift; arguments as `npt.init`."""
     dtype = structure.fractional.dtype
     mass = jnp.asarray(units.AMU * units.masses(structure.elements), dtype)
     mass = mass[structure.species][:, None]
@@ -67,15 +58,7 @@ def init(
 def run_many(
     states: State, potential: EAM, num_steps: Array, timestep: Array, width: int = 1
 ) -> State:
-    """Advance many specimens; all stop when the list of one overflows, see `loop.advance`.
-
-    Args:
-      states: B specimens, the leading axis of every array.
-      potential: in the dtype of the states.
-      num_steps: (B,) steps to take; not static.
-      timestep: [ps].
-      width: neighbour lists rebuilt at a time.
-    """
+    """Advance many specimens by time steps in ps; other arguments as `loop.advance`."""
     timestep = jnp.asarray(timestep, states.momentum.dtype)
 
     def move(state: State) -> State:
@@ -83,7 +66,7 @@ def run_many(
         structure = state.structure.displace(timestep * momentum / state.mass)
         return state.replace(structure=structure, momentum=momentum)
 
-    def finish(state: State, potential: EAM) -> State:
+    def finish(state: State) -> State:
         force = energetics.forces(state.structure, potential, state.neighbors)
         return state.replace(momentum=state.momentum + 0.5 * timestep * force, force=force)
 
@@ -91,17 +74,5 @@ def run_many(
 
 
 def run(state: State, potential: EAM, num_steps: int, timestep: float) -> tuple[State, int]:
-    """Advance one specimen, see `run_many`.
-
-    Returns:
-      The state after the last good step, whose `neighbors.overflow` says whether it was cut
-      short, and the steps taken.
-    """
-    steps = jnp.asarray([num_steps], jnp.int32)
-    after = batching.first(run_many(batching.one(state), potential, steps, timestep))
-    return after, int(after.steps - state.steps)
-
-
-def kinetic_energy(state: State) -> Array:
-    """Kinetic energy [eV]."""
-    return 0.5 * jnp.sum(state.momentum**2 / state.mass)
+    """Advance one specimen, see `loop.alone`."""
+    return loop.alone(run_many, state, potential, num_steps, timestep)

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +56,11 @@ class Clock:
         """Whether it is time to save."""
         return time.monotonic() - self._last >= self._wait
 
-    def saving(self, save: Callable[[], None]) -> None:
-        """Save, and begin the next interval, which is longer if the save took long."""
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """A save, and the beginning of the next interval, which is longer if it took long."""
         began = time.monotonic()
-        save()
+        yield
         self._last = time.monotonic()
         self._wait = max(self._interval, 50.0 * (self._last - began) * (self._interval > 0.0))
 

@@ -102,14 +102,10 @@ class Batch(Generic[State]):
 
     def offer(self, save: Callable[[int, Saved], None] | None) -> None:
         """Have the lanes that go on saved, by number and state, if it is time."""
-        if save is None or not self.clock.struck():
-            return
-
-        def everything() -> None:
-            for lane in self.going:
-                save(lane, self.saved(lane))
-
-        self.clock.saving(everything)
+        if save is not None and self.clock.struck():
+            with self.clock.saving():
+                for lane in self.going:
+                    save(lane, self.saved(lane))
 
     def saved(self, lane: int) -> Saved:
         """State in a lane and what was collected of it, taken apart for a file."""

@@ -6,7 +6,6 @@ shape can be trained side by side, in one compiled step (`train_many`).
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -143,7 +142,8 @@ def train_many(
                 if on_epoch is not None:
                     on_epoch(place, epoch, record)
         if save is not None and clock.struck():
-            clock.saving(functools.partial(save, _suspend(state, lanes)))
+            with clock.saving():
+                save(_suspend(state, lanes))
     return [lane.result() for lane in lanes]
 
 

@@ -3,7 +3,6 @@
 Reference for the method: C. E. Maloney and A. Lemaître, Phys. Rev. E 74, 016118 (2006).
 """
 
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -185,11 +184,9 @@ class _ShearBatch(loop_state.Batch[Lane]):
         begun = [job.saved for job in jobs]
         if any(begun):
             return tuple(loop_state.longest(begun, name) for name in self.list_names)
-        make = functools.partial(
-            lists.allocate, jobs[0].structure, skin=self.config.skin, slack=_SLACK
-        )
-        forces = make(potential.cutoff, inner=potential.density_cutoff)
-        return forces.spec, make(self.config.d2min_cutoff).spec
+        first, places = jobs[0].structure, (self.config.skin, _SLACK)
+        forces = lists.allocate(first, potential.cutoff, *places, potential.density_cutoff)
+        return forces.spec, lists.allocate(first, self.config.d2min_cutoff, *places).spec
 
     def _lane(self, job: Job, specs: Iterable[Spec]) -> Lane:
         searched = (loop_state.listed(job.structure, job.saved, n) for n in self.list_names)
@@ -274,7 +271,7 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
 def _bonded(structure: Structure, neighbors: Neighbors, cutoff: float) -> np.ndarray:
     """Pairs (P, 2) closer than the cut-off, each once."""
-    near = np.asarray(nonaffine.near(structure, neighbors, cutoff))
+    near = np.asarray(nonaffine.bonds(structure, neighbors, cutoff)[1])
     idx = np.asarray(lists.table(neighbors))
     atom = np.broadcast_to(np.arange(idx.shape[1]), idx.shape)
     pairs = np.stack([atom[near], idx[near]], axis=1)

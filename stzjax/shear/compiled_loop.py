@@ -131,15 +131,15 @@ def begin(
       config: settings.
     """
     num_atoms = structure.num_atoms
-    field, zero, places = jnp.zeros((num_atoms, 3)), jnp.zeros(()), _RECORDS
-    none = jnp.zeros((), jnp.int32)
+    field, rows, zero = jnp.zeros((num_atoms, 3)), jnp.zeros(_RECORDS), jnp.zeros(())
+    none, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
     return Lane(
         cell=structure.cell,
         tilt=jnp.asarray(tilt, field.dtype),
         number=none,
         before=structure.fractional,
         drift=field,
-        trial=jnp.zeros((), bool),
+        trial=no,
         structure=structure,
         neighbors=neighbors,
         bonds=bonds,
@@ -151,17 +151,11 @@ def begin(
         iterations=none,
         wasted=none,
         residual=zero,
-        converged=jnp.zeros((), bool),
+        converged=no,
         energy=zero,
         stress=jnp.zeros((3, 3)),
         d2min=jnp.zeros(num_atoms),
-        record=Record(
-            energy=jnp.zeros(places),
-            stress=jnp.zeros((places, 3, 3)),
-            max_d2min=jnp.zeros(places),
-            iterations=jnp.zeros(places, jnp.int32),
-            residual=jnp.zeros(places),
-        ),
+        record=Record(rows, jnp.zeros((_RECORDS, 3, 3)), rows, rows.astype(jnp.int32), rows),
         closed=none,
         code=none,
     )
@@ -314,15 +308,11 @@ def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns:
       width: lanes whose step is closed, or list rebuilt, at a time.
       turns: force evaluations of each lane, at most; not static.
     """
-    anchor = potential.anchor
 
     def going(carry: tuple[Lane, Array]) -> Array:
         code = carry[0].code
         smooth = jnp.all((code == RUNNING) | (code == IDLE))
         return smooth & jnp.any(code == RUNNING) & (carry[1] > 0)
-
-    def evaluate(structure: Structure, neighbors: Neighbors) -> Array:
-        return energetics.forces(structure, potential, neighbors)
 
     def close(some: Lane) -> dict:
         closed = batching.mapped(lambda lane: _close(lane, potential, config))(some)
@@ -330,12 +320,11 @@ def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns:
 
     def turn(carry: tuple[Lane, Array]) -> tuple[Lane, Array]:
         lanes, left = carry
-        forces = batching.mapped(evaluate)(lanes.structure, lanes.neighbors)
+        evaluate = batching.mapped(lambda atoms, near: energetics.forces(atoms, potential, near))
+        forces = evaluate(lanes.structure, lanes.neighbors)
+        move = batching.mapped(lambda lane, force: _turn(lane, force, config, potential.anchor))
         # The lists do not change here, and are large: they stay outside.
-        light = lanes.replace(neighbors=None)
-        moved = batching.mapped(lambda lane, force: _turn(lane, force, config, anchor))(
-            light, forces
-        )
+        moved = move(lanes.replace(neighbors=None), forces)
         lanes = moved.replace(neighbors=lanes.neighbors)
         lanes = batching.serve(lanes, lanes.converged & (lanes.code == RUNNING), close, width)
         return _search(lanes, potential, width), left - 1

@@ -5,8 +5,8 @@ of at least `min_cluster` mutually bonded atoms does. Everything here is NumPy o
 """
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 
 def largest_cluster(atoms: np.ndarray, pairs: np.ndarray) -> int:
@@ -16,12 +16,15 @@ def largest_cluster(atoms: np.ndarray, pairs: np.ndarray) -> int:
       atoms: (N,) bool, the marked atoms.
       pairs: (P, 2) bonded atoms.
     """
-    if not atoms.any():
-        return 0
+    *_, group = _clusters(atoms, pairs)
+    return int(np.bincount(group[atoms], minlength=1).max())
+
+
+def _clusters(atoms: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, csr_array, np.ndarray]:
+    """The bonds (P, 2) among marked atoms, their graph, and the number of each atom's cluster."""
     inside = pairs[atoms[pairs].all(axis=1)]
-    graph = coo_array((np.ones(len(inside)), (inside[:, 0], inside[:, 1])), shape=(len(atoms),) * 2)
-    group = connected_components(graph, directed=False)[1]
-    return int(np.bincount(group[atoms]).max())
+    graph = csr_array((np.ones(len(inside)), tuple(inside.T)), shape=(len(atoms),) * 2)
+    return inside, graph, connected_components(graph, directed=False)[1]
 
 
 def first_event(
@@ -81,27 +84,17 @@ def spans(atoms: np.ndarray, pairs: np.ndarray, fractional: np.ndarray) -> bool:
       pairs: (P, 2) bonded atoms.
       fractional: (N, 3) positions in units of the cell vectors.
     """
-    inside = pairs[atoms[pairs].all(axis=1)]
-    gap = fractional[inside[:, 1]] - fractional[inside[:, 0]]
+    inside, graph, group = _clusters(atoms, pairs)
+    one, other = inside.T
+
+    def hop(one, other):
+        """Whole cells from an atom's place to that of its neighbour's nearest image."""
+        return -np.round(fractional[other] - fractional[one]).astype(int)
+
     # Where each atom lies if its cluster is followed from bond to bond, in whole cells.
-    hops = -np.round(gap).astype(int)
-    bonds: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for (a, b), hop in zip(inside.tolist(), hops, strict=True):
-        bonds.setdefault(a, []).append((b, hop))
-        bonds.setdefault(b, []).append((a, -hop))
-    image: dict[int, np.ndarray] = {}
-    for first in bonds:
-        if first in image:
-            continue
-        image[first] = np.zeros(3, int)
-        waiting = [first]
-        while waiting:
-            atom = waiting.pop()
-            for other, hop in bonds[atom]:
-                place = image[atom] + hop
-                if other not in image:
-                    image[other] = place
-                    waiting.append(other)
-                elif np.any(image[other] != place):
-                    return True
-    return False
+    image = np.zeros((len(atoms), 3), int)
+    for place in np.unique(group[one], return_index=True)[1]:
+        order, before = breadth_first_order(graph, one[place], directed=False)
+        for atom in order[1:]:
+            image[atom] = image[before[atom]] + hop(before[atom], atom)
+    return bool(np.any(image[one] + hop(one, other) != image[other]))

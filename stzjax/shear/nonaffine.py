@@ -79,21 +79,16 @@ def d2min(
       cutoff: [Å].
       reduction: "sum" over the bonds (OVITO, the default) or "mean".
     """
-    bonds, mask = _bonds(before, neighbors, cutoff)
-    later, _ = _bonds(after, neighbors, cutoff)
-    total = residual(bonds, later, mask)
+    vectors, mask = bonds(before, neighbors, cutoff)
+    later, _ = bonds(after, neighbors, cutoff)
+    total = residual(vectors, later, mask)
     if reduction == "mean":
         return total / jnp.maximum(jnp.sum(mask, axis=0), 1)
     return total
 
 
-def near(structure: Structure, neighbors: Neighbors, cutoff: float = 3.8) -> Array:
-    """Which places of a list are bonds shorter than the cut-off, (K, N) bool."""
-    return _bonds(structure, neighbors, cutoff)[1]
-
-
-def _bonds(structure: Structure, neighbors: Neighbors, cutoff: float) -> tuple[Array, Array]:
-    """Bond vectors (3, K, N) [Å], and which places of the list are bonds (K, N)."""
+def bonds(structure: Structure, neighbors: Neighbors, cutoff: float) -> tuple[Array, Array]:
+    """Vectors of a list (3, K, N) [Å], and which are bonds shorter than the cut-off (K, N)."""
     idx = lists.table(neighbors)
     vectors = structure.bonds(idx)
     near = jnp.sum(vectors * vectors, axis=0) < cutoff * cutoff

@@ -71,14 +71,8 @@ class Run:
         Raises:
           ValueError: the run ended before an event of that threshold could be ruled out.
         """
-        found = events.first_event(
-            self.max_d2min,
-            self.history_step,
-            self.history_d2min,
-            threshold,
-            min_cluster,
-            self.pairs,
-        )
+        history = self.history_step, self.history_d2min
+        found = events.first_event(self.max_d2min, *history, threshold, min_cluster, self.pairs)
         if found is None and self.outcome == "event":
             raise ValueError(
                 f"the run was stopped at strain {self.strain[-1]:g} by stop_threshold "

@@ -43,6 +43,27 @@ def advance(state, potential, steps, ensemble, temperature=TEMPERATURE):
     return state
 
 
+def kinetic_energy(md):
+    return 0.5 * jnp.sum(md.momentum**2 / md.mass)
+
+
+def pressure(state):
+    """Kinetic part minus virial [eV/Å³]."""
+    volume = jnp.linalg.det(state.md.box)
+    return (2.0 * kinetic_energy(state.md) - state.virial) / (3.0 * volume)
+
+
+def invariant(state, potential, ensemble, temperature=TEMPERATURE):
+    """Energy of the extended system [eV], conserved at constant temperature and pressure."""
+    md, kT = state.md, units.BOLTZMANN * temperature
+    total = energetics.energy(state.structure, potential, state.neighbors) + kinetic_energy(md)
+    total += ensemble.pressure * jnp.linalg.det(md.box) + 0.5 * md.box_momentum**2 / md.box_mass
+    for chain in (md.thermostat, md.barostat):
+        total += jnp.sum(chain.momentum**2 / (2.0 * chain.mass))
+        total += kT * (chain.degrees_of_freedom * chain.position[0] + jnp.sum(chain.position[1:]))
+    return float(total)
+
+
 @pytest.fixture(scope="module")
 def melted(glass, potential):
     """The glass after 3 ps at 2000 K."""
@@ -73,10 +94,10 @@ def test_conserved_energy(melted, potential):
     for timestep, steps in ((0.002, 500), (0.001, 1000)):
         ensemble = npt.Ensemble(timestep=timestep)
         state = melted
-        values = [float(npt.invariant(state, potential, TEMPERATURE, ensemble))]
+        values = [invariant(state, potential, ensemble)]
         for _ in range(10):
             state = advance(state, potential, steps // 10, ensemble)
-            values.append(float(npt.invariant(state, potential, TEMPERATURE, ensemble)))
+            values.append(invariant(state, potential, ensemble))
         errors[timestep] = np.ptp(values) / len(state.species)
     assert errors[0.002] < 1e-4
     assert errors[0.001] < 0.5 * errors[0.002]
@@ -93,10 +114,10 @@ def test_liquid_at_2000_K(melted, potential):
     rows = []
     for _ in range(100):
         state = advance(state, potential, 20, ensemble)
-        rows.append([npt.temperature(state), npt.pressure(state), npt.density(state.structure)])
-    temperature, pressure, density = np.array(rows).mean(axis=0)
+        rows.append([npt.temperature(state), pressure(state), npt.density(state.structure)])
+    temperature, mean_pressure, density = np.array(rows).mean(axis=0)
     assert temperature == pytest.approx(TEMPERATURE, rel=0.02)
-    assert abs(pressure * units.GPA) < 0.25
+    assert abs(mean_pressure * units.GPA) < 0.25
     assert 6.6 < density < 7.15
 
 
@@ -108,7 +129,7 @@ def test_pressure_follows_the_barostat(glass, potential):
     rows = []
     for _ in range(50):
         state = advance(state, potential, 20, ensemble, 300.0)
-        rows.append(npt.pressure(state))
+        rows.append(pressure(state))
     assert np.mean(rows) * units.GPA == pytest.approx(10.0, abs=0.5)
     assert float(npt.density(state.structure)) > 1.04 * float(npt.density(glass))
 
