@@ -45,12 +45,8 @@ class MeltConfig:
     @property
     def ensemble(self) -> Ensemble:
         """Constants of the dynamics."""
-        return Ensemble(
-            timestep=self.timestep,
-            pressure=self.pressure / units.GPA,
-            thermostat_time=self.thermostat_time,
-            barostat_time=self.barostat_time,
-        )
+        pressure = self.pressure / units.GPA
+        return Ensemble(self.timestep, pressure, self.thermostat_time, self.barostat_time)
 
     @property
     def num_snapshots(self) -> int:

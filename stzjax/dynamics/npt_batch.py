@@ -76,10 +76,9 @@ class NptBatch(loop_state.Batch[npt.State]):
         potential: EAM,
         config: MeltConfig,
         slope: float,
-        save_every: float,
     ):
         """All specimens at their start, or where they were saved; the slope is in K per step."""
-        self.config, self.slope, self.clock = config, slope, Clock(save_every)
+        self.config, self.slope = config, slope
         self.potential = compact(potential, liquids[0].elements, config.precision)
         self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
         self.lost: dict[int, str] = {}
@@ -114,6 +113,7 @@ class NptBatch(loop_state.Batch[npt.State]):
         targets: np.ndarray,
         on_steps: Callable[[int], None] | None,
         save: Callable[[int, Saved], None] | None,
+        clock: Clock,
     ) -> None:
         """Bring the specimens to their target steps, saving them now and then on the way."""
         while True:
@@ -122,7 +122,7 @@ class NptBatch(loop_state.Batch[npt.State]):
             left[self.going] = np.maximum(targets - before, 0)[self.going]
             if not left.any():
                 return
-            self.offer(save)
+            self.offer(save, clock)
             if self.call(functools.partial(self._run, left)) and left.max() > self.turns:
                 self.turns *= 2
             broken = ~np.isfinite(self.states.virial)

@@ -13,7 +13,7 @@ from jax import Array
 from stzjax.core.structure import Structure
 from stzjax.dynamics.config import MeltConfig, QuenchConfig
 from stzjax.dynamics.npt_batch import NptBatch, Trace
-from stzjax.io.archives import Saved
+from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import relax
 from stzjax.potentials.eam import EAM
 
@@ -90,13 +90,14 @@ def melt(
     start_key, velocity_key = jax.random.split(key)
     liquid = random_liquid(start_key, potential, config)
     saved = [begun.saved if begun else None]
-    batch = NptBatch([velocity_key], [liquid], saved, potential, config, 0.0, save_every)
+    batch = NptBatch([velocity_key], [liquid], saved, potential, config, 0.0)
     taken = dict(begun.taken) if begun else {}
+    clock = Clock(save_every)
     keep = None if save is None else lambda _, saved: save(Melting(saved, taken))
     equilibrated = config.steps(config.equilibration_time) if config.equilibration_time else 0
     for count in range(len(batch.rows[0]), config.num_snapshots):
         target = equilibrated + (count + 1) * config.steps(config.snapshot_interval)
-        batch.advance(np.array([target]), on_steps, keep)
+        batch.advance(np.array([target]), on_steps, keep, clock)
         if batch.lost:
             raise ValueError(f"the melt blew up ({batch.lost[0]}); {_ADVICE}")
         if count in chosen:
@@ -193,12 +194,13 @@ def quench_many(
     total = config.quench_steps
     slope = (config.final_temperature - config.melt_temperature) / total
     saved = saved or [None] * len(structures)
-    batch = NptBatch(keys, structures, saved, potential, config, slope, save_every)
+    batch = NptBatch(keys, structures, saved, potential, config, slope)
+    clock = Clock(save_every)
     edges = np.linspace(0, total, num_records + 1).round().astype(int)[1:]
     while len(batch.going) and np.any(batch.steps[batch.going] < total):
         following = edges[np.minimum(np.searchsorted(edges, batch.steps, "right"), len(edges) - 1)]
         behind = batch.steps < following
-        batch.advance(following, on_steps, save)
+        batch.advance(following, on_steps, save, clock)
         for place in batch.going:
             if behind[place]:
                 batch.observe(place)

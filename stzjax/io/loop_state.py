@@ -36,13 +36,11 @@ class Batch(Generic[State]):
       list_names: fields of a state that are neighbour lists.
       states: B states, the leading axis of every array.
       turns: turns of the next call of the loop, at most.
-      clock: times of the saves.
     """
 
     list_names: tuple[str, ...] = ("neighbors",)
     states: Any
     turns: int
-    clock: Clock
 
     def begin(self, states: Sequence[State]) -> None:
         """Put a state in every lane."""
@@ -100,10 +98,10 @@ class Batch(Generic[State]):
         """Arrays that the host has collected of a lane."""
         raise NotImplementedError
 
-    def offer(self, save: Callable[[int, Saved], None] | None) -> None:
+    def offer(self, save: Callable[[int, Saved], None] | None, clock: Clock) -> None:
         """Have the lanes that go on saved, by number and state, if it is time."""
-        if save is not None and self.clock.struck():
-            with self.clock.saving():
+        if save is not None and clock.struck():
+            with clock.saving():
                 for lane in self.going:
                     save(lane, self.saved(lane))
 

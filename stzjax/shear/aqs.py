@@ -73,10 +73,7 @@ def _collect(log: Log, lane: Lane, config: ShearConfig) -> None:
 
 
 def shear(
-    structure: Structure,
-    potential: EAM,
-    direction: str,
-    config: ShearConfig | None = None,
+    structure: Structure, potential: EAM, direction: str, config: ShearConfig | None = None
 ) -> Run:
     """Shear one relaxed glass in one direction.
 
@@ -133,7 +130,7 @@ def shear_many(
     config = config or ShearConfig()
     config.validate()
     jobs = (job._replace(direction=loads.canonical(job.direction)) for job in jobs)
-    batch = _ShearBatch(jobs, potential, config, num_lanes, save_every)
+    batch, clock = _ShearBatch(jobs, potential, config, num_lanes), Clock(save_every)
     keep = None if save is None else lambda lane, saved: save(batch.jobs[lane], saved)
     while batch.jobs:
         for lane in batch.advance():
@@ -141,7 +138,7 @@ def shear_many(
             if run is not None:
                 yield job, run
                 batch.refill(lane)
-        batch.offer(keep)
+        batch.offer(keep, clock)
 
 
 _SLACK = 1.03
@@ -160,19 +157,10 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
     list_names = "neighbors", "bonds"
 
-    def __init__(
-        self,
-        jobs: Iterator[Job],
-        potential: EAM,
-        config: ShearConfig,
-        num_lanes: int,
-        save_every: float,
-    ):
-        self.config, self.clock = config, Clock(save_every)
-        self.width = max(1, num_lanes // 8)
-        self.jobs = dict(enumerate(itertools.islice(jobs, num_lanes)))
+    def __init__(self, waiting: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
+        self.waiting, self.config, self.width = waiting, config, max(1, num_lanes // 8)
+        self.jobs = dict(enumerate(itertools.islice(waiting, num_lanes)))
         self.logs = {lane: _begun(job) for lane, job in self.jobs.items()}
-        self.waiting = jobs
         if self.jobs:
             first = list(self.jobs.values())
             self.potential = compact(potential, first[0].structure.elements)

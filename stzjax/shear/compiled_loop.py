@@ -121,15 +121,7 @@ class Lane(flax.struct.PyTreeNode):
 def begin(
     structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, config: ShearConfig
 ) -> Lane:
-    """A lane before its first force evaluation.
-
-    Args:
-      structure: N atoms.
-      tilt: (3, 3) deformation per engineering strain, see `loads`.
-      neighbors: valid list for the structure, of the potential's cut-off.
-      bonds: valid list for the structure, of the cut-off of D²min.
-      config: settings.
-    """
+    """A lane before its first force evaluation, with lists that are valid for the structure."""
     num_atoms = structure.num_atoms
     field, rows, zero = jnp.zeros((num_atoms, 3)), jnp.zeros(_RECORDS), jnp.zeros(())
     none, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
@@ -281,17 +273,14 @@ _CLOSING = (
 
 def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
     """New neighbour lists for the running lanes whose own has become invalid."""
-    anchor = potential.anchor
-    stale = batching.mapped(lists.is_stale)(lanes.neighbors, lanes.structure) & (
-        lanes.code == RUNNING
-    )
+    stale = batching.mapped(lists.is_stale)(lanes.neighbors, lanes.structure)
 
     def search(some: Lane) -> dict:
-        find = batching.mapped(lambda old, structure: lists.rebuild(old, structure, anchor))
+        find = batching.mapped(lambda old, atoms: lists.rebuild(old, atoms, potential.anchor))
         found = find(some.neighbors, some.structure)
         return {"neighbors": found, "code": jnp.where(found.overflow, OVERFLOW, some.code)}
 
-    return batching.serve(lanes, stale, search, width)
+    return batching.serve(lanes, stale & (lanes.code == RUNNING), search, width)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "width"), donate_argnames="lanes")
