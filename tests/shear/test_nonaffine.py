@@ -48,7 +48,7 @@ def test_against_least_squares(pair):
 def test_mean_is_the_sum_over_the_coordination(pair):
     total = nonaffine.d2min(*pair, CUTOFF)
     mean = nonaffine.d2min(*pair, CUTOFF, reduction="mean")
-    coordination = nonaffine.near(pair[0], pair[2], CUTOFF).sum(axis=0)
+    coordination = nonaffine.bonds(pair[0], pair[2], CUTOFF)[1].sum(axis=0)
     np.testing.assert_allclose(mean * coordination, total, rtol=1e-12)
 
 
