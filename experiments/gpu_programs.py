@@ -18,6 +18,7 @@ from stzjax.learning.models import gat
 from stzjax.learning.train_config import TrainConfig
 from stzjax.mechanics import energetics, expansion, fire
 from stzjax.neighbors import lists
+from stzjax.numerics import platform
 from stzjax.numerics.precision import cast
 from stzjax.potentials.eam import EAM
 from stzjax.shear import aqs, compiled_loop, nonaffine
@@ -53,6 +54,15 @@ def programs(
         **_features(structure, potential),
         **_training(structure.num_atoms),
     }
+
+
+def lowered(program: Program) -> jax.stages.Lowered:
+    """A program as it is for an NVIDIA GPU of Hopper's generation, which need not be there."""
+    card = jax.sharding.AbstractDevice("NVIDIA H100", 132, "gpu")
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=card)
+    with platform.compiling_for("gpu"), jax.sharding.use_abstract_mesh(mesh):
+        traced = jax.jit(program.function).trace(*program.args)
+        return traced.lower(lowering_platforms=("cuda",))
 
 
 def _many(tree: Any, lanes: int) -> Any:

@@ -18,7 +18,6 @@ from reference import small_glass
 from stzjax import io, potentials
 from stzjax.core import geometry, loads
 from stzjax.descriptors import stiffness
-from stzjax.dynamics import nve
 from stzjax.learning import training
 from stzjax.learning.models import gat
 from stzjax.mechanics import allocation, energetics, expansion
@@ -209,12 +208,10 @@ def test_rows_against_the_batch_size(benchmark, reference):
     """The rows of a GPU, measured on whatever device is here."""
     glass = io.structure_from(dict(np.load(reference / "glass.npz")))
     potential = potentials.compact(potentials.mendelev2019(), glass.elements)
-    neighbors = benchmark.allocate(glass, potential)
-    start = nve.init(jax.random.key(0), glass, potential, neighbors, 300.0)
-    run = benchmark.Dynamics(start, None, potential)
+    run = benchmark._ensemble("npt", glass, potential, benchmark.allocate(glass, potential))
     plan = types.SimpleNamespace(batch=(1, 3), steps=4, repeats=1)
-    rows = benchmark.in_batches("md", run, plan)
-    names = [f"md batch {size}{what}" for size in (1, 3) for what in ("", " share of bandwidth")]
+    rows = benchmark.in_batches("npt", run, plan)
+    names = [f"npt batch {size}{what}" for size in (1, 3) for what in ("", " share of bandwidth")]
     assert [entry["name"] for entry in rows] == names
     assert all(entry["ours"] > 0.0 for entry in rows)
     assert all(entry["ours"] < 100.0 for entry in rows if entry["unit"] == "%")

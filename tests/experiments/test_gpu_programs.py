@@ -2,25 +2,26 @@
 
 import importlib
 import sys
-import warnings
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from stzjax import io, potentials
-from stzjax.numerics import platform
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 LANES = 4
 
 
 @pytest.fixture(scope="module")
-def programs(reference):
+def module():
     if str(EXPERIMENTS) not in sys.path:
         sys.path.append(str(EXPERIMENTS))
-    module = importlib.import_module("gpu_programs")
+    return importlib.import_module("gpu_programs")
+
+
+@pytest.fixture(scope="module")
+def programs(module, reference):
     glass = io.structure_from(dict(np.load(reference / "glass.npz")))
     return module.programs(glass, potentials.mendelev2019(), LANES)
 
@@ -53,14 +54,46 @@ def test_all_are_named(programs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_lowers_for_cuda(name, programs):
-    function, args = programs[name]
-    with platform.compiling_for("gpu"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        traced = jax.jit(function).trace(*args)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+def test_it_lowers_for_cuda(name, module, programs):
+    text = module.lowered(programs[name]).as_text()
     assert "module @" in text
     assert "callback" not in text, "it would wait for the host"
     if name in WITHOUT_BRANCHES:
         assert "stablehlo.case" not in text
     assert ("triton" in text) == (name in WITH_KERNELS)
+
+
+COMPILED = """\
+HloModule jit_run, is_scheduled=true
+
+%fused (p.1: f32[4,8]) -> f32[4,8] {
+  %p.1 = f32[4,8]{1,0} parameter(0)
+  ROOT %add.1 = f32[4,8]{1,0} add(%p.1, %p.1)
+}
+
+%body (s: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
+  %s = (s32[], f32[4,8]{1,0}) parameter(0)
+  %x = f32[4,8]{1,0} get-tuple-element(%s), index=1
+  %y = f32[4,8]{1,0} fusion(%x), kind=kLoop, calls=%fused
+  %z = (f64[4]{0}, pred[6]{0}) custom-call(%y, %x), custom_call_target="kernel"
+  %n = s32[] get-tuple-element(%s), index=0
+  ROOT %next = (s32[], f32[4,8]{1,0}) tuple(%n, %y)
+}
+
+ENTRY %main (a: f32[4,8]) -> f32[4,8] {
+  %a = f32[4,8]{1,0} parameter(0)
+  %c = f32[4,8]{1,0} copy(%a)
+  %zero = s32[] constant(0)
+  %t = (s32[], f32[4,8]{1,0}) tuple(%zero, %c)
+  %w = (s32[], f32[4,8]{1,0}) while(%t), condition=%cond, body=%body
+  ROOT %out = f32[4,8]{1,0} get-tuple-element(%w), index=1
+}
+"""
+
+
+def test_the_cost_of_a_step(module):
+    """Two launches in the loop: 128 in and out, and twice 128 in and 4 × 8 + 6 out [bytes]."""
+    budget = importlib.import_module("gpu_budget")
+    assert budget.cost(COMPILED, 3_000_000) == (2, (256 + 256 + 38) / 1e9, 3.0)
+    without = COMPILED.replace("while(%t), condition=%cond, body=%body", "tuple(%zero, %c)")
+    assert budget.cost(without, 0) == (1, 256 / 1e9, 0.0)
