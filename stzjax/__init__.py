@@ -1,18 +1,7 @@
 """stzjax: where will a metallic glass yield first? Differentiable, batched, in JAX."""
 
-from stzjax import (
-    core,
-    descriptors,
-    dynamics,
-    evaluation,
-    io,
-    learning,
-    mechanics,
-    neighbors,
-    numerics,
-    potentials,
-    shear,
-)
+# The other packages come with their modules below.
+from stzjax import descriptors, io, neighbors, numerics, potentials
 from stzjax.core import geometry, loads, structure, units
 from stzjax.core.structure import Structure
 from stzjax.dynamics import npt, nve, quench

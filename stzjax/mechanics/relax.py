@@ -5,20 +5,12 @@ import jax.numpy as jnp
 
 from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics, fire
-from stzjax.mechanics.fire import (
-    CONVERGED,
-    NOT_FINITE,
-    OUT_OF_ITERATIONS,
-    OUTCOMES,
-    OVERFLOW,
-    RelaxConfig,
-    Relaxed,
-)
+from stzjax.mechanics.fire import CONVERGED, OUTCOMES, RelaxConfig, Relaxed
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.eam import EAM
 
-__all__ = ["CONVERGED", "NOT_FINITE", "OUTCOMES"]  # Handed on from `fire`.
+__all__ = ["CONVERGED", "OUTCOMES"]  # Handed on from `fire`.
 
 _minimise = jax.jit(fire.minimise, static_argnames="config")
 
@@ -46,7 +38,7 @@ def relax(
     )
     while True:
         result = _minimise(structure, potential, neighbors, config)
-        if int(result.outcome) != OVERFLOW:
+        if int(result.outcome) != fire.OVERFLOW:
             return result
         structure = result.structure
         found, refused = lists.widened(neighbors.spec, [structure], [0], [0], lambda _: _SLACK)
@@ -88,4 +80,4 @@ def relax_cell(
         strain = jnp.diag(jnp.diag(strain)) + 2.0 * jnp.triu(strain, 1)
         strained = result.structure.deform(jnp.eye(3) + jnp.clip(share * strain, -0.02, 0.02))
         result = relax(strained, potential, config)
-    return result._replace(outcome=jnp.asarray(OUT_OF_ITERATIONS))
+    return result._replace(outcome=jnp.asarray(fire.OUT_OF_ITERATIONS))

@@ -6,14 +6,4 @@ to `potentials` and `mechanics`, their files to `io`.
 """
 
 from stzjax.neighbors import lists, search, tables
-from stzjax.neighbors.lists import (
-    Neighbors,
-    Spec,
-    allocate,
-    ensure,
-    is_stale,
-    make,
-    rebuild,
-    table,
-    update,
-)
+from stzjax.neighbors.lists import Neighbors, allocate, is_stale, make, rebuild, table, update

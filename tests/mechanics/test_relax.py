@@ -142,7 +142,7 @@ def test_the_skin_changes_nothing(potential, relaxed, skin):
 def test_too_few_iterations_are_reported(potential):
     config = relax.RelaxConfig(force_tolerance=1e-12, max_iterations=7)
     result = relax.relax(cases.small(), potential, config)
-    assert int(result.outcome) == relax.OUT_OF_ITERATIONS and not result.converged
+    assert int(result.outcome) == fire.OUT_OF_ITERATIONS and not result.converged
     assert relax.OUTCOMES[int(result.outcome)] == "out of iterations"
     assert int(result.iterations) == 7
     assert float(result.residual) > 1e-12
@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_end_the_loop(potential, what, wrong):
     else:
         potential = potential.replace(density_table=potential.density_table * wrong)
     result = minimise(start, potential, pairs, TIGHT)
-    assert int(result.outcome) in (relax.NOT_FINITE, relax.OVERFLOW)
+    assert int(result.outcome) in (fire.NOT_FINITE, fire.OVERFLOW)
     assert int(result.iterations) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_nan_is_named_and_does_not_hang(potential, with_list):
     start = start.replace(fractional=start.fractional.at[5, 1].set(np.nan))
     pairs = lists.allocate(cases.small(), potential.cutoff) if with_list else None
     result = relax.relax(start, potential, TIGHT, pairs)
-    assert int(result.outcome) == relax.NOT_FINITE and not result.converged
+    assert int(result.outcome) == fire.NOT_FINITE and not result.converged
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_coinciding_atoms_end_the_loop(potential, prepared):
     start = start.replace(fractional=start.fractional.at[1].set(start.fractional[0]))
     potential = stzjax.potentials.compact(potential) if prepared else potential
     result = relax.relax(start, potential, TIGHT)
-    assert int(result.outcome) == relax.NOT_FINITE
+    assert int(result.outcome) == fire.NOT_FINITE
 
 
 def test_an_overflow_is_seen_and_mended(potential, relaxed):
@@ -189,7 +189,7 @@ def test_an_overflow_is_seen_and_mended(potential, relaxed):
     pairs = lists.allocate(start, potential.cutoff)
     short = lists.make(pairs.spec._replace(near=(8,)), start)
     assert short.overflow
-    assert int(minimise(start, potential, short, TIGHT).outcome) == relax.OVERFLOW
+    assert int(minimise(start, potential, short, TIGHT).outcome) == fire.OVERFLOW
     result = relax.relax(start, potential, TIGHT, short)
     assert result.converged and result.neighbors.spec.capacity > 8
     energies = [float(energetics.energy(r.structure, potential)) for r in (result, relaxed)]
