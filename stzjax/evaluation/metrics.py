@@ -101,11 +101,7 @@ def precision_recall_curve(labels, confidence) -> tuple[np.ndarray, np.ndarray, 
     """
     thresholds, tp, fp = (values[::-1] for values in _cumulative(*checked(labels, confidence)))
     recall = ratio(tp, tp[0])
-    return (
-        np.append(tp / (tp + fp), 1.0),
-        np.append(recall, 0.0 if tp[0] else np.nan),
-        thresholds,
-    )
+    return np.append(tp / (tp + fp), 1.0), np.append(recall, 0.0 if tp[0] else np.nan), thresholds
 
 
 def best_threshold(labels, confidence, metric: str = "mcc") -> float:

@@ -16,10 +16,7 @@ ORDER = ("melt", "quench", "shear", "describe", "train", "evaluate")
 
 
 def run(
-    folder: Folder,
-    names: Sequence[str] = ORDER,
-    workers: Workers | None = None,
-    judge: bool = True,
+    folder: Folder, names: Sequence[str] = ORDER, workers: Workers | None = None, judge: bool = True
 ) -> dict[str, Any] | None:
     """Run stages, skipping finished work; the judgement, if it was made.
 
