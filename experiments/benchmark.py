@@ -43,7 +43,7 @@ from stzjax.io import archives
 from stzjax.mechanics import relax
 from stzjax.neighbors import lists
 from stzjax.numerics import batching
-from stzjax.numerics.precision import cast
+from stzjax.numerics.batching import cast
 from stzjax.potentials.eam import EAM
 from stzjax.shear import aqs
 

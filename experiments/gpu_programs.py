@@ -19,7 +19,7 @@ from stzjax.learning.train_config import TrainConfig
 from stzjax.mechanics import energetics, expansion, fire
 from stzjax.neighbors import lists
 from stzjax.numerics import platform
-from stzjax.numerics.precision import cast
+from stzjax.numerics.batching import cast
 from stzjax.potentials.eam import EAM
 from stzjax.shear import aqs, compiled_loop, nonaffine
 

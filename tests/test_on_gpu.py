@@ -16,7 +16,7 @@ from stzjax.learning import graphs, training
 from stzjax.learning.models import gat
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.numerics import batching, platform, precision
+from stzjax.numerics import batching, platform
 from stzjax.shear import aqs
 
 pytestmark = pytest.mark.gpu
@@ -59,7 +59,7 @@ def test_forces(symmetric, dtype, error, reference):
     def evaluate():
         structure = jax.tree.map(jnp.asarray, rattled)
         bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.1, potential.density_cutoff)
-        structure, bonds = precision.cast((structure, bonds), dtype)
+        structure, bonds = batching.cast((structure, bonds), dtype)
 
         def every(atoms, bonds, field):
             product = energetics.hessian_vector_product(atoms, potential, field, bonds)

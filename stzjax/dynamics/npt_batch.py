@@ -19,7 +19,7 @@ from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.numerics import precision
+from stzjax.numerics import batching
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.prepared import compact
 
@@ -88,7 +88,7 @@ class NptBatch(loop_state.Batch[npt.State]):
         else:
             args = self.potential.cutoff, config.skin, _SLACK, self.potential.density_cutoff
             spec = lists.allocate(liquids[0], *args).spec
-        inside = [precision.cast(structure, config.precision) for structure in liquids]
+        inside = [batching.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
         found = lists.fitted(spec, [loop_state.listed(*one, "neighbors") for one in searched])
         start = jnp.asarray(config.melt_temperature), config.ensemble

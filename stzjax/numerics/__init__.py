@@ -2,6 +2,6 @@
 
 `conjugate_gradient` solves for many right-hand sides, `eigensolver` finds the lowest eigenpairs,
 `quasi_newton` is the memory of L-BFGS, `batching` serves those systems of a batch that wait,
-`unfused` keeps XLA from joining passes, `precision` casts the arrays of a tree. Code that needs a
-structure or a potential belongs elsewhere: this package imports nothing of stzjax.
+`unfused` keeps XLA from joining passes. Code that needs a structure or a potential belongs
+elsewhere: this package imports nothing of stzjax.
 """

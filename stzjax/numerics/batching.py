@@ -51,6 +51,13 @@ def put(items, place: int, item):
     return jax.tree.map(lambda x, new: x.at[place].set(new), items, item)
 
 
+def cast(items, precision: str):
+    """A pytree with all its floating-point arrays in one precision."""
+    return jax.tree.map(
+        lambda x: x.astype(precision) if jnp.issubdtype(x.dtype, jnp.floating) else x, items
+    )
+
+
 def where(condition: Array, chosen, otherwise):
     """`jnp.where` for two like pytrees; what both share is not copied.
 

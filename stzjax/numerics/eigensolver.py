@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stzjax.numerics.precision import cast
+from stzjax.numerics.batching import cast
 
 _PROBES, _PROBE_STEPS = 8, 80
 """Random vectors and Lanczos steps of each for the density of states."""

@@ -11,7 +11,7 @@ from stzjax.core import units
 from stzjax.dynamics import npt
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.numerics import batching, precision
+from stzjax.numerics import batching
 
 TEMPERATURE = 2000.0
 
@@ -29,15 +29,15 @@ def glass(reference):
 
 def begin(glass, potential, ensemble, temperature=TEMPERATURE, dtype="float64"):
     bonds = lists.allocate(glass, potential.cutoff, skin=1.0)
-    glass, bonds = precision.cast((glass, bonds), dtype)
+    glass, bonds = batching.cast((glass, bonds), dtype)
     temperature = jnp.asarray(temperature, dtype)
     return npt.init(
-        jax.random.key(0), glass, precision.cast(potential, dtype), bonds, temperature, ensemble
+        jax.random.key(0), glass, batching.cast(potential, dtype), bonds, temperature, ensemble
     )
 
 
 def advance(state, potential, steps, ensemble, temperature=TEMPERATURE):
-    potential = precision.cast(potential, state.md.position.dtype)
+    potential = batching.cast(potential, state.md.position.dtype)
     state, done = npt.run(state, potential, steps, temperature, 0.0, ensemble)
     assert int(done) == steps
     return state
@@ -139,11 +139,11 @@ def test_single_precision_follows_double(glass, potential):
     """On the same tables, 50 steps in float32 stay within rounding of float64 (1e-4 Å)."""
     ensemble, tables = npt.Ensemble(), potential
     double = begin(glass, tables, ensemble, 300.0)
-    single = begin(glass, precision.cast(tables, "float32"), ensemble, 300.0, "float32")
+    single = begin(glass, batching.cast(tables, "float32"), ensemble, 300.0, "float32")
     momentum = double.md.momentum.astype("float32")
     single = single.replace(md=single.md.set(momentum=momentum, thermostat=double.md.thermostat))
     double = advance(double, tables, 50, ensemble, 300.0)
-    single = advance(single, precision.cast(tables, "float32"), 50, ensemble, 300.0)
+    single = advance(single, batching.cast(tables, "float32"), 50, ensemble, 300.0)
     assert single.md.position.dtype == jnp.float32
     gap = np.asarray(double.md.position) - np.asarray(single.md.position, np.float64)
     assert np.abs((gap - np.round(gap)) @ np.asarray(glass.cell)).max() < 1e-4

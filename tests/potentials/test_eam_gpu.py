@@ -9,7 +9,7 @@ from reference import small_glass
 from stzjax import io, potentials
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.numerics import batching, platform, precision
+from stzjax.numerics import batching, platform
 from stzjax.potentials import eam_gpu, eam_kernels
 
 
@@ -41,7 +41,7 @@ def lanes_of(structure, potential, dtype):
     potential = potentials.compact(potential, structure.elements, dtype)
     bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.0, potential.density_cutoff)
     moved = structure.displace(0.01 * np.cos(np.arange(3.0 * structure.num_atoms)).reshape(-1, 3))
-    lanes = precision.cast(batching.stack([(structure, bonds), (moved, bonds)]), dtype)
+    lanes = batching.cast(batching.stack([(structure, bonds), (moved, bonds)]), dtype)
 
     def every(atoms, bonds):
         def forces(fractional):
