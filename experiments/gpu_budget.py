@@ -44,7 +44,7 @@ gpu_device_info {{ threads_per_block_limit: 1024 threads_per_warp: 32 core_count
  cuda_compute_capability {{ major: 9 }} registers_per_core_limit: 65536
  registers_per_block_limit: 65536 }}
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }}
-runtime_version {{ major: 12 minor: 9 }} device_description_str: "NVIDIA {card} 80GB HBM3"
+runtime_version {{ major: 12 minor: 9 }} device_description_str: "NVIDIA {card}"
 """
 
 _FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "iota"}

@@ -1,7 +1,8 @@
 """Energies of bonds: embedded-atom potentials, built in, read from tables, written as tables.
 
 `eam` is the interface, `analytic` the closed forms, `setfl` the tables of LAMMPS, `prepared` the
-uniform pieces that dynamics and shear evaluate, `eam_kernels` the passes over a neighbour list.
+uniform pieces that dynamics and shear evaluate, `eam_kernels` the passes over a neighbour list,
+`eam_gpu` the same as two kernels for a GPU.
 Sums over a whole structure and their derivatives belong to `mechanics`.
 """
 

@@ -46,6 +46,9 @@ _WARP = 32
 _ORDER = 4
 """Coefficients of a piece."""
 
+_ATOM = 4
+"""Numbers of an atom's record: three fractional components and dF/dρ."""
+
 
 class _Column(NamedTuple):
     """What a program knows of its atoms, (A,) each.
@@ -212,7 +215,7 @@ def _densities(cell, scale, own, kind, atoms, records, idx, other, density, *, s
         *there, _ = _atom(atoms, j, shape)
         _, square = _bond(metric, mine, there)
         piece, t = _piece(square, scale[0], j, shape)
-        value = _cubic(_record(records, pair * shape.pieces + piece, width, 4), t)
+        value = _cubic(_record(records, pair * shape.pieces + piece, width, _ORDER), t)
         return [sums[0] + value]
 
     _sum_rows(add, [density], mine, shape)
@@ -255,7 +258,7 @@ def _column(own, kind, shape: _Shape) -> _Column:
 
     atoms = pl.program_id(0) * shape.tile.atoms + jnp.arange(shape.tile.atoms, dtype=jnp.int32)
     there = jnp.minimum(atoms, shape.atoms - 1)
-    *place, rise = _record(own, there, 4, 4)
+    *place, rise = _record(own, there, _ATOM, _ATOM)
     return _Column(atoms, place, rise, _load(kind, there).astype(jnp.int32))
 
 
@@ -275,7 +278,7 @@ def _record(ref, at: Array, width: int, count: int) -> list[Array]:
 
 def _atom(atoms, j: Array, shape: _Shape) -> list[Array]:
     """Fractional components and dF/dρ of neighbours; arbitrary for padding."""
-    return _record(atoms, jnp.minimum(j, shape.system - 1), 4, 4)
+    return _record(atoms, jnp.minimum(j, shape.system - 1), _ATOM, _ATOM)
 
 
 def _neighbour(idx, other, mine: _Column, row: Array, shape: _Shape) -> tuple[Array, Array]:
