@@ -44,7 +44,7 @@ from stzjax.mechanics import relax
 from stzjax.neighbors import lists
 from stzjax.numerics import batching
 from stzjax.numerics.batching import cast
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.shear import aqs
 
 import lammps_peer
@@ -98,7 +98,7 @@ class Plan(NamedTuple):
     """Settings of a benchmark, from the flags.
 
     Attributes:
-      potential: an embedded-atom potential.
+      potential: a potential.
       name: name of the potential in the cache of structures.
       table: setfl file of the potential; empty if it is built in.
       peer: LAMMPS, or None.
@@ -119,7 +119,7 @@ class Plan(NamedTuple):
       torch: PyTorch Geometric, or None.
     """
 
-    potential: EAM
+    potential: Potential
     name: str
     table: str
     peer: lammps_peer.Peer | None
@@ -194,7 +194,7 @@ def begin(suite: str, structure: Structure, precision: str, plan: Plan) -> Dynam
     Raises:
       ValueError: they do with any list.
     """
-    potential = potentials.compact(plan.potential, structure.elements, precision)
+    potential = potentials.prepare(plan.potential, structure.elements, precision)
     for slack in (1.02, 1.06, 1.1, 1.4, 2.0):
         neighbors = allocate(structure, potential, slack, _SKINS[suite])
         atoms, neighbors = cast((structure, neighbors), precision)
@@ -227,10 +227,10 @@ def _ensemble(suite: str, structure, potential, neighbors) -> Dynamics:
 
 
 def allocate(
-    structure: Structure, potential: EAM, slack: float = 1.1, skin: float = _SKINS["md"]
+    structure: Structure, potential: Potential, slack: float = 1.1, skin: float = _SKINS["md"]
 ) -> lists.Neighbors:
     """A neighbour list as the dynamics use it."""
-    return lists.allocate(structure, potential.cutoff, skin, slack, potential.density_cutoff)
+    return lists.allocate(structure, potential.cutoff, skin, slack, potential.inner_cutoff)
 
 
 def lammps_dynamics(integrator: str, structure: Structure, temperature: float, plan: Plan):

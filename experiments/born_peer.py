@@ -26,7 +26,7 @@ import numpy as np
 from timings import Timed
 
 from stzjax.core.structure import Structure
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 import lammps_peer
 
@@ -94,7 +94,7 @@ def read(log: str) -> Timed:
 
 
 def born(
-    peer: lammps_peer.Peer | None, structure: Structure, potential: EAM, table_points: int
+    peer: lammps_peer.Peer | None, structure: Structure, potential: Potential, table_points: int
 ) -> Callable[[], Timed] | None:
     """A function that runs LAMMPS and gives the result of `read`; None without LAMMPS.
 

@@ -32,7 +32,7 @@ from stzjax.descriptors import (
 from stzjax.mechanics import allocation, expansion, hessians
 from stzjax.mechanics.expansion import Expansion
 from stzjax.neighbors import lists
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.shear import nonaffine
 
 import lammps_peer
@@ -55,7 +55,7 @@ _STRAIN, _SHAKE = 0.01, 0.05
 
 def rows(
     glass: Structure,
-    potential: EAM,
+    potential: Potential,
     repeats: int,
     peer: lammps_peer.Peer | None = None,
     table_points: int = 10_000,
@@ -65,13 +65,13 @@ def rows(
 
     Args:
       glass: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
+      potential: a potential.
       repeats: timed repeats of short computations; the modes are timed once.
       peer: LAMMPS, or None.
       table_points: points of the table written for LAMMPS.
       patience: largest time of ARPACK as a multiple of ours.
     """
-    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
+    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.inner_cutoff)
     size = f"{glass.num_atoms} atoms"
     found = cells(glass, size, repeats)
     found += beside_ovito(glass, size, repeats)
@@ -96,7 +96,7 @@ def rows(
 
 
 def gradients(
-    glass: Structure, potential: EAM, repeats: int, names: Sequence[str] = GRADIENTS
+    glass: Structure, potential: Potential, repeats: int, names: Sequence[str] = GRADIENTS
 ) -> list[dict[str, Any]]:
     """Compiled gradients by all positions of a weighted sum of a descriptor over the atoms.
 
@@ -104,14 +104,14 @@ def gradients(
 
     Args:
       glass: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
+      potential: a potential.
       repeats: timed repeats; the response and the participation are timed once.
       names: descriptors from `GRADIENTS`.
 
     Raises:
       ValueError: a gradient is not finite.
     """
-    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.density_cutoff)
+    neighbors = lists.allocate(glass, potential.cutoff, skin=0.0, inner=potential.inner_cutoff)
     shape = table.allocate(glass, neighbors)
     weight = jnp.asarray(np.random.default_rng(0).normal(size=glass.num_atoms))
 

@@ -20,7 +20,7 @@ from stzjax.mechanics import energetics, expansion, fire
 from stzjax.neighbors import lists
 from stzjax.numerics import platform
 from stzjax.numerics.batching import cast
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.shear import aqs, compiled_loop, nonaffine
 
 
@@ -37,13 +37,13 @@ class Program(NamedTuple):
 
 
 def programs(
-    structure: Structure, potential: EAM, lanes: int, precision: str = "float32"
+    structure: Structure, potential: Potential, lanes: int, precision: str = "float32"
 ) -> dict[str, Program]:
     """Every program that a run compiles for its hot loops, by name.
 
     Args:
       structure: N relaxed atoms.
-      potential: an embedded-atom potential.
+      potential: a potential.
       lanes: places of the batches.
       precision: of forces and dynamics; all others are float64.
     """
@@ -72,7 +72,7 @@ def _many(tree: Any, lanes: int) -> Any:
 
 def _forces(structure, potential, lanes: int, precision: str) -> dict[str, Program]:
     potential = potentials.compact(potential, structure.elements, precision)
-    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.inner_cutoff)
     atoms, bonds = cast((structure, bonds), precision)
 
     def forces(atoms, bonds, potential):
@@ -96,7 +96,7 @@ def _forces(structure, potential, lanes: int, precision: str) -> dict[str, Progr
 
 def _dynamics(structure, potential, lanes: int, precision: str) -> dict[str, Program]:
     potential = potentials.compact(potential, structure.elements, precision)
-    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.inner_cutoff)
     atoms, bonds = cast((structure, bonds), precision)
     key, ensemble, hot = jax.random.key(0), npt.Ensemble(), jnp.asarray(1000.0)
     initial = key, atoms, potential, bonds, hot
@@ -118,7 +118,7 @@ def _dynamics(structure, potential, lanes: int, precision: str) -> dict[str, Pro
 
 def _shear(structure, potential, lanes: int) -> dict[str, Program]:
     potential, config = potentials.compact(potential, structure.elements), aqs.ShearConfig()
-    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.density_cutoff)
+    bonds = lists.allocate(structure, potential.cutoff, 0.5, 1.06, potential.inner_cutoff)
     near = lists.allocate(structure, config.d2min_cutoff)
     tilt = jnp.asarray(loads.generator("+xy"))
     begin = functools.partial(compiled_loop.begin, config=config)

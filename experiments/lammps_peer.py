@@ -22,7 +22,7 @@ from stzjax import io, potentials
 from stzjax.core import loads
 from stzjax.core.structure import Structure
 from stzjax.neighbors import lists
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.shear import nonaffine
 from stzjax.shear.aqs import ShearConfig
 
@@ -151,7 +151,9 @@ def pair_style(table: Path) -> str:
     return "eam/alloy" if sum(map(len, lines[5:])) == alloy else "eam/fs"
 
 
-def prepare(folder: Path, structure: Structure, potential: EAM, table: str, num_r: int) -> str:
+def prepare(
+    folder: Path, structure: Structure, potential: Potential, table: str, num_r: int
+) -> str:
     """Write the atoms and the potential to a folder; the beginning of a script that reads them.
 
     Args:

@@ -58,7 +58,7 @@ def test_forces(symmetric, dtype, error, reference):
 
     def evaluate():
         structure = jax.tree.map(jnp.asarray, rattled)
-        bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.1, potential.density_cutoff)
+        bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.1, potential.inner_cutoff)
         structure, bonds = batching.cast((structure, bonds), dtype)
 
         def every(atoms, bonds, field):
@@ -80,7 +80,7 @@ def test_lanes_of_dynamics(glass):
 
     def advance():
         potential = potentials.compact(potentials.mendelev2019(), glass.elements)
-        bonds = lists.allocate(glass, potential.cutoff, 0.4, 1.2, potential.density_cutoff)
+        bonds = lists.allocate(glass, potential.cutoff, 0.4, 1.2, potential.inner_cutoff)
         ensemble, temperature = npt.Ensemble(), jnp.asarray(2000.0)
         states = batching.stack(
             [

@@ -26,7 +26,7 @@ from stzjax.mechanics import allocation, expansion
 from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 class Shape(NamedTuple):
@@ -58,7 +58,7 @@ def allocate(
 
 
 def on_host(
-    structure: Structure, potential: EAM, neighbors: Neighbors | None, config: FeatureConfig
+    structure: Structure, potential: Potential, neighbors: Neighbors | None, config: FeatureConfig
 ) -> Inputs:
     """The inputs for a structure at hand; arguments and errors as `table.describe`."""
     kind, radii = composition.kinds(structure, config), composition.radii(structure, config)
@@ -79,7 +79,9 @@ def on_host(
     )
 
 
-def compiled(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Shape) -> Inputs:
+def compiled(
+    structure: Structure, potential: Potential, neighbors: Neighbors, shape: Shape
+) -> Inputs:
     """The inputs for `jit`, `vmap` and reverse-mode derivatives; arguments as `table.describe`.
 
     Derivatives are exact with respect to positions, cell and the parameters of the potential; the

@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stzjax.core import units
 from stzjax.descriptors.family import Family
 from stzjax.mechanics import energetics, hessians
 from stzjax.mechanics.expansion import Expansion
-from stzjax.mechanics.hessians import Hessian
+from stzjax.mechanics.hessians import Operator
 from stzjax.numerics import conjugate_gradient, eigensolver
 
 _SPARE, _SPARE_LEAST = 1.6, 6
@@ -76,7 +75,7 @@ def participation(
     return _participation(leaves, expansion, count, mass_weighted)
 
 
-def dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
+def dynamical(data: tuple[Operator, Array, Array], vectors: Array) -> Array:
     """The dynamical matrix times (3 N, M) vectors, translations moved up by `shift`."""
     hessian, root, shift = data
     scale = root[:, None, None]
@@ -87,12 +86,14 @@ def dynamical(data: tuple[Hessian, Array, Array], vectors: Array) -> Array:
     return image.reshape(vectors.shape)
 
 
-def operator(expansion: Expansion, mass_weighted: bool) -> tuple[Hessian, Array, Array]:
+def operator(expansion: Expansion, mass_weighted: bool) -> tuple[Operator, Array, Array]:
     """The arguments of `dynamical`: the Hessian, square roots of the masses, mean eigenvalue."""
     hessian, structure = expansion.operator(), expansion.structure
     root = jnp.ones(structure.num_atoms)
     if mass_weighted:
-        root = jnp.sqrt(jnp.asarray(units.masses(structure.elements)))[structure.species]
+        root = jnp.sqrt(jnp.asarray(expansion.potential.masses_of(structure.elements)))[
+            structure.species
+        ]
     # Translations go where nobody looks: the mean of the diagonal is the mean of the spectrum.
     diagonal = jnp.trace(hessian.diagonal, axis1=1, axis2=2) / (3.0 * root**2)
     return hessian, root, jnp.mean(diagonal)
@@ -159,7 +160,7 @@ def _backward(count, mass_weighted, kept, cotangent):
 
 
 def _perturbed(
-    data: tuple[Hessian, Array, Array], pairs: eigensolver.Pairs, sides: Array
+    data: tuple[Operator, Array, Array], pairs: eigensolver.Pairs, sides: Array
 ) -> conjugate_gradient.Solution:
     """Vectors y_p with (D - λ_p) y_p = Q b_p for M soft modes; Q takes these modes out.
 

@@ -19,7 +19,7 @@ from stzjax.descriptors.feature_config import FeatureConfig
 from stzjax.descriptors.inputs import Shape, allocate
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 __all__ = ["Shape", "allocate"]  # Handed on from `inputs`.
 
@@ -64,7 +64,7 @@ class Specimen(flax.struct.PyTreeNode):
 
 def features(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     direction: str = "-xy",
     *,
     neighbors: Neighbors | None = None,
@@ -82,7 +82,7 @@ def features(
 
 def describe(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     config: FeatureConfig | None = None,
     *,
     neighbors: Neighbors | None = None,
@@ -95,7 +95,7 @@ def describe(
 
     Args:
       structure: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
+      potential: a potential.
       config: settings; those of the shape, or the paper's, by default.
       neighbors: as in `energetics.energy`.
       shape: from `allocate`, for compiled code.

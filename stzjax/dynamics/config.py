@@ -36,11 +36,11 @@ class MeltConfig:
     timestep: float = setting(0.002, "Time step of the dynamics [ps].", limits="(0, inf)")
     thermostat_time: float = setting(0.2, "Period of the thermostat [ps].", limits="(0, inf)")
     barostat_time: float = setting(2.0, "Period of the barostat [ps].", limits="(0, inf)")
-    # Both run on `potentials.compact`: a closed form of high powers loses 0.02 eV/Å to
+    # Both run on a prepared potential: a closed form of high powers loses 0.02 eV/Å to
     # cancellation in float32.
     precision: str = setting("float64", "Precision of the dynamics.", ("float32", "float64"))
     skin: float = 0.8
-    """Margin of the neighbour list [Å]; it changes the speed and not the result."""
+    """Margin of the neighbour list, in units of the potential's length, for speed alone."""
 
     @property
     def ensemble(self) -> Ensemble:

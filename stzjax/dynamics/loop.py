@@ -14,12 +14,12 @@ from jax import Array
 
 from stzjax.neighbors import lists
 from stzjax.numerics import batching
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 def advance(
     states: Any,
-    potential: EAM,
+    potential: Potential,
     num_steps: Array,
     move: Callable[[Any], Any],
     finish: Callable[[Any], Any],
@@ -32,7 +32,7 @@ def advance(
 
     Args:
       states: B specimens, the leading axis of every array.
-      potential: an embedded-atom potential in the dtype of the states.
+      potential: a potential in the dtype of the states.
       num_steps: (B,) steps to take; not static.
       move: first part of a step.
       finish: second part of a step.
@@ -44,7 +44,7 @@ def advance(
         return jnp.any(states.steps < last) & ~jnp.any(states.neighbors.overflow)
 
     def search(items) -> dict:
-        find = batching.mapped(lambda n, s: lists.rebuild(n, s, potential.anchor))
+        find = batching.mapped(lambda n, s: lists.rebuild(n, s, potential))
         return {"neighbors": find(items.neighbors, _structures(items))}
 
     def turn(before):
@@ -64,7 +64,7 @@ def advance(
 
 
 def alone(
-    run_many: Callable, state: Any, potential: EAM, num_steps: int, *constants: Any
+    run_many: Callable, state: Any, potential: Potential, num_steps: int, *constants: Any
 ) -> tuple[Any, int]:
     """Advance one specimen by an integrator for many.
 

@@ -22,7 +22,7 @@ from stzjax.core.structure import Structure
 from stzjax.dynamics import loop
 from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 class Ensemble(NamedTuple):
@@ -83,7 +83,7 @@ def _chains(ensemble: Ensemble):
 def init(
     key: Array,
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     neighbors: Neighbors,
     temperature: Array,
     ensemble: Ensemble,
@@ -103,7 +103,7 @@ def init(
     barostat, thermostat = _chains(ensemble)
     dtype = structure.fractional.dtype
     kT = jnp.asarray(units.BOLTZMANN * temperature, jnp.float64)
-    mass = jnp.asarray(units.AMU * units.masses(structure.elements), dtype)
+    mass = jnp.asarray(units.AMU * potential.masses_of(structure.elements), dtype)
     force, virial = energetics.forces_and_trace(structure, potential, neighbors)
     zero = jnp.zeros((), jnp.float64)
     state = simulate.NPTNoseHooverState(
@@ -169,7 +169,7 @@ def _move(state: State, kT: Array, ensemble: Ensemble) -> State:
     return state.replace(md=_like(md, dtype))
 
 
-def _finish(state: State, potential: EAM, kT: Array, ensemble: Ensemble) -> State:
+def _finish(state: State, potential: Potential, kT: Array, ensemble: Ensemble) -> State:
     """Forces where the atoms are now, and the second half of the step."""
     barostat, thermostat = _chains(ensemble)
     dtype = state.md.position.dtype
@@ -209,16 +209,16 @@ def temperature(state: State) -> Array:
     return 2.0 * _kinetic(state.md.momentum, state.md.mass) / (degrees * units.BOLTZMANN)
 
 
-def density(structure: Structure) -> Array:
+def density(state: State) -> Array:
     """Mass density [g/cm³]."""
-    mass = jnp.asarray(units.masses(structure.elements))[structure.species]
-    return units.GRAM_PER_CM3 * jnp.sum(mass) / geometry.volume(structure.cell)
+    mass = jnp.sum(state.md.mass, dtype=jnp.float64) / units.AMU
+    return units.GRAM_PER_CM3 * mass / geometry.volume(state.md.box)
 
 
 @functools.partial(jax.jit, static_argnames=("ensemble", "width"))
 def run_many(
     states: State,
-    potential: EAM,
+    potential: Potential,
     num_steps: Array,
     start: Array,
     slope: Array,
@@ -244,7 +244,12 @@ def run_many(
 
 
 def run(
-    state: State, potential: EAM, num_steps: int, start: float, slope: float, ensemble: Ensemble
+    state: State,
+    potential: Potential,
+    num_steps: int,
+    start: float,
+    slope: float,
+    ensemble: Ensemble,
 ) -> tuple[State, int]:
     """Advance one specimen, see `run_many` and `loop.alone`."""
     schedule = (jnp.asarray(x, jnp.float64) for x in (start, slope))

@@ -20,8 +20,8 @@ from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
 from stzjax.numerics import batching
-from stzjax.potentials.eam import EAM
-from stzjax.potentials.prepared import compact
+from stzjax.potentials.potential import Potential
+from stzjax.potentials.prepared import prepare
 
 
 class Trace(NamedTuple):
@@ -52,7 +52,8 @@ _SLACK = 1.08
 """Spare places of the neighbour lists, at first."""
 
 _LEAST_SKIN = 0.13
-"""A cell that leaves less skin than this has collapsed; the lists would be made in every step."""
+"""A cell that leaves less skin than this has collapsed, in units of the potential's length; the
+lists would be made in every step."""
 
 _THIN, _MOST_TRIES = 0.5, 3
 """A list that is too short after so many tries at one step: the cell shrinks too quickly if it
@@ -73,20 +74,21 @@ class NptBatch(loop_state.Batch[npt.State]):
         keys: Sequence[Array],
         liquids: Sequence[Structure],
         saved: Sequence[Saved | None],
-        potential: EAM,
+        potential: Potential,
         config: MeltConfig,
         slope: float,
     ):
         """All specimens at their start, or where they were saved; the slope is in K per step."""
         self.config, self.slope = config, slope
-        self.potential = compact(potential, liquids[0].elements, config.precision)
+        self.potential = prepare(potential, liquids[0].elements, config.precision)
         self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
         self.lost: dict[int, str] = {}
         self._short: dict[int, tuple[int, int]] = {}
         if any(saved):
             spec = loop_state.longest(saved, "neighbors")
         else:
-            args = self.potential.cutoff, config.skin, _SLACK, self.potential.density_cutoff
+            skin = config.skin * self.potential.scales.length
+            args = self.potential.cutoff, skin, _SLACK, self.potential.inner_cutoff
             spec = lists.allocate(liquids[0], *args).spec
         inside = [batching.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
@@ -157,7 +159,7 @@ class NptBatch(loop_state.Batch[npt.State]):
                 self.config.melt_temperature + self.slope * float(state.steps),
                 float(npt.temperature(state)),
                 float(energy) / state.species.shape[0],
-                float(npt.density(state.structure)),
+                float(npt.density(state)),
             )
         )
 
@@ -176,13 +178,14 @@ class NptBatch(loop_state.Batch[npt.State]):
         last, tries = self._short.get(place, (-1, 0))
         tries = tries + 1 if step == last else 0
         self._short[place] = step, tries
-        if self._spare(place) < _LEAST_SKIN or tries > _MOST_TRIES:
+        if self._spare(place) < _LEAST_SKIN * self.potential.scales.length or tries > _MOST_TRIES:
             raise lists.Clumped(CLUMPED)
         return 1.1 * 1.5**tries
 
     def refuse(self, place: int, error: ValueError) -> None:
         """A specimen that fits in no list is lost."""
-        self.lost[place] = TOO_THIN if self._spare(place) < _THIN else CLUMPED
+        thin = self._spare(place) < _THIN * self.potential.scales.length
+        self.lost[place] = TOO_THIN if thin else CLUMPED
 
     def _spare(self, place: int) -> float:
         """Skin that the cell of a specimen leaves [Å]."""

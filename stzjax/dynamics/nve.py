@@ -16,7 +16,7 @@ from stzjax.core.structure import Structure
 from stzjax.dynamics import loop
 from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 class State(flax.struct.PyTreeNode):
@@ -40,11 +40,11 @@ class State(flax.struct.PyTreeNode):
 
 
 def init(
-    key: Array, structure: Structure, potential: EAM, neighbors: Neighbors, temperature: float
+    key: Array, structure: Structure, potential: Potential, neighbors: Neighbors, temperature: float
 ) -> State:
     """State with Maxwell-Boltzmann momenta, without drift; arguments as `npt.init`."""
     dtype = structure.fractional.dtype
-    mass = jnp.asarray(units.AMU * units.masses(structure.elements), dtype)
+    mass = jnp.asarray(units.AMU * potential.masses_of(structure.elements), dtype)
     mass = mass[structure.species][:, None]
     noise = jax.random.normal(key, structure.fractional.shape, dtype)
     momentum = noise * jnp.sqrt(mass * units.BOLTZMANN * temperature)
@@ -56,7 +56,7 @@ def init(
 
 @functools.partial(jax.jit, static_argnames="width")
 def run_many(
-    states: State, potential: EAM, num_steps: Array, timestep: Array, width: int = 1
+    states: State, potential: Potential, num_steps: Array, timestep: Array, width: int = 1
 ) -> State:
     """Advance many specimens by time steps in ps; other arguments as `loop.advance`."""
     timestep = jnp.asarray(timestep, states.momentum.dtype)
@@ -73,6 +73,6 @@ def run_many(
     return loop.advance(states, potential, num_steps, move, finish, width)
 
 
-def run(state: State, potential: EAM, num_steps: int, timestep: float) -> tuple[State, int]:
+def run(state: State, potential: Potential, num_steps: int, timestep: float) -> tuple[State, int]:
     """Advance one specimen, see `loop.alone`."""
     return loop.alone(run_many, state, potential, num_steps, timestep)

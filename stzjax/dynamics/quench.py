@@ -15,13 +15,13 @@ from stzjax.dynamics.config import MeltConfig, QuenchConfig
 from stzjax.dynamics.npt_batch import NptBatch, Trace
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import relax
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 _DENSITY = 0.055
-"""Number density of the start, roughly that of the melt [1/Å³]."""
+"""Number density of the start, roughly that of the melt, in units of the potential's length."""
 
 
-def random_liquid(key: Array, potential: EAM, config: MeltConfig) -> Structure:
+def random_liquid(key: Array, potential: Potential, config: MeltConfig) -> Structure:
     """A disordered start: jittered lattice sites, random species, pushed apart by FIRE.
 
     Args:
@@ -37,7 +37,7 @@ def random_liquid(key: Array, potential: EAM, config: MeltConfig) -> Structure:
     chosen = jax.random.permutation(site_key, side**3)[: config.num_atoms]
     sites = np.stack(np.unravel_index(np.asarray(chosen), (side,) * 3), axis=1)
     jitter = jax.random.uniform(jitter_key, sites.shape, jnp.float64, -0.2, 0.2)
-    cell = np.eye(3) * (config.num_atoms / _DENSITY) ** (1.0 / 3.0)
+    cell = np.eye(3) * potential.scales.length * (config.num_atoms / _DENSITY) ** (1.0 / 3.0)
     counts = np.floor(np.cumsum(config.fractions) * config.num_atoms + 0.5).astype(int)
     ordered = np.searchsorted(counts, np.arange(config.num_atoms), side="right")
     species = np.asarray(jax.random.permutation(species_key, jnp.asarray(ordered)))
@@ -45,7 +45,8 @@ def random_liquid(key: Array, potential: EAM, config: MeltConfig) -> Structure:
         (sites + 0.5 + np.asarray(jitter)) / side, cell, species, config.elements
     )
     # Far from a minimum on purpose: only the overlaps have to go.
-    return relax.relax(start, potential, relax.RelaxConfig(0.5, max_iterations=300)).structure
+    tolerance = 0.5 * potential.scales.energy / potential.scales.length
+    return relax.relax(start, potential, relax.RelaxConfig(tolerance, max_iterations=300)).structure
 
 
 class Melting(NamedTuple):
@@ -57,7 +58,7 @@ class Melting(NamedTuple):
 
 def melt(
     key: Array,
-    potential: EAM,
+    potential: Potential,
     config: MeltConfig,
     on_steps: Callable[[int], None] | None = None,
     *,
@@ -70,7 +71,7 @@ def melt(
 
     Args:
       key: random key.
-      potential: an embedded-atom potential.
+      potential: a potential.
       config: settings.
       on_steps: called with the steps just done, for progress.
       wanted: numbers of the snapshots to keep, see `drawn`; all by default.
@@ -121,7 +122,7 @@ _ADVICE = "use a shorter timestep or precision float64"
 def quench(
     key: Array,
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     config: QuenchConfig,
     on_steps: Callable[[int], None] | None = None,
     num_records: int = 50,
@@ -160,7 +161,7 @@ class Quenched(NamedTuple):
 def quench_many(
     keys: Sequence[Array],
     structures: Sequence[Structure],
-    potential: EAM,
+    potential: Potential,
     config: QuenchConfig,
     on_steps: Callable[[int], None] | None = None,
     num_records: int = 50,
@@ -177,7 +178,7 @@ def quench_many(
     Args:
       keys: random keys of the initial momenta, B of them.
       structures: B liquid configurations of one size.
-      potential: an embedded-atom potential.
+      potential: a potential.
       config: settings.
       on_steps: called with the steps just done by all specimens, for progress.
       num_records: entries of each trace.

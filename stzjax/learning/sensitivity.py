@@ -24,14 +24,14 @@ from stzjax.mechanics import expansion, implicit
 from stzjax.mechanics.hessians import Tiling
 from stzjax.mechanics.relax import RelaxConfig
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 def confidence(
     params: Params,
     model: models.Config,
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     neighbors: Neighbors,
     shape: table.Shape,
     graph: jraph.GraphsTuple,
@@ -46,7 +46,7 @@ def confidence(
       params: parameters of a network trained on the features that the shape describes.
       model: settings of the network.
       structure: N atoms at a minimum of the energy.
-      potential: an embedded-atom potential.
+      potential: a potential.
       neighbors: a valid list.
       shape: from `table.allocate`, with the settings of the features.
       graph: graph of the structure, for its edges; its features are not looked at.
@@ -69,7 +69,7 @@ def confidence_gradient(
     params: Params,
     model: models.Config,
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     neighbors: Neighbors,
     shape: table.Shape,
     graph: jraph.GraphsTuple,
@@ -91,7 +91,7 @@ def confidence_gradient(
 
 
 def mean_stiffness(
-    potential: EAM,
+    potential: Potential,
     structure: Structure,
     neighbors: Neighbors,
     tiling: Tiling,
@@ -126,7 +126,7 @@ class Coefficients(NamedTuple):
     label: str
 
 
-def coefficients(potential: EAM) -> list[Coefficients]:
+def coefficients(potential: Potential) -> list[Coefficients]:
     """All that may be scaled without moving a knot or the cut-off, species by species.
 
     Rows of zeros are left out.
@@ -153,7 +153,7 @@ def _rows(shape: tuple[int, ...], elements: tuple[str, ...]):
     return [((row,), name) for row, name in zip(np.ndindex(shape[0]), elements, strict=True)]
 
 
-def scaled(potential: EAM, which: Coefficients, factor: Array | float) -> EAM:
+def scaled(potential: Potential, which: Coefficients, factor: Array | float) -> Potential:
     """A potential with some of its coefficients scaled."""
     values = getattr(potential, which.name)
     for place in which.places:
@@ -161,7 +161,7 @@ def scaled(potential: EAM, which: Coefficients, factor: Array | float) -> EAM:
     return potential.replace(**{which.name: values})
 
 
-def logarithmic_slope(potential: EAM, gradient: EAM, which: Coefficients) -> float:
+def logarithmic_slope(potential: Potential, gradient: Potential, which: Coefficients) -> float:
     """Derivative by the logarithm of some coefficients θ: Σ θ ∂/∂θ over them.
 
     The gradient holds the derivatives by all coefficients of the potential, as of `jax.grad`.

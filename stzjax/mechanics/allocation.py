@@ -10,13 +10,15 @@ from stzjax.mechanics.expansion import Expansion
 from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 _TILE = 10
 """Atoms of a tile, roughly: more waste arithmetic on zeros, fewer waste copies of neighbours."""
 
 
-def expand(structure: Structure, potential: EAM, neighbors: Neighbors | None = None) -> Expansion:
+def expand(
+    structure: Structure, potential: Potential, neighbors: Neighbors | None = None
+) -> Expansion:
     """The expansion of the energy of a structure with its Hessian; see `expansion.expand`.
 
     Raises:

@@ -15,10 +15,10 @@ from jax import Array
 from stzjax.core import loads
 from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics, hessians
-from stzjax.mechanics.hessians import Hessian, Tiling
+from stzjax.mechanics.hessians import Operator, Tiling
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 class Expansion(flax.struct.PyTreeNode):
@@ -26,18 +26,18 @@ class Expansion(flax.struct.PyTreeNode):
 
     Attributes:
       structure: N atoms, at a minimum of the energy where a function here asks for it.
-      potential: an embedded-atom potential that knows their elements.
+      potential: a potential that knows their elements.
       neighbors: a valid list for them.
       hessian: second derivative by the positions, an operator without derivatives: functions that
         can be differentiated take its change from `products`. None where nobody asked for it.
     """
 
     structure: Structure
-    potential: EAM
+    potential: Potential
     neighbors: Neighbors
-    hessian: Hessian | None = None
+    hessian: Operator | None = None
 
-    def operator(self) -> Hessian:
+    def operator(self) -> Operator:
         """The Hessian of the structure.
 
         Raises:
@@ -50,7 +50,7 @@ class Expansion(flax.struct.PyTreeNode):
 
 def expand(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     neighbors: Neighbors | None = None,
     tiling: Tiling | None = None,
 ) -> Expansion:
@@ -58,7 +58,7 @@ def expand(
 
     Args:
       structure: N atoms.
-      potential: an embedded-atom potential.
+      potential: a potential.
       neighbors: as in `energetics.energy`.
       tiling: static shape of the Hessian, from `allocation.tiling`; without it there is none.
     """

@@ -17,7 +17,7 @@ from stzjax.core.structure import Structure
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential, Scales
 
 CONVERGED, OUT_OF_ITERATIONS, OVERFLOW, NOT_FINITE = range(4)
 OUTCOMES = ("converged", "out of iterations", "neighbour overflow", "not finite")
@@ -30,9 +30,10 @@ class RelaxConfig(NamedTuple):
     Attributes:
       force_tolerance: done when the largest force norm is at most this [eV/Å].
       max_iterations: give up after that many force evaluations.
-      step: first time step, in units of Å/√(eV) for unit masses.
-      max_step: largest time step.
-      max_move: largest displacement of an atom in one iteration [Å].
+      step: first time step, in units of length/√energy of the potential's scales for unit masses;
+        those of metals are 1 Å and 1 eV.
+      max_step: largest time step, in the same units.
+      max_move: largest displacement of an atom in one iteration, in units of the length.
       min_uphill_delay: downhill iterations before the step may grow.
       grow: factor of the time step going downhill.
       shrink: factor of the time step after going uphill.
@@ -68,13 +69,14 @@ class Fire(NamedTuple):
     downhill: Array
 
 
-def at_rest(field: Array, config: RelaxConfig) -> Fire:
+def at_rest(field: Array, config: RelaxConfig, scales: Scales) -> Fire:
     """Inertia before the first iteration, for a field (N, 3) of the atoms."""
-    step, mixing = (jnp.asarray(x, field.dtype) for x in (config.step, config.mixing))
+    first = config.step * scales.time
+    step, mixing = (jnp.asarray(x, field.dtype) for x in (first, config.mixing))
     return Fire(jnp.zeros_like(field), step, mixing, downhill=jnp.zeros((), jnp.int32))
 
 
-def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Array]:
+def fire_move(fire: Fire, force: Array, config: RelaxConfig, scales: Scales) -> tuple[Fire, Array]:
     """One iteration of FIRE with semi-implicit Euler, by the forces (N, 3) [eV/Å].
 
     Returns:
@@ -84,7 +86,7 @@ def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Arra
     uphill = power < 0
     downhill = jnp.where(uphill, 0, fire.downhill + 1)
     confident = downhill > config.min_uphill_delay
-    grown = jnp.minimum(fire.step * config.grow, config.max_step)
+    grown = jnp.minimum(fire.step * config.grow, config.max_step * scales.time)
     step = jnp.where(confident, grown, fire.step)
     step = jnp.where(uphill, fire.step * config.shrink, step)
     mixing = fire.mixing * jnp.where(confident, config.mixing_decay, 1.0)
@@ -95,7 +97,8 @@ def fire_move(fire: Fire, force: Array, config: RelaxConfig) -> tuple[Fire, Arra
     tiny = jnp.finfo(velocity.dtype).tiny
     ratio = jnp.sqrt(jnp.sum(velocity**2) / jnp.maximum(jnp.sum(force**2), tiny))
     velocity = (1.0 - mixing) * velocity + mixing * ratio * force
-    return Fire(velocity, step, mixing, downhill), limited(step * velocity + back, config.max_move)
+    move = limited(step * velocity + back, config.max_move * scales.length)
+    return Fire(velocity, step, mixing, downhill), move
 
 
 def limited(move: Array, longest: float) -> Array:
@@ -143,7 +146,7 @@ class _State(NamedTuple):
 
 
 def minimise(
-    structure: Structure, potential: EAM, neighbors: Neighbors, config: RelaxConfig
+    structure: Structure, potential: Potential, neighbors: Neighbors, config: RelaxConfig
 ) -> Relaxed:
     """FIRE to convergence as one compiled loop: pure, for `jit` and `vmap`.
 
@@ -166,10 +169,10 @@ def minimise(
         )
 
     def turn(state: _State) -> _State:
-        fire, move = fire_move(state.fire, state.force, config)
+        fire, move = fire_move(state.fire, state.force, config, potential.scales)
         return arrived(state.structure.displace(move), state.neighbors, fire, state.iterations + 1)
 
-    rest = at_rest(structure.fractional, config)
+    rest = at_rest(structure.fractional, config, potential.scales)
     start = arrived(structure, neighbors, rest, jnp.ones((), jnp.int32))
     state = jax.lax.while_loop(going, turn, start)
     residual = largest_force(state.force)

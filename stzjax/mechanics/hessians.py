@@ -1,9 +1,10 @@
 """The Hessian of a structure as an operator, and the solution of equations with it.
 
-With F' frozen an EAM is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose Hessian is one 3×3
-block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i. Both are kept as small dense matrices,
-a matrix for each tile of neighbouring atoms against all atoms that it touches, because every
-backend is best at matrix products: many displacement fields cost little more than a single field.
+With F' frozen a potential is a pair potential ψ = φ + F'_i ρ_ij + F'_j ρ_ji, whose
+Hessian is one 3×3 block per bond; the change of F' adds Σ_i F''_i ∇ρ_i ⊗ ∇ρ_i. Both are kept as
+small dense matrices, a matrix for each tile of neighbouring atoms against all atoms that it
+touches, because every backend is best at matrix products: many displacement fields cost little more
+than a single field. For other potentials each field costs a derivative of the forces.
 """
 
 import functools
@@ -21,10 +22,13 @@ from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
-from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.potentials.potential import Atoms, Potential
 
 _COLUMNS_AT_A_TIME = 2048
 """Tiles times fields of one batch of matrix products."""
+
+_FIELDS_AT_A_TIME, _PROBES = 8, 8
+"""Fields of one batch of derivatives of the forces, and those that the diagonal is known from."""
 
 
 class Tiling(NamedTuple):
@@ -65,33 +69,23 @@ class Hessian(flax.struct.PyTreeNode):
     overflow: Array
 
 
-def _bond_curvature(structure: Structure, potential: EAM, neighbors: Neighbors):
-    """Second derivatives of the energy, bond by bond, in the order of `lists.table`.
+class MatrixFree(flax.struct.PyTreeNode):
+    """The Hessian of N atoms under a potential that has no second derivatives bond by bond.
 
-    Returns:
-      blocks: (3, 3, K, N) second derivative of ψ of each bond by the bond vector [eV/Å²].
-      given: (3, K, N) ∂ρ_i/∂x_j, for the atom i and its neighbour j [1/Å].
-      taken: (3, K, N) ∂ρ_j/∂x_i [1/Å].
-      bend: (N,) F'' [eV].
+    Attributes:
+      potential: the potential.
+      atoms: the configuration.
+      diagonal: (N, 3, 3) the mean of the diagonal in each place, an estimate [eV/Å²].
+      overflow: False.
     """
-    bonds = energetics.bonds(structure, potential, neighbors)
-    r, inside, own, other = bonds.r, bonds.inside, bonds.own, bonds.other
-    given, rise, bend = energetics.embedded(bonds, potential)
-    taken = slope(lambda r: potential.density(r, other, own), r)
-    there = jnp.take(rise, bonds.idx, mode="clip")
 
-    def energy(r: Array) -> Array:
-        shared = rise * potential.density(r, own, other) + there * potential.density(r, other, own)
-        return potential.pair(r, own, other) + shared
+    potential: Potential
+    atoms: Atoms
+    diagonal: Array
+    overflow: Array
 
-    tension, stiffness = value_and_slope(lambda r: slope(energy, r), r)
-    tension = jnp.where(inside, tension / r, 0.0)
-    stiffness = jnp.where(inside, stiffness, 0.0)
-    unit = jnp.where(inside, bonds.vectors / r, 0.0)
-    along = unit[:, None] * unit[None]
-    blocks = (stiffness - tension) * along + tension * jnp.eye(3)[:, :, None, None]
-    given, taken = (jnp.where(inside, x, 0.0) * unit for x in (given, -taken))
-    return blocks, given, taken, bend
+
+Operator = Hessian | MatrixFree
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "size"))
@@ -113,8 +107,14 @@ def members_of(structure: Structure, levels: int, size: int) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: Tiling) -> Hessian:
+def assemble(
+    structure: Structure, potential: Potential, neighbors: Neighbors, shape: Tiling
+) -> Operator:
     """The Hessian of a structure; the shape is from `allocation.tiling` for it or one like it."""
+    atoms = energetics.atoms_of(structure, potential, neighbors)
+    curvature = potential.curvature(atoms)
+    if curvature is None:
+        return _matrix_free(potential, atoms)
     num_atoms = structure.num_atoms
     members = members_of(structure, shape.levels, shape.size)
     place = jnp.zeros(num_atoms + 1, jnp.int32)
@@ -128,7 +128,7 @@ def assemble(structure: Structure, potential: EAM, neighbors: Neighbors, shape: 
     find = jax.vmap(jnp.searchsorted)
     at = find(touched, around)
     itself = find(touched, members)
-    blocks, given, taken, bend = _bond_curvature(structure, potential, neighbors)
+    blocks, given, taken, bend = curvature
     diagonal = _diagonal(blocks, given, taken, bend, lists.table(neighbors))
 
     def tiled(values: Array) -> Array:
@@ -168,8 +168,34 @@ def _diagonal(blocks: Array, given: Array, taken: Array, bend: Array, idx: Array
     return square + jnp.moveaxis(jnp.sum(blocks, axis=2), -1, 0)
 
 
-def apply(hessian: Hessian, fields: Array) -> Array:
+def _matrix_free(potential: Potential, atoms: Atoms) -> MatrixFree:
+    num_atoms = len(atoms.fractional)
+    signs = jax.random.rademacher(jax.random.key(0), (num_atoms, 3, _PROBES), jnp.float64)
+    found = MatrixFree(potential, atoms, jnp.zeros((num_atoms, 3, 3)), jnp.zeros((), bool))
+    # M. F. Hutchinson, Commun. Stat. Simul. 19, 433 (1990).
+    mean = jnp.mean(signs * apply(found, signs))
+    return found.replace(diagonal=jnp.broadcast_to(mean * jnp.eye(3), (num_atoms, 3, 3)))
+
+
+def _by_forces(hessian: MatrixFree, fields: Array) -> Array:
+    """The Hessian times fields (N, 3, M) as the change of the forces along each."""
+    atoms, inverse = hessian.atoms, geometry.inverse(hessian.atoms.cell)
+
+    def forces(fractional: Array) -> Array:
+        return hessian.potential.forces(atoms._replace(fractional=fractional))
+
+    def product(field: Array) -> Array:
+        move = geometry.product(field.astype(inverse.dtype), inverse.T)
+        return -jax.jvp(forces, (atoms.fractional,), (move,))[1]
+
+    columns = jnp.moveaxis(fields, -1, 0)
+    return jnp.moveaxis(jax.lax.map(product, columns, batch_size=_FIELDS_AT_A_TIME), 0, -1)
+
+
+def apply(hessian: Operator, fields: Array) -> Array:
     """The Hessian times displacement fields (N, 3, M) [Å], in eV/Å."""
+    if isinstance(hessian, MatrixFree):
+        return _by_forces(hessian, fields)
     many = fields.shape[-1]
     count, size = hessian.members.shape
     # A power of two, as their number is: with one left over, few fields take twice as long.
@@ -193,7 +219,7 @@ def apply(hessian: Hessian, fields: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="max_iterations")
 def solve(
-    hessian: Hessian, sides: Array, tolerance: float = 1e-9, max_iterations: int = 20_000
+    hessian: Operator, sides: Array, tolerance: float = 1e-9, max_iterations: int = 20_000
 ) -> conjugate_gradient.Solution:
     """Fields u (N, 3, M) [Å] with H u = b at a minimum, without translation, which costs no energy.
 
@@ -214,7 +240,7 @@ def solve(
 
 
 def differentiable_solve(
-    hessian: Hessian, product: Callable[[Array], Array], sides: Array, tolerance: float = 1e-9
+    hessian: Operator, product: Callable[[Array], Array], sides: Array, tolerance: float = 1e-9
 ) -> conjugate_gradient.Solution:
     """As `solve`, with derivatives by the implicit function theorem; NaN where not converged.
 

@@ -16,12 +16,12 @@ from stzjax.mechanics.fire import RelaxConfig, Relaxed
 from stzjax.mechanics.hessians import Tiling
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import conjugate_gradient
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 
 def minimum(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     neighbors: Neighbors,
     tiling: Tiling,
     config: RelaxConfig | None = None,

@@ -8,7 +8,7 @@ from stzjax.mechanics import energetics, fire
 from stzjax.mechanics.fire import CONVERGED, OUTCOMES, RelaxConfig, Relaxed
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 __all__ = ["CONVERGED", "OUTCOMES"]  # Handed on from `fire`.
 
@@ -20,7 +20,7 @@ _SLACK = 1.3
 
 def relax(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     config: RelaxConfig | None = None,
     neighbors: Neighbors | None = None,
 ) -> Relaxed:
@@ -34,7 +34,10 @@ def relax(
     """
     config = config or RelaxConfig()
     neighbors = neighbors or lists.allocate(
-        structure, potential.cutoff, inner=potential.density_cutoff
+        structure,
+        potential.cutoff,
+        potential.scales.length,
+        inner=potential.inner_cutoff,
     )
     while True:
         result = _minimise(structure, potential, neighbors, config)
@@ -47,23 +50,23 @@ def relax(
         (neighbors,) = found
 
 
-_BULK_MODULUS, _SHEAR_MODULUS = 0.7, 0.16
-"""Guess of the moduli that turns a stress into a strain [eV/Å³]; only the speed depends on it."""
-
-
 def relax_cell(
     structure: Structure,
-    potential: EAM,
+    potential: Potential,
     config: RelaxConfig | None = None,
     stress_tolerance: float = 1e-6,
     max_rounds: int = 60,
+    moduli: tuple[float, float] = (0.7, 0.16),
 ) -> Relaxed:
     """Relax positions and cell to zero stress; OUT_OF_ITERATIONS where more stress is left.
 
     Alternates `relax` at fixed cell with a strain that would cancel the stress of an isotropic
     solid of roughly the right moduli, or a share of it where that overshoots. The tolerance is for
-    the largest component [eV/Å³].
+    the largest component [eV/Å³]; the moduli, of bulk and shear, are a guess in units of the
+    potential's scales on which only the speed depends.
     """
+    unit = potential.scales.energy / potential.scales.length**3
+    bulk_modulus, shear_modulus = (unit * modulus for modulus in moduli)
     result = relax(structure, potential, config)
     share, last = 1.0, float("inf")
     for _ in range(max_rounds):
@@ -76,7 +79,7 @@ def relax_cell(
         mean = jnp.trace(stress) / 3.0
         shear = stress - mean * jnp.eye(3)
         # Upper triangular with the same symmetric part, so that the cell stays upper triangular.
-        strain = -(mean / (3.0 * _BULK_MODULUS) * jnp.eye(3) + shear / (2.0 * _SHEAR_MODULUS))
+        strain = -(mean / (3.0 * bulk_modulus) * jnp.eye(3) + shear / (2.0 * shear_modulus))
         strain = jnp.diag(jnp.diag(strain)) + 2.0 * jnp.triu(strain, 1)
         strained = result.structure.deform(jnp.eye(3) + jnp.clip(share * strain, -0.02, 0.02))
         result = relax(strained, potential, config)

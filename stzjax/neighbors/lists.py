@@ -24,6 +24,7 @@ from stzjax.neighbors.tables import (
     is_stale,
     make,
     rebuild,
+    same_species,
     table,
     too_thin,
     update,
@@ -235,13 +236,20 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
     """The given list, or one made on the spot for concrete arrays.
 
     Raises:
-      ValueError: no list was given where the arrays are being traced.
+      ValueError: no list was given where the arrays are being traced, or one of other species.
     """
-    if neighbors is not None:
-        return neighbors
-    if any(isinstance(x, jax.core.Tracer) for x in (structure.fractional, structure.cell)):
+    arrays = structure.fractional, structure.cell, structure.species
+    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((arrays, neighbors)))
+    if neighbors is None and traced:
         raise ValueError(
             "under jit, grad or vmap pass a neighbour list: "
             "neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)"
         )
-    return allocate(structure, cutoff, skin=0.0)
+    if neighbors is None:
+        return allocate(structure, cutoff, skin=0.0)
+    if not traced and not same_species(neighbors, structure):
+        raise ValueError(
+            "the neighbour list was made for atoms of other species: bring it up to date by "
+            "neighbors = stzjax.neighbors.update(neighbors, structure)"
+        )
+    return neighbors

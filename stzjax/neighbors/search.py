@@ -6,7 +6,7 @@ neighbour is the k-th bit that is set. experiments/results/performance.md compar
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +143,7 @@ def running_count(words: Array) -> Array:
 
 
 def pick(
-    words: Array, before: Array, runs: Runs, grid: Grid, atoms: Array, capacity: int, anchor: Array
+    words: Array, before: Array, runs: Runs, grid: Grid, atoms: Array, capacity: int, anchor: Any
 ) -> Array:
     """The first candidates of atoms (A,) whose bits are set, (capacity, A) padded with N.
 

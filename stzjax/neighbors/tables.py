@@ -9,7 +9,7 @@ own, so that code that needs those alone need not look at the rest.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -100,6 +100,7 @@ class Neighbors(flax.struct.PyTreeNode):
         cut-off itself.
       fractional: (N, 3) positions when the list was made.
       cell: (3, 3) cell when the list was made [Å].
+      species: (N,) species when the list was made; the tables hold those of the neighbours.
       overflow: True once a search found more pairs than fit; the list must be made longer.
       spec: static shape.
     """
@@ -107,6 +108,7 @@ class Neighbors(flax.struct.PyTreeNode):
     zones: tuple[Zone, ...]
     fractional: Array
     cell: Array
+    species: Array
     overflow: Array
     spec: Spec = flax.struct.field(pytree_node=False)
 
@@ -119,7 +121,7 @@ def ends(num_atoms: int, num_tables: int) -> list[int]:
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neighbors:
+def make(spec: Spec, structure: Structure, anchor: Any = None) -> Neighbors:
     """Search for the pairs of a structure. Pure; under `vmap` too.
 
     Args:
@@ -143,17 +145,18 @@ def make(spec: Spec, structure: Structure, anchor: Array | None = None) -> Neigh
             zone, full = _zone(words, runs, grid, rows, species, anchor)
             zones.append(zone)
             short = short | full
-    return Neighbors(tuple(zones), structure.fractional, structure.cell, short, spec)
+    made_for = structure.fractional, structure.cell, structure.species
+    return Neighbors(tuple(zones), *made_for, short, spec)
 
 
-def rebuild(neighbors: Neighbors, structure: Structure, anchor: Array | None = None) -> Neighbors:
+def rebuild(neighbors: Neighbors, structure: Structure, anchor: Any = None) -> Neighbors:
     """A list in the shape of another, see `make`; `overflow` stays up once it is."""
     found = make(neighbors.spec, structure, anchor)
     return found.replace(overflow=neighbors.overflow | found.overflow)
 
 
 def _zone(
-    words: Array, runs: Runs, grid: Grid, rows: tuple[int, ...], species: Array, anchor: Array
+    words: Array, runs: Runs, grid: Grid, rows: tuple[int, ...], species: Array, anchor: Any
 ) -> tuple[Zone, Array]:
     """The atoms whose bits are set, and whether they are too many."""
     num_atoms = words.shape[1]
@@ -198,9 +201,14 @@ def too_thin(cell: Array, spec: Spec) -> Array:
     return thin | jnp.any(heights * covered < reach + search.MARGIN)
 
 
+def same_species(neighbors: Neighbors, structure: Structure) -> Array:
+    """Whether the atoms are of the species that the list was made for, ()."""
+    return jnp.all(neighbors.species == structure.species)
+
+
 @jax.jit
 def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
-    """True once a pair closer than the cut-off could be missing from the list.
+    """True once a pair closer than the cut-off could be missing, or an atom is of another species.
 
     With the bond d = h Δs now and d0 = h0 Δs0 when the list was made,
     |d0| ≤ ‖h0 h⁻¹‖ |d| + 2 max_i |h0 δs_i|; the bound holds for any motion, shear and change of
@@ -212,7 +220,8 @@ def is_stale(neighbors: Neighbors, structure: Structure) -> Array:
     travel = jnp.sqrt(jnp.max(jnp.sum(geometry.product(moved, neighbors.cell.T) ** 2, axis=-1)))
     stretch = neighbors.cell @ geometry.inverse(structure.cell) - jnp.eye(3)
     norm = 1.0 + jnp.sqrt(jnp.sum(stretch**2))
-    return norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin
+    moved_far = norm * spec.cutoff + 2.0 * travel > spec.cutoff + spec.skin
+    return moved_far | ~same_species(neighbors, structure)
 
 
 @jax.jit

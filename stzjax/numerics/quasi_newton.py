@@ -7,6 +7,7 @@ next the Hessian hardly changes.
 """
 
 import functools
+from typing import Any
 
 import flax.struct
 import jax
@@ -54,7 +55,7 @@ def forget(memory: Memory, condition: Array) -> Memory:
 
 
 def advance(
-    memory: Memory, move: Array, change: Array, force: Array, condition: Array, anchor: Array
+    memory: Memory, move: Array, change: Array, force: Array, condition: Array, anchor: Any
 ) -> tuple[Memory, Array]:
     """Learn from the last move; the memory and the next displacement, (N, 3) [Å].
 

@@ -5,6 +5,7 @@ of it once for each consumer. `jax.lax.optimization_barrier` does not stop it; a
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +14,25 @@ from jax import Array
 from stzjax.numerics import platform
 
 
-def apart(function: Callable, anchor: Array, *args):
+def apart(function: Callable, anchor: Any, *args):
     """Evaluate a pure function(*args) as a computation of its own on CPU; elsewhere simply call it.
 
-    The anchor is any array of finite numbers that the compiler does not know, such as a parameter
-    of the potential: a branch by it is always taken. Under `vmap` it must not be batched, or the
-    branch becomes a choice between two results. Where it is not finite the result is NaN.
+    The anchor is any pytree whose first array holds finite numbers that the compiler does not know,
+    such as a potential: a branch by it is always taken. Under `vmap` it must not be batched, or the
+    branch becomes a choice between two results. Where it is not finite the result is NaN. Without
+    any array the function is simply called.
     """
-    if platform.target() != "cpu":
+    known = jax.tree.leaves(anchor)
+    if platform.target() != "cpu" or not known:
         return function(*args)
     shapes = jax.eval_shape(function, *args)
 
     def never(*_):
         return jax.tree.map(_poison, shapes)
 
-    return jax.lax.cond(jnp.isfinite(anchor.reshape(-1)[0]), function, never, *args)
+    return jax.lax.cond(
+        jnp.all(jnp.isfinite(jnp.reshape(known[0], -1)[:1])), function, never, *args
+    )
 
 
 def _poison(shape: jax.ShapeDtypeStruct) -> Array:

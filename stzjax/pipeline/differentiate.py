@@ -45,7 +45,7 @@ def confidence(folder: Folder, atom: int | None = None) -> Drawn:
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
     if not 0 <= atom < glass.num_atoms:
         raise ValueError(f"there is no atom {atom} among {glass.num_atoms}")
-    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
+    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.inner_cutoff)
     shape = table.allocate(glass, neighbors, stages.feature_config(folder))
     network = result.params, result.config.model
     found = sensitivity.confidence_gradient(
@@ -82,7 +82,7 @@ def stiffness(folder: Folder, number: int = 0, change: float = 1e-4) -> Drawn:
     coefficients with the relative `change`.
     """
     glass, potential = stages.glass(folder, number), stages.load_potential(folder)
-    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.density_cutoff)
+    neighbors = lists.allocate(glass, potential.cutoff, inner=potential.inner_cutoff)
     tiling = allocation.tiling(glass, neighbors, 1.1)
 
     @jax.jit

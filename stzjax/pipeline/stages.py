@@ -22,7 +22,7 @@ from stzjax.io.archives import Saved
 from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
 from stzjax.pipeline.work_queue import Bar, Workers
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.run_folder import contents
 from stzjax.run_folder.contents import GOOD
 from stzjax.run_folder.folder import Folder, Purpose
@@ -34,7 +34,7 @@ RunId = tuple[int, str]
 """Specimen number and direction of a shear run."""
 
 
-def load_potential(folder: Folder) -> EAM:
+def load_potential(folder: Folder) -> Potential:
     """The potential of a run."""
     return potentials.load(folder.settings.run.potential)
 
@@ -149,7 +149,7 @@ def _suspend_quench(folder: Folder, numbers: Sequence[int], place: int, state: S
     folder.suspend(folder.specimen(numbers[place]), "quench", state)
 
 
-def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: EAM) -> None:
+def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: Potential) -> None:
     """Relax a quenched glass and write it, or the reason why it failed."""
     structure, outcome, residual = found.structure, found.outcome, math.nan
     if outcome == quench.COOLED:

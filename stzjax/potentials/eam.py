@@ -7,37 +7,41 @@ it depends on the source j alone. A potential is a pytree: its parameters are ar
 goes through `jit`, `vmap` and `grad` as an argument.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from stzjax.numerics.elementwise import slope
+from stzjax.potentials import eam_derivatives, eam_kernels
+from stzjax.potentials.eam_kernels import Zones
+from stzjax.potentials.potential import Atoms, Bonds, Curvature, Potential, bonds_of
 
-class EAM(flax.struct.PyTreeNode):
+
+class EAM(Potential):
     """Base of the embedded-atom potentials.
 
     The functions of a subclass act elementwise on arrays that broadcast together.
 
     Attributes:
-      elements: chemical symbols; species index into them.
-      cutoff: distance from which every function of r is zero [Å].
       density_cutoff: distance from which every density is zero [Å]; at most `cutoff`.
       core: below this distance `pair` has branches that few pairs need [Å]; zero if it has none.
       symmetric: the density does not change when receiver and source are exchanged.
     """
 
-    elements: tuple[str, ...] = flax.struct.field(pytree_node=False, kw_only=True)
-    cutoff: float = flax.struct.field(pytree_node=False, kw_only=True)
     density_cutoff: float = flax.struct.field(pytree_node=False, kw_only=True)
     core: float = flax.struct.field(pytree_node=False, kw_only=True, default=0.0)
     symmetric: bool = flax.struct.field(pytree_node=False, kw_only=True, default=False)
 
+    prepared_pieces: ClassVar[bool] = False
+    """Whether forces come from uniform pieces, for which platforms have kernels of their own."""
+
     @property
-    def anchor(self) -> Array:
-        """A parameter, whose value the compiler does not know: for `unfused.apart`."""
-        return jax.tree.leaves(self)[0]
+    def inner_cutoff(self) -> float:
+        """Cut-off of the densities [Å], or of the pairs where there are none."""
+        return self.density_cutoff or self.cutoff
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] at distance r [Å] between two species.
@@ -81,28 +85,59 @@ class EAM(flax.struct.PyTreeNode):
         # A table's last slope need not vanish at the cut-off. NaN stays.
         return jnp.where(r >= self.cutoff, 0.0, pull / r)
 
-    def renumbered(self, species: Array, elements: Sequence[str]) -> Array:
-        """Numbers of the potential's elements for species that index into other elements.
+    def energies(self, bonds: Bonds) -> Array:
+        """Energies of the atoms; see `Potential.energies`."""
+        own, other = bonds.own, bonds.other
+        energy = 0.5 * bonds.total(self.pair(bonds.r, own, other))
+        if self.density_cutoff:
+            density = bonds.total(self.density(bonds.r, own, other))
+            energy = energy + self.embedding(density, own[0])
+        return energy
 
-        Raises:
-          ValueError: unknown element.
-        """
-        if missing := [e for e in elements if e not in self.elements]:
-            raise ValueError(
-                f"the potential knows {', '.join(self.elements)}, but the structure holds "
-                f"{', '.join(missing)}; choose another potential or rename the elements"
-            )
-        order = [self.elements.index(e) for e in elements]
-        if order == list(range(len(order))):
-            return species
-        return jnp.take(jnp.asarray(order, species.dtype), species, mode="clip")
+    def _parts(self, atoms: Atoms) -> tuple:
+        """Arguments of the passes."""
+        spec, zones = atoms.neighbors.spec, atoms.neighbors.zones
+        split = 1 if self.density_cutoff <= spec.inner else len(zones)
+        split = split if self.density_cutoff else 0
+        near_far = Zones(zones[:split], zones[split:])
+        return atoms.fractional, atoms.cell, self, atoms.species, near_far
 
+    def atomic_energy(self, atoms: Atoms) -> Array:
+        """Energies of the atoms, half of their pair terms and their embedding, (N,) [eV]."""
+        return eam_kernels.atomic_energy(*self._parts(atoms))
 
-def slope(function: Callable[[Array], Array], x: Array) -> Array:
-    """Derivative of an elementwise function, by forward mode."""
-    return jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+    def energy(self, atoms: Atoms) -> Array:
+        """Energy [eV], with its first derivative by hand."""
+        return eam_derivatives.energy(*self._parts(atoms))
 
+    def forces(self, atoms: Atoms) -> Array:
+        """Forces on the atoms, (N, 3) [eV/Å]."""
+        return eam_kernels.forces(*self._parts(atoms))
 
-def value_and_slope(function: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
-    """An elementwise function and its derivative in one pass."""
-    return jax.jvp(function, (x,), (jnp.ones_like(x),))
+    def forces_and_virial(self, atoms: Atoms) -> tuple[Array, Array]:
+        """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
+        return eam_kernels.forces_and_virial(*self._parts(atoms))
+
+    def energy_and_virial(self, atoms: Atoms) -> tuple[Array, Array]:
+        """Energy [eV] and virial (3, 3) [eV] of all atoms."""
+        return eam_kernels.energy_and_virial(*self._parts(atoms))
+
+    def forces_and_trace(self, atoms: Atoms) -> tuple[Array, Array]:
+        """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
+        return eam_kernels.forces_and_trace(*self._parts(atoms))
+
+    def atomic_virial(self, atoms: Atoms) -> Array:
+        """Virials of the atoms, (N, 3, 3) [eV]."""
+        return eam_kernels.atomic_virial(*self._parts(atoms))
+
+    def strain_gradient(self, atoms: Atoms) -> Array:
+        """First derivative of each atom's energy by Green-Lagrange strain, (N, 3, 3) [eV]."""
+        return eam_derivatives.strain_gradient(self, bonds_of(atoms, self.cutoff))
+
+    def strain_curvature(self, atoms: Atoms) -> Array:
+        """Second derivative of each atom's energy by the strain, (N, 3, 3, 3, 3) [eV]."""
+        return eam_derivatives.strain_curvature(self, bonds_of(atoms, self.cutoff))
+
+    def curvature(self, atoms: Atoms) -> Curvature:
+        """Second derivatives of the energy, bond by bond."""
+        return eam_derivatives.curvature(self, bonds_of(atoms, self.cutoff))

@@ -13,7 +13,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.neighbors.tables import Block, Zone
-from stzjax.potentials.eam import slope
-from stzjax.potentials.prepared import Compact, Pieces
+from stzjax.numerics.elementwise import slope
+
+if TYPE_CHECKING:
+    from stzjax.potentials.prepared import Compact, Pieces
 
 
 class Tile(NamedTuple):
@@ -102,7 +104,7 @@ def available() -> bool:
 def forces_and_trace(
     fractional: Array,
     cell: Array,
-    potential: Compact,
+    potential: "Compact",
     species: Array,
     near: tuple[Zone, ...],
     far: tuple[Zone, ...],
@@ -122,16 +124,17 @@ def forces_and_trace(
       interpret: evaluate the kernels as array code on any platform, to test them.
     """
 
-    def sums(kernel, zones: tuple[Zone, ...], atoms: Array, *tables: Pieces) -> list[list[Array]]:
+    def sums(kernel, zones: tuple[Zone, ...], atoms: Array, *tables: "Pieces") -> list[list[Array]]:
         records = _records(tables)
         call = functools.partial(_call, kernel, cell, potential, atoms, records, tile, interpret)
         return [_by_blocks(zone, call, atoms, species) for zone in zones]
 
     still = jnp.zeros(len(fractional), fractional.dtype)
     atoms = jnp.column_stack([fractional, still])
-    (density,) = _total(sums(_densities, near, atoms, potential.densities))
-    rise = slope(lambda d: potential.embedding(d, species), density)
-    atoms = jnp.column_stack([fractional, rise])
+    if near:
+        (density,) = _total(sums(_densities, near, atoms, potential.densities))
+        rise = slope(lambda d: potential.embedding(d, species), density)
+        atoms = jnp.column_stack([fractional, rise])
     weights = [potential.pair_weights, potential.density_weights]
     if not potential.symmetric:
         weights.append(_exchanged(potential.density_weights, len(potential.elements)))
@@ -147,14 +150,14 @@ def _total(parts: Sequence[Sequence[Array]]) -> list[Array]:
     return [functools.reduce(jnp.add, quantity) for quantity in zip(*parts, strict=True)]
 
 
-def _records(tables: Sequence[Pieces]) -> Array:
+def _records(tables: "Sequence[Pieces]") -> Array:
     """Coefficients of a piece in one record, whose width is a power of two; (pieces, width)."""
     record = jnp.stack([x for pieces in tables for x in pieces], axis=-1)
     spare = 2 ** math.ceil(math.log2(record.shape[-1])) - record.shape[-1]
     return jnp.pad(record, ((0, 0), (0, spare)))
 
 
-def _exchanged(pieces: Pieces, species: int) -> Pieces:
+def _exchanged(pieces: "Pieces", species: int) -> "Pieces":
     """Pieces with receiver and source exchanged."""
 
     def exchange(x: Array) -> Array:
@@ -176,7 +179,7 @@ def _by_blocks(zone: Zone, call: Callable, atoms: Array, species: Array) -> list
 def _call(
     kernel: Callable,
     cell: Array,
-    potential: Compact,
+    potential: "Compact",
     atoms: Array,
     records: Array,
     tile: Tile,

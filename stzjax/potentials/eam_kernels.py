@@ -13,7 +13,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,12 @@ from jax import Array
 from stzjax.core import geometry
 from stzjax.neighbors.tables import Zone
 from stzjax.numerics import platform
+from stzjax.numerics.elementwise import slope
 from stzjax.numerics.unfused import apart
 from stzjax.potentials import eam_gpu
-from stzjax.potentials.eam import EAM, slope
-from stzjax.potentials.prepared import Compact
+
+if TYPE_CHECKING:
+    from stzjax.potentials.eam import EAM
 
 _BYTES_OF_TERMS = 16
 """Size of the terms of a sum that are written out [bytes]: two in float64, four in float32."""
@@ -103,7 +105,7 @@ def lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
     return jnp.sqrt(jnp.where(idx < len(columns[0]), square, (1.25 * cutoff) ** 2))
 
 
-def _measured(columns, cell: Array, potential: EAM, zones: Zones) -> list[_Bonds]:
+def _measured(columns, cell: Array, potential: "EAM", zones: Zones) -> list[_Bonds]:
 
     def measure(columns, own, cell, idx):
         return lengths(columns, own, cell, idx, potential.cutoff)
@@ -111,27 +113,27 @@ def _measured(columns, cell: Array, potential: EAM, zones: Zones) -> list[_Bonds
     def of(zone: Zone, near: bool) -> _Bonds:
         parts = zip(zone.blocks, *map(zone.split, columns), strict=True)
         found = [
-            apart(measure, potential.anchor, columns, tuple(own), cell, block.idx)
-            for block, *own in parts
+            apart(measure, potential, columns, tuple(own), cell, block.idx) for block, *own in parts
         ]
         return _Bonds(zone, near, found, [])
 
     return [of(zone, True) for zone in zones.near] + [of(zone, False) for zone in zones.far]
 
 
-def _density(bonds: list[_Bonds], potential: EAM, species) -> Array:
+def _density(bonds: list[_Bonds], potential: "EAM", species) -> Array:
     """Densities of the atoms, (N,)."""
 
     def density(r, own, other, potential):
         return _sum_rows(lambda r, other: potential.density(r, own[None], other), r, other)
 
     def of(r, block, own):
-        return apart(density, potential.anchor, r, own, block.other, potential)
+        return apart(density, potential, r, own, block.other, potential)
 
-    return _total(one.by_atom(of, one.lengths, species) for one in bonds if one.near)
+    found = [one.by_atom(of, one.lengths, species) for one in bonds if one.near]
+    return _total(found) if found else jnp.zeros(species.shape, bonds[0].lengths[0].dtype)
 
 
-def _by_reach(function: Callable, near: bool, r: Array, potential: EAM, *args):
+def _by_reach(function: Callable, near: bool, r: Array, potential: "EAM", *args):
     """Call function(r, closest, *args), with the branches of `potential.pair` that are needed.
 
     Those of short range are left out unless a pair needs them. The choice is made at run time, and
@@ -143,20 +145,20 @@ def _by_reach(function: Callable, near: bool, r: Array, potential: EAM, *args):
 
     if not near or potential.core == 0.0:
         closest = 0.0 if near else potential.density_cutoff
-        return apart(beyond(closest), potential.anchor, r, *args)
+        return apart(beyond(closest), potential, r, *args)
     if platform.target() != "cpu":
         return beyond(0.0)(r, *args)
     close = jnp.any(r < potential.core)
     return jax.lax.cond(close, beyond(0.0), beyond(potential.core), r, *args)
 
 
-def atomic_energy(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
+def atomic_energy(fractional, cell, potential: "EAM", species, zones: Zones) -> Array:
     """Energies of the atoms, (N,) [eV]."""
     bonds = _measured(tuple(fractional.T), cell, potential, zones)
     return _energies(bonds, _density(bonds, potential, species), potential, species)
 
 
-def _energies(bonds: list[_Bonds], density: Array, potential: EAM, species) -> Array:
+def _energies(bonds: list[_Bonds], density: Array, potential: "EAM", species) -> Array:
 
     def pairs(r, closest, own, other, potential):
         return 0.5 * jnp.sum(potential.pair(r, own[None], other, closest), axis=0)
@@ -170,7 +172,7 @@ def _energies(bonds: list[_Bonds], density: Array, potential: EAM, species) -> A
     return _total(map(of, bonds)) + potential.embedding(density, species)
 
 
-def _weighted(bonds: list[_Bonds], density: Array, potential: EAM, species) -> list[_Bonds]:
+def _weighted(bonds: list[_Bonds], density: Array, potential: "EAM", species) -> list[_Bonds]:
     rise = slope(lambda d: potential.embedding(d, species), density)
 
     def weight(r, closest, own, other, idx, rises, potential):
@@ -188,13 +190,13 @@ def _weighted(bonds: list[_Bonds], density: Array, potential: EAM, species) -> l
     return [of(one) for one in bonds]
 
 
-def _pulling(columns, cell, potential: EAM, species, zones: Zones) -> list[_Bonds]:
+def _pulling(columns, cell, potential: "EAM", species, zones: Zones) -> list[_Bonds]:
     """All bonds with their weights."""
     bonds = _measured(columns, cell, potential, zones)
     return _weighted(bonds, _density(bonds, potential, species), potential, species)
 
 
-def _sum_forces(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
+def _sum_forces(columns, cell, potential: "EAM", bonds: list[_Bonds]) -> Array:
     """Σ_j w r_ij, (N, 3) [eV/Å]."""
 
     def total(column, own, idx, weight):
@@ -202,7 +204,7 @@ def _sum_forces(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
 
     def component(column: Array) -> Array:
         def of(weight, block, own):
-            return apart(total, potential.anchor, column, own, block.idx, weight)
+            return apart(total, potential, column, own, block.idx, weight)
 
         return _total(one.by_atom(of, one.weights, column) for one in bonds)
 
@@ -210,7 +212,7 @@ def _sum_forces(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
     return jnp.stack(geometry.cartesian(cell, *map(component, columns)), axis=-1)
 
 
-def _sum_virials(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
+def _sum_virials(columns, cell, potential: "EAM", bonds: list[_Bonds]) -> Array:
     """Virials of the atoms, (3, 3, N) [eV]."""
 
     def total(first, second, one, two, idx, weight):
@@ -221,7 +223,7 @@ def _sum_virials(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
 
     def component(first: Array, second: Array) -> Array:
         def of(weight, block, *own):
-            return apart(total, potential.anchor, first, second, *own, block.idx, weight)
+            return apart(total, potential, first, second, *own, block.idx, weight)
 
         return _total(one.by_atom(of, one.weights, first, second) for one in bonds)
 
@@ -233,7 +235,7 @@ def _sum_virials(columns, cell, potential: EAM, bonds: list[_Bonds]) -> Array:
     return 0.5 * jnp.einsum("ia,abn,jb->ijn", cell, square, cell)
 
 
-def _sum_trace(potential: EAM, bonds: list[_Bonds]) -> Array:
+def _sum_trace(potential: "EAM", bonds: list[_Bonds]) -> Array:
     """Σ w r² / 2 over all bonds, the trace of the virial [eV]."""
 
     def total(weight, r):
@@ -241,13 +243,13 @@ def _sum_trace(potential: EAM, bonds: list[_Bonds]) -> Array:
 
     # A small difference of large numbers: in float64 whatever the dtype of the run.
     return 0.5 * _total(
-        jnp.sum(apart(total, potential.anchor, weight, r), dtype=jnp.float64)
+        jnp.sum(apart(total, potential, weight, r), dtype=jnp.float64)
         for one in bonds
         for weight, r in zip(one.weights, one.lengths, strict=True)
     )
 
 
-def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
+def forces(fractional, cell, potential: "EAM", species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
     if _has_kernels(potential):
         return _by_kernels(fractional, cell, potential, species, zones)[0]
@@ -256,7 +258,7 @@ def forces(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
     return _sum_forces(columns, cell, potential, bonds)
 
 
-def atomic_virial(fractional, cell, potential: EAM, species, zones: Zones) -> Array:
+def atomic_virial(fractional, cell, potential: "EAM", species, zones: Zones) -> Array:
     """Virials of the atoms, (N, 3, 3) [eV]."""
     columns = tuple(fractional.T)
     bonds = _pulling(columns, cell, potential, species, zones)
@@ -264,7 +266,7 @@ def atomic_virial(fractional, cell, potential: EAM, species, zones: Zones) -> Ar
 
 
 def forces_and_virial(
-    fractional, cell, potential: EAM, species, zones: Zones
+    fractional, cell, potential: "EAM", species, zones: Zones
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the virial of all atoms, (3, 3) [eV]."""
     columns = tuple(fractional.T)
@@ -274,7 +276,7 @@ def forces_and_virial(
 
 
 def energy_and_virial(
-    fractional, cell, potential: EAM, species, zones: Zones
+    fractional, cell, potential: "EAM", species, zones: Zones
 ) -> tuple[Array, Array]:
     """Energy [eV] and virial (3, 3) [eV] of all atoms."""
     columns = tuple(fractional.T)
@@ -286,7 +288,7 @@ def energy_and_virial(
 
 
 def forces_and_trace(
-    fractional, cell, potential: EAM, species, zones: Zones
+    fractional, cell, potential: "EAM", species, zones: Zones
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
     if _has_kernels(potential):
@@ -301,9 +303,9 @@ def _by_passes(fractional, cell, potential, species, zones) -> tuple[Array, Arra
     return _sum_forces(columns, cell, potential, bonds), _sum_trace(potential, bonds)
 
 
-def _has_kernels(potential: EAM) -> bool:
+def _has_kernels(potential: "EAM") -> bool:
     """Whether forces of a potential have kernels of their own on the platform."""
-    return isinstance(potential, Compact) and platform.target() == "gpu" and eam_gpu.available()
+    return potential.prepared_pieces and platform.target() == "gpu" and eam_gpu.available()
 
 
 @jax.custom_jvp

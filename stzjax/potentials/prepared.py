@@ -9,14 +9,17 @@ few, so that all of them stay in the cache: on the grid of a setfl table a thous
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from stzjax.potentials.eam import EAM, slope, value_and_slope
+from stzjax.numerics import batching
+from stzjax.numerics.elementwise import slope, value_and_slope
+from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 from stzjax.potentials.setfl import Tabulated
 
 _CLOSEST = 0.1
@@ -54,6 +57,7 @@ class Compact(EAM):
     pair_weights: Pieces
     density_weights: Pieces
     per_length: Array
+    prepared_pieces: ClassVar[bool] = True
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] of `base`."""
@@ -98,6 +102,20 @@ class Compact(EAM):
         return ((d * t + c) * t + b) * t + a
 
 
+def prepare(
+    potential: Potential, elements: tuple[str, ...] | None = None, precision: str = "float64"
+) -> Potential:
+    """A potential as long runs evaluate it: `compact`, or cast where it is no embedded-atom one.
+
+    Raises:
+      ValueError: unknown element.
+    """
+    if isinstance(potential, EAM):
+        return compact(potential, elements, precision)
+    potential.places(elements or potential.elements)
+    return batching.cast(potential, precision)
+
+
 def compact(
     potential: EAM,
     elements: tuple[str, ...] | None = None,
@@ -136,6 +154,8 @@ def compact(
         cutoff=potential.cutoff,
         density_cutoff=potential.density_cutoff,
         symmetric=potential.symmetric,
+        masses=None if potential.masses is None else tuple(potential.masses_of(elements)),
+        scales=potential.scales,
     )
     return jax.tree.map(lambda leaf: leaf.astype(precision), made)
 

@@ -18,6 +18,7 @@ from scipy.interpolate import CubicSpline
 from stzjax.core import units
 from stzjax.io import archives, words
 from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential
 
 _PLACEHOLDER = 1e6
 """Size of r·φ from which it is a placeholder of the file's author, not physics [eV Å]."""
@@ -227,7 +228,7 @@ def _blocks(lines: list[list[str]], count: int, num_rho: int, num_r: int):
 
 
 def write_setfl(
-    path: str | os.PathLike, potential: EAM, num_r: int = 10_000, num_densities: int = 10_000
+    path: str | os.PathLike, potential: Potential, num_r: int = 10_000, num_densities: int = 10_000
 ) -> None:
     """Write any EAM potential as an eam/fs setfl table, for LAMMPS and OVITO.
 
@@ -237,7 +238,12 @@ def write_setfl(
       num_r: points of the distance grid, from zero to the cut-off.
       num_densities: points of the density grid, which ends where the potential's own table does,
         or at 100; LAMMPS continues F as a straight line beyond it.
+
+    Raises:
+      ValueError: the potential is of another kind.
     """
+    if not isinstance(potential, EAM):
+        raise ValueError("a setfl table holds an embedded-atom potential, and this is another kind")
     values = sample(potential, num_r, num_densities)
     count = len(potential.elements)
     lines = ["# EAM potential written by stzjax", "# units: metal", "# eam/fs"]

@@ -18,8 +18,8 @@ from stzjax.io.archives import Clock, Saved
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors, Spec
 from stzjax.numerics import batching
-from stzjax.potentials.eam import EAM
-from stzjax.potentials.prepared import compact
+from stzjax.potentials.potential import Potential
+from stzjax.potentials.prepared import prepare
 from stzjax.shear import compiled_loop, nonaffine
 from stzjax.shear.compiled_loop import Lane
 from stzjax.shear.config import ShearConfig
@@ -73,13 +73,13 @@ def _collect(log: Log, lane: Lane, config: ShearConfig) -> None:
 
 
 def shear(
-    structure: Structure, potential: EAM, direction: str, config: ShearConfig | None = None
+    structure: Structure, potential: Potential, direction: str, config: ShearConfig | None = None
 ) -> Run:
     """Shear one relaxed glass in one direction.
 
     Args:
       structure: N atoms; relaxed here to the tolerance of the run if they are not.
-      potential: an embedded-atom potential.
+      potential: a potential.
       direction: one of `loads.DIRECTIONS`.
       config: settings.
 
@@ -99,7 +99,7 @@ def shear(
 
 def shear_many(
     jobs: Iterable[Job],
-    potential: EAM,
+    potential: Potential,
     config: ShearConfig | None = None,
     num_lanes: int = 1,
     save: Callable[[Job, Saved], None] | None = None,
@@ -114,7 +114,7 @@ def shear_many(
 
     Args:
       jobs: glasses with the same number of atoms and elements; taken one by one.
-      potential: an embedded-atom potential.
+      potential: a potential.
       config: settings.
       num_lanes: runs at a time. On a GPU as many as its memory holds; on a CPU one lane for each
         thread that calls this is as fast as many and needs less memory.
@@ -144,7 +144,7 @@ def shear_many(
 _SLACK = 1.03
 """Spare places of the neighbour lists, at first."""
 
-_begin = jax.jit(compiled_loop.begin, static_argnums=4)
+_begin = jax.jit(compiled_loop.begin, static_argnames="config")
 
 
 class _ShearBatch(loop_state.Batch[Lane]):
@@ -157,30 +157,33 @@ class _ShearBatch(loop_state.Batch[Lane]):
 
     list_names = "neighbors", "bonds"
 
-    def __init__(self, waiting: Iterator[Job], potential: EAM, config: ShearConfig, num_lanes: int):
+    def __init__(
+        self, waiting: Iterator[Job], potential: Potential, config: ShearConfig, num_lanes: int
+    ):
         self.waiting, self.config, self.width = waiting, config, max(1, num_lanes // 8)
         self.jobs = dict(enumerate(itertools.islice(waiting, num_lanes)))
         self.logs = {lane: _begun(job) for lane, job in self.jobs.items()}
         if self.jobs:
             first = list(self.jobs.values())
-            self.potential = compact(potential, first[0].structure.elements)
+            self.potential = prepare(potential, first[0].structure.elements)
             specs = self._shapes(first, potential)
             self.begin([self._lane(job, specs) for job in first])
 
-    def _shapes(self, jobs: Sequence[Job], potential: EAM) -> tuple[Spec, ...]:
+    def _shapes(self, jobs: Sequence[Job], potential: Potential) -> tuple[Spec, ...]:
         """Shapes of the lists for forces and for D²min."""
         begun = [job.saved for job in jobs]
         if any(begun):
             return tuple(loop_state.longest(begun, name) for name in self.list_names)
-        first, places = jobs[0].structure, (self.config.skin, _SLACK)
-        forces = lists.allocate(first, potential.cutoff, *places, potential.density_cutoff)
+        skin = self.config.skin * potential.scales.length
+        first, places = jobs[0].structure, (skin, _SLACK)
+        forces = lists.allocate(first, potential.cutoff, *places, potential.inner_cutoff)
         return forces.spec, lists.allocate(first, self.config.d2min_cutoff, *places).spec
 
     def _lane(self, job: Job, specs: Iterable[Spec]) -> Lane:
         searched = (loop_state.listed(job.structure, job.saved, n) for n in self.list_names)
         found, near = map(lists.make, specs, searched)
         tilt = jnp.asarray(loads.generator(job.direction))
-        lane = _begin(job.structure, tilt, found, near, self.config)
+        lane = _begin(job.structure, self.potential, tilt, found, near, config=self.config)
         lane = self.resumed(lane, job.saved)
         code = compiled_loop.OVERFLOW if found.overflow | near.overflow else compiled_loop.RUNNING
         return lane.replace(code=jnp.asarray(code, lane.code.dtype))

@@ -26,7 +26,7 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import batching, quasi_newton
 from stzjax.numerics.quasi_newton import Memory
-from stzjax.potentials.eam import EAM
+from stzjax.potentials.potential import Potential, Scales
 from stzjax.shear import nonaffine
 from stzjax.shear.config import ShearConfig
 
@@ -46,7 +46,7 @@ _GROWTH = 10.0
 """A try whose largest force exceeds its first one by this factor is given up."""
 
 _DISSIPATION = 1e-4
-"""Energy that may be lost in a quiet step [eV]."""
+"""Energy that may be lost in a quiet step, in units of the potential's scales."""
 
 _RECORDS = 64
 """Steps a lane may close before the host collects them."""
@@ -119,7 +119,12 @@ class Lane(flax.struct.PyTreeNode):
 
 
 def begin(
-    structure: Structure, tilt: Array, neighbors: Neighbors, bonds: Neighbors, config: ShearConfig
+    structure: Structure,
+    potential: Potential,
+    tilt: Array,
+    neighbors: Neighbors,
+    bonds: Neighbors,
+    config: ShearConfig,
 ) -> Lane:
     """A lane before its first force evaluation, with lists that are valid for the structure."""
     num_atoms = structure.num_atoms
@@ -137,7 +142,7 @@ def begin(
         bonds=bonds,
         force=field,
         move=field,
-        fire=fire.at_rest(field, config.relaxation),
+        fire=fire.at_rest(field, config.relaxation, potential.scales),
         memory=quasi_newton.empty(_MEMORY, num_atoms),
         start=zero,
         iterations=none,
@@ -165,26 +170,26 @@ def relaxed(lane: Lane, config: ShearConfig) -> Structure:
     return lane.structure.replace(fractional=lane.before, cell=cell)
 
 
-def _attempt(lane: Lane, trial: Array, config: ShearConfig) -> Lane:
+def _attempt(lane: Lane, trial: Array, config: ShearConfig, scales: Scales) -> Lane:
     """The lane at the start of an attempt at its step."""
     start = geometry.wrap(lane.before + jnp.where(trial, lane.drift, 0.0))
     cell = _sheared(lane, lane.number, config)
     return lane.replace(
         trial=trial,
         structure=lane.structure.replace(fractional=start, cell=cell),
-        fire=fire.at_rest(lane.force, config.relaxation),
+        fire=fire.at_rest(lane.force, config.relaxation, scales),
         iterations=jnp.zeros_like(lane.iterations),
         converged=jnp.zeros_like(lane.converged),
     )
 
 
-def _give_up(lane: Lane, config: ShearConfig) -> Lane:
+def _give_up(lane: Lane, config: ShearConfig, scales: Scales) -> Lane:
     """The step again, as the reference protocol has it."""
-    again = _attempt(lane, jnp.zeros_like(lane.trial), config)
+    again = _attempt(lane, jnp.zeros_like(lane.trial), config, scales)
     return again.replace(wasted=lane.wasted + lane.iterations)
 
 
-def _turn(lane: Lane, force: Array, config: ShearConfig, anchor: Array) -> Lane:
+def _turn(lane: Lane, force: Array, config: ShearConfig, potential: Potential) -> Lane:
     """Look at the forces, and move the atoms of a running lane unless it has converged."""
     limits = config.relaxation
     active = lane.code == RUNNING
@@ -197,15 +202,15 @@ def _turn(lane: Lane, force: Array, config: ShearConfig, anchor: Array) -> Lane:
     spent = iterations >= jnp.where(lane.trial, _PATIENCE, limits.max_iterations)
     lost = ~finite | (spent & ~converged)
     suspicious = jnp.zeros((), bool)
-    inertia, move = fire.fire_move(lane.fire, force, limits)
+    inertia, move = fire.fire_move(lane.fire, force, limits, potential.scales)
     memory = lane.memory
     if config.minimizer != "fire":
         change = lane.force - force
         # The memory of a step that went wrong, or of one before an event, is not to be trusted.
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
         learn = active & ~first & lane.trial
-        memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, anchor)
-        quick = fire.limited(quick, limits.max_move)
+        memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, potential)
+        quick = fire.limited(quick, limits.max_move * potential.scales.length)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
         grown = residual > _GROWTH * jnp.maximum(start, limits.force_tolerance)
@@ -219,11 +224,13 @@ def _turn(lane: Lane, force: Array, config: ShearConfig, anchor: Array) -> Lane:
         converged=converged,
         code=jnp.where(lost, jnp.where(finite, OUT_OF_ITERATIONS, NOT_FINITE), RUNNING),
     )
-    result = batching.where(lane.trial & (lost | suspicious), _give_up(seen, config), moved)
+    result = batching.where(
+        lane.trial & (lost | suspicious), _give_up(seen, config, potential.scales), moved
+    )
     return batching.where(active, result, lane).replace(memory=memory)
 
 
-def _close(lane: Lane, potential: EAM, config: ShearConfig) -> Lane:
+def _close(lane: Lane, potential: Potential, config: ShearConfig) -> Lane:
     """Close the step of a lane that has converged, or repeat it if it was a try and not quiet.
 
     With too short a list of bonds the lane stands still as it is, to be closed later.
@@ -239,7 +246,7 @@ def _close(lane: Lane, potential: EAM, config: ShearConfig) -> Lane:
     # Work of the mean stress through the step; what is missing in the energy is dissipated.
     work = 0.5 * jnp.sum((lane.stress + stress) * lane.tilt) * config.step
     lost = lane.energy + work * geometry.volume(after.cell) - energy
-    quiet = (largest <= config.record_threshold) & (lost <= _DISSIPATION)
+    quiet = (largest <= config.record_threshold) & (lost <= _DISSIPATION * potential.scales.energy)
     drift = geometry.minimum_image(after.fractional - lane.before)
     noted = (largest > config.record_threshold) | unsheared
     full = lane.closed + 1 >= _RECORDS
@@ -259,8 +266,10 @@ def _close(lane: Lane, potential: EAM, config: ShearConfig) -> Lane:
         closed=lane.closed + 1,
         code=code,
     )
-    following = _attempt(closed, jnp.asarray(config.tries), config)
-    result = batching.where(lane.trial & ~quiet, _give_up(lane, config), following)
+    following = _attempt(closed, jnp.asarray(config.tries), config, potential.scales)
+    result = batching.where(
+        lane.trial & ~quiet, _give_up(lane, config, potential.scales), following
+    )
     short = lane.replace(code=jnp.asarray(OVERFLOW, lane.code.dtype))
     return batching.where(bonds.overflow, short, result).replace(bonds=bonds)
 
@@ -271,12 +280,12 @@ _CLOSING = (
 ).split()
 
 
-def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
+def _search(lanes: Lane, potential: Potential, width: int) -> Lane:
     """New neighbour lists for the running lanes whose own has become invalid."""
     stale = batching.mapped(lists.is_stale)(lanes.neighbors, lanes.structure)
 
     def search(some: Lane) -> dict:
-        find = batching.mapped(lambda old, atoms: lists.rebuild(old, atoms, potential.anchor))
+        find = batching.mapped(lambda old, atoms: lists.rebuild(old, atoms, potential))
         found = find(some.neighbors, some.structure)
         return {"neighbors": found, "code": jnp.where(found.overflow, OVERFLOW, some.code)}
 
@@ -284,7 +293,9 @@ def _search(lanes: Lane, potential: EAM, width: int) -> Lane:
 
 
 @functools.partial(jax.jit, static_argnames=("config", "width"), donate_argnames="lanes")
-def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns: Array) -> Lane:
+def advance(
+    lanes: Lane, potential: Potential, config: ShearConfig, width: int, turns: Array
+) -> Lane:
     """Advance all running lanes until the host is needed by one of them, or for so many turns.
 
     Pure. A lane whose neighbour list overflows stands still before the force evaluation. Where a
@@ -292,7 +303,7 @@ def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns:
 
     Args:
       lanes: B lanes; the arrays of `Lane` with a leading axis.
-      potential: an embedded-atom potential, prepared by `potentials.compact` or not.
+      potential: a potential, prepared by `potentials.prepare` or not.
       config: settings.
       width: lanes whose step is closed, or list rebuilt, at a time.
       turns: force evaluations of each lane, at most; not static.
@@ -311,7 +322,7 @@ def advance(lanes: Lane, potential: EAM, config: ShearConfig, width: int, turns:
         lanes, left = carry
         evaluate = batching.mapped(lambda atoms, near: energetics.forces(atoms, potential, near))
         forces = evaluate(lanes.structure, lanes.neighbors)
-        move = batching.mapped(lambda lane, force: _turn(lane, force, config, potential.anchor))
+        move = batching.mapped(lambda lane, force: _turn(lane, force, config, potential))
         # The lists do not change here, and are large: they stay outside.
         moved = move(lanes.replace(neighbors=None), forces)
         lanes = moved.replace(neighbors=lanes.neighbors)

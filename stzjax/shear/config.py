@@ -49,7 +49,7 @@ class ShearConfig:
         "lbfgs", "Minimiser of strain steps; events are by fire all the same.", ("lbfgs", "fire")
     )
     skin: float = 0.4
-    """Margin of the neighbour list [Å]; it changes the speed and not the result."""
+    """Margin of the neighbour list, in units of the potential's length, for speed alone."""
 
     @property
     def relaxation(self) -> RelaxConfig:

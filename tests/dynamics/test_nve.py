@@ -21,7 +21,7 @@ def potential():
 @pytest.fixture(scope="module")
 def start(reference, potential):
     glass = io.structure_from(dict(np.load(reference / "glass.npz")))
-    bonds = lists.allocate(glass, potential.cutoff, 0.5, inner=potential.density_cutoff)
+    bonds = lists.allocate(glass, potential.cutoff, 0.5, inner=potential.inner_cutoff)
     return nve.init(jax.random.key(0), glass, potential, bonds, 600.0)
 
 

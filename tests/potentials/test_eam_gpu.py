@@ -39,7 +39,7 @@ def asymmetric(reference):
 def lanes_of(structure, potential, dtype):
     """The forces and their inputs in two lanes that differ."""
     potential = potentials.compact(potential, structure.elements, dtype)
-    bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.0, potential.density_cutoff)
+    bonds = lists.allocate(structure, potential.cutoff, 0.1, 1.0, potential.inner_cutoff)
     moved = structure.displace(0.01 * np.cos(np.arange(3.0 * structure.num_atoms)).reshape(-1, 3))
     lanes = batching.cast(batching.stack([(structure, bonds), (moved, bonds)]), dtype)
 
