@@ -122,7 +122,7 @@ def _shear(structure, potential, lanes: int) -> dict[str, Program]:
     near = lists.allocate(structure, config.d2min_cutoff)
     tilt = jnp.asarray(loads.generator("+xy"))
     begin = functools.partial(compiled_loop.begin, config=config)
-    lane = jax.eval_shape(begin, structure, tilt, bonds, near)
+    lane = jax.eval_shape(begin, structure, potential, tilt, bonds, near)
 
     def minimise(structure, potential, bonds):
         return fire.minimise(structure, potential, bonds, fire.RelaxConfig())

@@ -151,7 +151,7 @@ def test_a_list_of_other_species_is_refused(around):
     structure, potential, neighbors = around
     first = int(np.argmin(structure.species))
     second = int(np.argmax(structure.species))
-    swapped = structure.species.at[jnp.array([first, second])].set(jnp.array([1, 0]))
+    swapped = structure.species.at[jnp.array([first, second])].set(jnp.array([1, 0], jnp.int32))
     other = structure.replace(species=swapped)
     with pytest.raises(ValueError, match="other species"):
         energetics.energy(other, potential, neighbors)
