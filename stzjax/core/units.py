@@ -26,10 +26,17 @@ def masses(elements: tuple[str, ...]) -> np.ndarray:
     """
     from ase.data import atomic_masses, atomic_numbers
 
-    unknown = [e for e in elements if e not in atomic_numbers or atomic_numbers[e] == 0]
+    unknown = [e for e in elements if not is_element(e)]
     if unknown:
         raise ValueError(f"not chemical elements: {unknown}; give symbols such as Cu, Zr")
     return np.array([atomic_masses[atomic_numbers[e]] for e in elements])
+
+
+def is_element(label: str) -> bool:
+    """Whether a label is a chemical symbol."""
+    from ase.data import atomic_numbers
+
+    return atomic_numbers.get(label, 0) > 0
 
 
 def is_mass_of(mass: float, element: str) -> bool:

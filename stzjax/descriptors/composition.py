@@ -12,17 +12,13 @@ def table_elements(elements: tuple[str, ...], wanted: tuple[str, ...] = ()) -> t
     """The elements of the table in the order of its columns; the first is that of icosahedra.
 
     Args:
-      elements: elements of a structure.
+      elements: elements of a structure, as many as it has.
       wanted: elements of the settings; if empty those of the structure are taken, in alphabetical
         order, and both Cu and Zr where it holds but one of the two.
 
     Raises:
-      ValueError: more than two elements, or an element of the structure that is not wanted.
+      ValueError: an element of the structure that is not wanted.
     """
-    if len(wanted or elements) > 2:
-        raise ValueError(
-            f"the feature table has columns for two elements, got {', '.join(wanted or elements)}"
-        )
     if not wanted:
         wanted = ("Cu", "Zr") if set(elements) <= {"Cu", "Zr"} else tuple(sorted(elements))
     missing = sorted(set(elements) - set(wanted))

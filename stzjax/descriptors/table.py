@@ -73,6 +73,8 @@ def features(
 ) -> Array:
     """The features of every atom, (N, 19) float64, columns as in `COLUMNS`; more if asked for.
 
+    There is a column for each element, 17 more, and further ones on request.
+
     Arguments and errors as `describe` and `rotate_to`, which save time for more directions.
     """
     direction = loads.canonical(direction)
@@ -101,7 +103,7 @@ def describe(
       shape: from `allocate`, for compiled code.
 
     Raises:
-      ValueError: unknown element, more than two elements, not a minimum, no convergence, or
+      ValueError: unknown element, not a minimum, no convergence, or
         settings that are not those of the shape.
     """
     if shape is not None and config not in (None, shape.config):

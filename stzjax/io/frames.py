@@ -48,12 +48,13 @@ def structure_of(frame: Frame, elements: tuple[str, ...] | None) -> Structure:
     Species index into `elements`, by default the symbols of the frame, sorted.
 
     Raises:
-      ValueError: a symbol that is unknown or that `elements` does not name, or two atoms in one
-        place.
+      ValueError: a symbol that is no element or that `elements` does not name, or two atoms in
+        one place.
     """
     vectors, fractional, symbols, names = frame
-    elements = tuple(sorted(set(symbols))) if elements is None else elements
-    units.masses(elements)
+    if elements is None:
+        elements = tuple(sorted(set(symbols)))
+        units.masses(elements)
     unknown = sorted(set(symbols) - set(elements))
     if unknown:
         raise ValueError(

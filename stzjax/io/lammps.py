@@ -76,12 +76,14 @@ def _data(lines: list[str], symbols: dict[str, str]) -> Frame:
         known = ", ".join(_STYLES)
         raise ValueError(f"its atom style {style!r} is not read; write it in one of {known}")
     words.check_width([*labels, *masses], 2)
+    # Labels of a model have whatever mass the model gives them.
+    chemical = all(map(units.is_element, symbols.values()))
     for line, (kind, label) in labels:
         if kind in symbols:
             _check_name(line, kind, label, symbols[kind])
             symbols = {**symbols, label: symbols[kind]}
     for line, (kind, mass) in masses:
-        if kind in symbols or not kind.isdigit():
+        if chemical and (kind in symbols or not kind.isdigit()):
             _check_mass(line, kind, mass, _symbol(line, kind, symbols))
     rows, (told, first) = sections["Atoms"], _STYLES[style]
     words.check_width(rows, first + 3, first + 6)

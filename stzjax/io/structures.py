@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stzjax.core import units
 from stzjax.core.structure import Structure
 from stzjax.io import extxyz, frames, lammps, words
 from stzjax.io.archives import atomic, load_archive, save_archive
@@ -100,10 +101,14 @@ def _by_ase(path: Path, text: str) -> frames.Frame:
 
 
 def to_ase(structure: Structure, arrays: Mapping[str, Any] | None = None):
-    """The structure as `ase.Atoms`, with per-atom columns; rows of the cell are its vectors."""
+    """The structure as `ase.Atoms`, with per-atom columns; rows of the cell are its vectors.
+
+    A label that is no chemical symbol becomes ASE's X.
+    """
     from ase import Atoms
 
-    symbols = np.array(structure.elements)[np.asarray(structure.species)]
+    known = [e if units.is_element(e) else "X" for e in structure.elements]
+    symbols = np.array(known)[np.asarray(structure.species)]
     cell = np.asarray(structure.cell).T
     positions = np.asarray(structure.positions())
     atoms = Atoms(list(symbols), positions=positions, cell=cell, pbc=True)
@@ -127,7 +132,8 @@ def write(
       arrays: per-atom columns (N,) or (N, n); kept by `.npz`, extxyz and dump.
 
     Raises:
-      ValueError: a column does not have one row per atom, or the ending is unknown.
+      ValueError: a column does not have one row per atom, the ending is unknown, or the format has
+        no room for labels that are no chemical symbols.
     """
     path = Path(path)
     atoms = to_ase(structure, arrays)
@@ -135,6 +141,10 @@ def write(
         save_archive(path, {**structure_arrays(structure), **(arrays or {})}, {})
     elif path.suffix in _DUMP:
         _write_dump(path, structure, atoms, arrays or {})
+    elif labels := [e for e in structure.elements if not units.is_element(e)]:
+        raise ValueError(
+            f"{path.suffix} takes chemical elements, not {', '.join(labels)}; write .npz or .dump"
+        )
     else:
         _write_ase(path, atoms, structure.elements)
 
@@ -165,7 +175,12 @@ def _write_dump(path: Path, structure: Structure, atoms, names: Iterable[str]) -
     ]
     heads = ["id", "type", "element", "x", "y", "z"]
     types, positions = np.asarray(structure.species) + 1, atoms.get_positions()
-    columns = [np.arange(1, len(atoms) + 1), types, atoms.get_chemical_symbols(), *positions.T]
+    columns = [
+        np.arange(1, len(atoms) + 1),
+        types,
+        np.array(structure.elements)[types - 1],
+        *positions.T,
+    ]
     for name in names:
         value = atoms.get_array(name)
         flat = value.reshape(len(atoms), -1).T

@@ -191,10 +191,10 @@ class Potential(flax.struct.PyTreeNode):
         Raises:
           ValueError: unknown element.
         """
-        if missing := [e for e in elements if e not in self.elements]:
+        if set(elements) - set(self.elements):
             raise ValueError(
-                f"the potential knows {', '.join(self.elements)}, but the structure holds "
-                f"{', '.join(missing)}; choose another potential or rename the elements"
+                f"the potential knows {', '.join(self.elements)}, but the elements are "
+                f"{', '.join(elements)}; choose another potential or rename the elements"
             )
         return [self.elements.index(e) for e in elements]
 

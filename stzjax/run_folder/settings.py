@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stzjax.core import loads
+from stzjax.core import loads, units
 from stzjax.core.settings import check, item_type, setting, settings_of
 from stzjax.descriptors import registry
 from stzjax.descriptors.feature_config import FeatureConfig
@@ -123,11 +123,10 @@ class Settings:
             config.validate()
         registry.chosen(self.features)
         elements, radii = self.quench.elements, self.features.radii
-        if len(elements) > 2:
-            raise ValueError(
-                f"elements must be one or two, since the features have columns for two, got "
-                f"{','.join(elements)}"
-            )
+        if self.run.potential in BUILT_IN:
+            BUILT_IN[self.run.potential]().places(elements)
+        else:
+            units.masses(elements)
         if len(radii) not in (0, len(elements)):
             raise ValueError(
                 f"radii must be {len(elements)} lengths, of {' and '.join(elements)}, or empty, "

@@ -193,7 +193,7 @@ def test_bad_input_is_refused(glass):
     structure, potential = glass
     with pytest.raises(ValueError, match="unknown direction 'yx'"):
         table.features(structure, potential, "yx")
-    with pytest.raises(ValueError, match="two elements, got Cu, Zr, Al"):
+    with pytest.raises(ValueError, match="knows Cu, Zr, but the elements are Cu, Zr, Al"):
         table.describe(structure.replace(elements=("Cu", "Zr", "Al")), potential)
     shape = table.Shape(None, None, FeatureConfig(response=True))
     with pytest.raises(ValueError, match="the shape was made for FeatureConfig"):

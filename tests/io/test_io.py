@@ -240,10 +240,25 @@ def test_lammps_types_need_elements_that_exist(tmp_path, structure):
     io.write(tmp_path / "a.data", structure)
     with pytest.raises(ValueError, match="it holds LAMMPS types; pass elements"):
         io.read(tmp_path / "a.data")
-    with pytest.raises(ValueError, match="not chemical elements"):
-        io.read(tmp_path / "a.data", elements=("Xx", "Zr"))
     with pytest.raises(ValueError, match=r"line \d+ has the type 2, but elements names Cu"):
         io.read(tmp_path / "a.data", elements=("Cu",))
+
+
+def test_labels_of_a_model(tmp_path):
+    """Labels that are no elements keep their names where a format has room for them."""
+    mixture = Structure.create(np.eye(3) / 2, 4.0 * np.eye(3), [0, 1, 0], ("A", "B"))
+    for ending in ("npz", "dump"):
+        io.write(tmp_path / f"a.{ending}", mixture)
+        found = io.read(tmp_path / f"a.{ending}", elements=("A", "B"))
+        assert found.elements == ("A", "B")
+        np.testing.assert_array_equal(found.species, mixture.species)
+        np.testing.assert_allclose(found.fractional, mixture.fractional)
+    with pytest.raises(ValueError, match=r"takes chemical elements, not A; write .npz or .dump"):
+        io.write(tmp_path / "a.extxyz", mixture)
+    body = "LAMMPS\n\n1 atoms\n2 atom types\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n\nMasses\n\n"
+    text = body + "1 1.0\n2 1.0\n\nAtoms # atomic\n\n1 2 0.0 0.0 0.0\n"
+    (tmp_path / "a.data").write_text(text)
+    assert int(io.read(tmp_path / "a.data", elements=("A", "B")).species[0]) == 1
 
 
 def test_wrong_column_is_refused(tmp_path, structure):

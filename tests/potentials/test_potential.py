@@ -168,7 +168,7 @@ def test_labels_masses_and_scales():
     named = Messages(elements=("A", "B"), cutoff=2.0, strength=jnp.asarray(1.0), masses=(1.0, 3.0))
     np.testing.assert_array_equal(named.masses_of(("B", "A")), [3.0, 1.0])
     assert Scales(0.4, 3.0).time == pytest.approx(0.4 / np.sqrt(3.0))
-    with pytest.raises(ValueError, match="knows A, B, but the structure holds C"):
+    with pytest.raises(ValueError, match="knows A, B, but the elements are C"):
         named.masses_of(("C",))
     with pytest.raises(ValueError, match="not chemical"):
         named.replace(masses=None).masses_of(("A",))
