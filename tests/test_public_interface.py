@@ -27,6 +27,9 @@ def test_the_examples_of_the_readme(tmp_path, monkeypatch, reference):
     assert names["labels"].sum() == np.asarray(names["graph"].nodes.label).sum() > 0
     assert names["graph"].n_node.tolist() == [500]
     assert isinstance(names["slope"], stzjax.potentials.EAM)
+    assert names["sheared"].outcome == "final strain reached"
+    energies = names["sheared"].energy
+    assert np.isfinite(energies).all() and np.ptp(energies) > 0.0
     push = np.asarray(names["push"])
     assert push.shape == (500, 3) and np.isfinite(push).all() and np.abs(push).max() > 0.0
     judged = stzjax.metrics.evaluate(names["labels"], np.linspace(0, 1, 500))

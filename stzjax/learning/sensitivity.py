@@ -131,9 +131,9 @@ def coefficients(potential: Potential) -> list[Coefficients]:
 
     Rows of zeros are left out.
     """
-    names = [field.name for field in dataclasses.fields(potential)]
-    ends = ("coefficients", "table", "tail")
-    arrays = {n: np.asarray(getattr(potential, n)) for n in names if n.endswith(ends)}
+    names = potential.coefficients or tuple(f.name for f in dataclasses.fields(potential))
+    values = {name: getattr(potential, name) for name in names}
+    arrays = {n: np.asarray(x) for n, x in values.items() if isinstance(x, Array | np.ndarray)}
     return [
         Coefficients(name, places, f"{name}, {species}")
         for name, values in arrays.items()
@@ -146,11 +146,15 @@ def _rows(shape: tuple[int, ...], elements: tuple[str, ...]):
     """Places that belong together in an array of coefficients, and the species they are of."""
     pairs = list(itertools.combinations_with_replacement(range(len(elements)), 2))
     names = ["–".join(elements[k] for k in pair) for pair in pairs]
+    if not shape:
+        return [(((),), "all")]
     if shape[:2] == (len(elements),) * 2:
         return [(tuple({pair, pair[::-1]}), name) for pair, name in zip(pairs, names, strict=True)]
     if shape[0] == len(pairs):
         return [((row,), name) for row, name in zip(np.ndindex(shape[0]), names, strict=True)]
-    return [((row,), name) for row, name in zip(np.ndindex(shape[0]), elements, strict=True)]
+    if shape[0] == len(elements):
+        return [((row,), name) for row, name in zip(np.ndindex(shape[0]), elements, strict=True)]
+    return [(((),), "all")]
 
 
 def scaled(potential: Potential, which: Coefficients, factor: Array | float) -> Potential:

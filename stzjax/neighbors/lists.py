@@ -72,6 +72,8 @@ def allocate(
     Raises:
       TooThin: the cell is smaller than twice the cut-off.
     """
+    if not 0.0 < cutoff < math.inf:
+        raise ValueError(f"the cut-off of a potential must be a positive length, got {cutoff}")
     heights = geometry.heights(structure.cell)
     if not heights.min() >= 2.0 * cutoff:
         raise TooThin(

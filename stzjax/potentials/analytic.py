@@ -5,7 +5,7 @@ The short-range branches (an exponential bridge and the ZBL repulsion) are separ
 truncated powers, because almost no pair of a glass or a melt ever visits them.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax.numpy as jnp
@@ -48,6 +48,12 @@ class TruncatedPowers(EAM):
     embedding_scale: Array
     embedding_knots: Array
     embedding_coefficients: Array
+    coefficients: ClassVar[tuple[str, ...]] = (
+        "pair_coefficients",
+        "density_coefficients",
+        "density_tail",
+        "embedding_coefficients",
+    )
     pair_reach: tuple[float, ...] = flax.struct.field(pytree_node=False, kw_only=True)
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:

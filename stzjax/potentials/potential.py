@@ -18,7 +18,7 @@ Lengths may be in any unit and energies in any other; "Å" and "eV" stand for th
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.struct
 import jax
@@ -161,6 +161,8 @@ class Potential(flax.struct.PyTreeNode):
         pytree_node=False, kw_only=True, default=None
     )
     scales: Scales = flax.struct.field(pytree_node=False, kw_only=True, default=Scales())
+    coefficients: ClassVar[tuple[str, ...]] = ()
+    """Names of the arrays that may be scaled without moving a knot or the cut-off; empty: all."""
 
     def energies(self, bonds: Bonds) -> Array:
         """Energies of the atoms, (N,) [eV]: all that a potential must give.
@@ -206,8 +208,18 @@ class Potential(flax.struct.PyTreeNode):
         return jnp.take(jnp.asarray(order, species.dtype), species, mode="clip")
 
     def atomic_energy(self, atoms: Atoms) -> Array:
-        """Energies of the atoms, (N,) [eV]."""
-        return self.energies(bonds_of(atoms, self.cutoff))
+        """Energies of the atoms, (N,) [eV].
+
+        Raises:
+          ValueError: `energies` gives anything else.
+        """
+        found, number = self.energies(bonds_of(atoms, self.cutoff)), len(atoms.fractional)
+        if jnp.shape(found) != (number,):
+            raise ValueError(
+                f"{type(self).__name__}.energies must give a number for each of the {number} "
+                f"atoms, got the shape {jnp.shape(found)}"
+            )
+        return found
 
     def energy(self, atoms: Atoms) -> Array:
         """Energy [eV]."""

@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +48,7 @@ class Tabulated(EAM):
     embedding_table: Array
     r_step: Array
     density_step: Array
+    coefficients: ClassVar[tuple[str, ...]] = ("pair_table", "density_table", "embedding_table")
 
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV]; see `EAM.pair`."""

@@ -174,6 +174,30 @@ def test_labels_masses_and_scales():
         named.replace(masses=None).masses_of(("A",))
 
 
+class Total(Messages):
+    """A mistake: the sum instead of a number for each atom."""
+
+    def energies(self, bonds: Bonds) -> jax.Array:
+        """All that is given."""
+        return jnp.sum(super().energies(bonds))
+
+
+def test_energies_of_the_wrong_kind_are_refused(around):
+    structure, _, _ = around
+    settings = {"elements": structure.elements, "strength": jnp.asarray(1.0)}
+    with pytest.raises(
+        ValueError, match=r"Total.energies must give .* 54 atoms, got the shape \(\)"
+    ):
+        energetics.forces(structure, Total(cutoff=4.2, **settings))
+    with pytest.raises(ValueError, match="must be a positive length, got -1"):
+        energetics.forces(structure, Messages(cutoff=-1.0, **settings))
+    with pytest.raises(ValueError, match="less than twice the cut-off 7"):
+        energetics.forces(structure, Messages(cutoff=7.0, **settings))
+    broken = Messages(cutoff=4.2, **settings).replace(strength=jnp.asarray(jnp.nan))
+    relaxed = relax.relax(structure, broken, relax.RelaxConfig(max_iterations=5))
+    assert relax.OUTCOMES[int(relaxed.outcome)] == "not finite"
+
+
 def test_a_potential_without_energies_says_so(around):
     structure, _, neighbors = around
     with pytest.raises(NotImplementedError, match="Potential gives no energies"):
