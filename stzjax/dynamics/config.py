@@ -39,6 +39,11 @@ class MeltConfig:
     # Both run on a prepared potential: a closed form of high powers loses 0.02 eV/Å to
     # cancellation in float32.
     precision: str = setting("float64", "Precision of the dynamics.", ("float32", "float64"))
+    engine: str = setting(
+        "own",
+        "Integrator and minimiser: this library's, or those of jax-md as a reference.",
+        ("own", "jax_md"),
+    )
     skin: float = 0.8
     """Margin of the neighbour list, in units of the potential's length, for speed alone."""
 
@@ -46,7 +51,8 @@ class MeltConfig:
     def ensemble(self) -> Ensemble:
         """Constants of the dynamics."""
         pressure = self.pressure / units.GPA
-        return Ensemble(self.timestep, pressure, self.thermostat_time, self.barostat_time)
+        times = self.timestep, pressure, self.thermostat_time, self.barostat_time
+        return Ensemble(*times, self.engine)
 
     @property
     def num_snapshots(self) -> int:
@@ -61,6 +67,8 @@ class MeltConfig:
         """Raise ValueError for settings that make no sense, each by itself or together."""
         check(self)
         self._check_composition()
+        if self.engine == "jax_md" and self.precision != "float64":
+            raise ValueError("engine jax_md takes precision float64 alone")
         if not self.melt_time / self.snapshot_interval < _MOST_SNAPSHOTS:
             raise ValueError(
                 f"melt_time {self.melt_time} ps holds too many snapshots every "

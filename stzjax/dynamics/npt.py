@@ -19,7 +19,7 @@ from jax import Array
 
 from stzjax.core import geometry, units
 from stzjax.core.structure import Structure
-from stzjax.dynamics import loop
+from stzjax.dynamics import loop, npt_of_jax_md
 from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.potential import Potential
@@ -33,12 +33,14 @@ class Ensemble(NamedTuple):
       pressure: [eV/Å³].
       thermostat_time: period of the thermostat [ps].
       barostat_time: period of the barostat [ps].
+      engine: "own" or "jax_md", the integrator of this module or the reference `npt_of_jax_md`.
     """
 
     timestep: float = 0.002
     pressure: float = 0.0
     thermostat_time: float = 0.2
     barostat_time: float = 2.0
+    engine: str = "own"
 
 
 class State(flax.struct.PyTreeNode):
@@ -67,15 +69,18 @@ class State(flax.struct.PyTreeNode):
         return Structure(self.md.position, cell, self.species, self.elements)
 
 
+# One Trotter step per half step, as in LAMMPS: the chains are slow against the time step.
+_CHAIN = {"chain_length": 3, "chain_steps": 1, "sy_steps": 1}
+"""Length of the chains and their steps."""
+
+
 @functools.cache
 def _chains(ensemble: Ensemble):
     from jax_md import simulate
 
-    # One Trotter step per half step, as in LAMMPS: the chains are slow against the time step.
-    plain = {"chain_length": 3, "chain_steps": 1, "sy_steps": 1}
-    barostat = simulate.nose_hoover_chain(ensemble.timestep, tau=ensemble.barostat_time, **plain)
+    barostat = simulate.nose_hoover_chain(ensemble.timestep, tau=ensemble.barostat_time, **_CHAIN)
     thermostat = simulate.nose_hoover_chain(
-        ensemble.timestep, tau=ensemble.thermostat_time, **plain
+        ensemble.timestep, tau=ensemble.thermostat_time, **_CHAIN
     )
     return barostat, thermostat
 
@@ -184,6 +189,19 @@ def _finish(state: State, potential: Potential, kT: Array, ensemble: Ensemble) -
     return state.replace(md=_like(md, dtype), virial=virial)
 
 
+def _by_jax_md(state: State, potential: Potential, kT: Array, ensemble: Ensemble) -> State:
+    """A whole step by jax-md's integrator, which keeps no virial: that of the start stays."""
+    taus = {
+        "barostat_kwargs": ensemble.barostat_time,
+        "thermostat_kwargs": ensemble.thermostat_time,
+    }
+    chains = {name: {**_CHAIN, "tau": tau} for name, tau in taus.items()}
+    given = {"dt": ensemble.timestep, "pressure": ensemble.pressure, "kT": kT, **chains}
+    md = npt_of_jax_md.step(state.md, state.structure, potential, state.neighbors, **given)
+    finite = jnp.isfinite(jnp.sum(md.force))
+    return state.replace(md=md, virial=jnp.where(finite, state.virial, jnp.nan))
+
+
 def _coupling(md: Any) -> float:
     """1 + 1/N: how strongly the motion of the cell acts on that of the atoms."""
     return 1.0 + 1.0 / md.position.shape[0]
@@ -235,10 +253,11 @@ def run_many(
         return units.BOLTZMANN * (start + slope * state.steps.astype(jnp.float64))
 
     def move(state: State) -> State:
-        return _move(state, kT(state), ensemble)
+        return state if ensemble.engine == "jax_md" else _move(state, kT(state), ensemble)
 
     def finish(state: State) -> State:
-        return _finish(state, potential, kT(state), ensemble)
+        form = _by_jax_md if ensemble.engine == "jax_md" else _finish
+        return form(state, potential, kT(state), ensemble)
 
     return loop.advance(states, potential, num_steps, move, finish, width)
 

@@ -13,7 +13,7 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.dynamics import npt
+from stzjax.dynamics import npt, npt_of_jax_md
 from stzjax.dynamics.config import MeltConfig
 from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
@@ -88,8 +88,10 @@ class NptBatch(loop_state.Batch[npt.State]):
             spec = loop_state.longest(saved, "neighbors")
         else:
             skin = config.skin * self.potential.scales.length
-            args = self.potential.cutoff, skin, _SLACK, self.potential.inner_cutoff
-            spec = lists.allocate(liquids[0], *args).spec
+            guard = npt_of_jax_md.GUARD * self.potential.scales.length
+            guard *= config.engine == "jax_md"
+            reach = self.potential.cutoff + guard, self.potential.inner_cutoff + guard
+            spec = lists.allocate(liquids[0], reach[0], skin, _SLACK, reach[1]).spec
         inside = [batching.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
         found = lists.fitted(spec, [loop_state.listed(*one, "neighbors") for one in searched])

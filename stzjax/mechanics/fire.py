@@ -39,6 +39,7 @@ class RelaxConfig(NamedTuple):
       shrink: factor of the time step after going uphill.
       mixing: first mixing of velocity and force direction.
       mixing_decay: factor of the mixing going downhill.
+      engine: "own" or "jax_md", this FIRE or that of jax-md as a reference.
     """
 
     force_tolerance: float = 1e-6
@@ -51,6 +52,7 @@ class RelaxConfig(NamedTuple):
     shrink: float = 0.5
     mixing: float = 0.2
     mixing_decay: float = 0.99
+    engine: str = "own"
 
 
 class Fire(NamedTuple):
@@ -135,6 +137,13 @@ class Relaxed(NamedTuple):
         return bool(self.outcome == CONVERGED)
 
 
+def outcome_of(residual: Array, neighbors: Neighbors, config: RelaxConfig) -> Array:
+    """Outcome of a search that ended with a largest force [eV/Å]."""
+    outcome = jnp.where(residual <= config.force_tolerance, CONVERGED, OUT_OF_ITERATIONS)
+    outcome = jnp.where(jnp.isfinite(residual), outcome, NOT_FINITE)
+    return jnp.where(neighbors.overflow, OVERFLOW, outcome)
+
+
 class _State(NamedTuple):
     """A configuration with its list and forces, the inertia, and the force evaluations so far."""
 
@@ -176,7 +185,5 @@ def minimise(
     start = arrived(structure, neighbors, rest, jnp.ones((), jnp.int32))
     state = jax.lax.while_loop(going, turn, start)
     residual = largest_force(state.force)
-    outcome = jnp.where(residual <= config.force_tolerance, CONVERGED, OUT_OF_ITERATIONS)
-    outcome = jnp.where(jnp.isfinite(residual), outcome, NOT_FINITE)
-    outcome = jnp.where(state.neighbors.overflow, OVERFLOW, outcome)
+    outcome = outcome_of(residual, state.neighbors, config)
     return Relaxed(state.structure, state.neighbors, residual, state.iterations, outcome)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from stzjax.core.structure import Structure
-from stzjax.mechanics import energetics, fire
+from stzjax.mechanics import energetics, fire, fire_of_jax_md
 from stzjax.mechanics.fire import CONVERGED, OUTCOMES, RelaxConfig, Relaxed
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
@@ -16,6 +16,9 @@ _minimise = jax.jit(fire.minimise, static_argnames="config")
 
 _SLACK = 1.3
 """Spare places of a list that is made longer."""
+
+_GUARD = 0.2
+"""What a list of the reference holds beyond the cut-off, in units of the potential's length."""
 
 
 def relax(
@@ -33,14 +36,15 @@ def relax(
       ValueError: the cell is smaller than twice the cut-off, or an element is unknown.
     """
     config = config or RelaxConfig()
-    neighbors = neighbors or lists.allocate(
-        structure,
-        potential.cutoff,
-        potential.scales.length,
-        inner=potential.inner_cutoff,
-    )
+    reference = config.engine == "jax_md"
+    minimise = fire_of_jax_md.minimise if reference else _minimise
+    if neighbors is None:
+        length = potential.scales.length
+        guard = _GUARD * length if reference else 0.0
+        reach = potential.cutoff + guard, potential.inner_cutoff + guard
+        neighbors = lists.allocate(structure, reach[0], length, inner=reach[1])
     while True:
-        result = _minimise(structure, potential, neighbors, config)
+        result = minimise(structure, potential, neighbors, config)
         if int(result.outcome) != fire.OVERFLOW:
             return result
         structure = result.structure

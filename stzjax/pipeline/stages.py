@@ -154,7 +154,8 @@ def _save_glass(folder: Folder, number: int, found: quench.Quenched, potential: 
     structure, outcome, residual = found.structure, found.outcome, math.nan
     if outcome == quench.COOLED:
         settings = folder.settings
-        config = relax.RelaxConfig(settings.shear.force_tolerance, settings.shear.max_iterations)
+        limits = settings.shear.force_tolerance, settings.shear.max_iterations
+        config = relax.RelaxConfig(*limits, engine=settings.quench.engine)
         relaxation = relax.relax_cell if settings.quench.relax_cell else relax.relax
         relaxed = relaxation(structure, potential, config)
         structure, residual = relaxed.structure, float(relaxed.residual)
