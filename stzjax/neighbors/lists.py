@@ -30,7 +30,7 @@ from stzjax.neighbors.tables import (
     update,
 )
 
-__all__ = ["is_stale", "rebuild", "table", "update"]  # Handed on from `tables`.
+__all__ = ["is_stale", "rebuild", "same_species", "table", "update"]  # Handed on from `tables`.
 
 _WORD = 32
 """Bits of a word of the search."""
@@ -249,7 +249,8 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
         )
     if neighbors is None:
         return allocate(structure, cutoff, skin=0.0)
-    if not traced and not same_species(neighbors, structure):
+    # On the host, for what is known may yet be called while something else is being traced.
+    if not traced and not np.array_equal(neighbors.species, structure.species):
         raise ValueError(
             "the neighbour list was made for atoms of other species: bring it up to date by "
             "neighbors = stzjax.neighbors.update(neighbors, structure)"

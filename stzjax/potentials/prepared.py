@@ -23,10 +23,14 @@ from stzjax.potentials.potential import Potential
 from stzjax.potentials.setfl import Tabulated
 
 _CLOSEST = 0.1
-"""Distance below which the tables stay constant [Å], but for the first piece, which is NaN."""
+"""Distance below which the tables stay constant, but for the first piece, which is NaN; as all
+distances here in units of the potential's length, which is 1 Å for metals."""
 
 _CHECKED_FROM = 1.8
-"""Distance from which, up to the cut-off, the accuracy of the tables is judged [Å]."""
+"""Distance from which, up to the cut-off, the accuracy of the tables is judged."""
+
+_DENSE = 2.7
+"""Distance between neighbours of a dense packing."""
 
 _FEWEST, _MOST = 500, 32_000
 """Pieces of the coarsest grid that is tried, and about those of the finest."""
@@ -126,14 +130,15 @@ def compact(
     """Prepare a potential for many evaluations of forces.
 
     The grid is refined until the force of a bond is off by less than the tolerance wherever bonds
-    of solids and liquids are (beyond 1.8 Å and any short-range branch), or to 32,000 pieces. The
-    grid of a setfl table comes first: what bends at its knots is smooth between them.
+    of solids and liquids are (beyond 1.8 lengths and any short-range branch), or to 32,000 pieces.
+    The grid of a setfl table comes first: what bends at its knots is smooth between them.
 
     Args:
       potential: any embedded-atom potential; one that is prepared already is returned or cast.
       elements: order of the species; that of the structure saves a look-up. All by default.
       precision: "float64" or "float32" of the tables.
-      tolerance: largest error of a bond's force [eV/Å].
+      tolerance: largest error of a bond's force, in units of the potential's energy and length,
+        which are 1 eV and 1 Å for metals.
       num_pieces: fixes the grid.
 
     Raises:
@@ -142,9 +147,10 @@ def compact(
     if isinstance(potential, Compact):
         potential = potential.base
     elements = tuple(elements or potential.elements)
+    largest = tolerance * potential.scales.energy / potential.scales.length
     for count in (num_pieces,) if num_pieces else _grids(potential):
         tables = _tables(potential, elements, count)
-        if num_pieces or _error(potential, elements, tables, count) < tolerance:
+        if num_pieces or _error(potential, elements, tables, count) < largest:
             break
     made = Compact(
         base=potential,
@@ -188,7 +194,8 @@ def _sample(potential: EAM, elements: tuple[str, ...], r: Array) -> dict[str, Ar
 def _tables(potential: EAM, elements: tuple[str, ...], count: int) -> dict[str, Any]:
     # The right end of the last piece is the limit from inside.
     grid = (np.arange(count)[:, None] + _NODES) * (potential.cutoff / count)
-    grid = np.clip(grid, _CLOSEST, potential.cutoff * (1 - 1e-15))
+    closest = _CLOSEST * potential.scales.length
+    grid = np.clip(grid, closest, potential.cutoff * (1 - 1e-15))
     powers = np.linalg.inv(np.vander(_NODES, increasing=True))
     tables = {}
     for name, function in _sample(potential, elements, grid.reshape(-1)).items():
@@ -204,7 +211,8 @@ def _tables(potential: EAM, elements: tuple[str, ...], count: int) -> dict[str, 
 def _error(potential: EAM, elements: tuple[str, ...], tables: dict, count: int) -> float:
     """Largest error of a bond's force over the range that matters [eV/Å]."""
     step = potential.cutoff / count
-    piece = np.arange(int(max(_CHECKED_FROM, potential.core + step) / step) + 1, count)
+    first = max(_CHECKED_FROM * potential.scales.length, potential.core + step)
+    piece = np.arange(int(first / step) + 1, count)
     scales = {"pair_weights": 1.0, "density_weights": _steepest(potential)}
     worst = 0.0
     for t in (0.13, 0.5, 0.87):  # Where the remainder is largest.
@@ -219,8 +227,8 @@ def _error(potential: EAM, elements: tuple[str, ...], tables: dict, count: int) 
 
 
 def _steepest(potential: EAM) -> float:
-    """Slope of the embedding at the density of a dense packing with bonds of 2.7 Å [eV]."""
+    """Slope of the embedding at the density of a dense packing [eV]."""
     species = jnp.arange(len(potential.elements))
-    own, other = species[:, None], species[None]
-    density = 12.0 * jnp.max(potential.density(jnp.full(own.shape, 2.7), own, other), axis=1)
+    own, other, near = species[:, None], species[None], _DENSE * potential.scales.length
+    density = 12.0 * jnp.max(potential.density(jnp.full(own.shape, near), own, other), axis=1)
     return float(jnp.max(jnp.abs(slope(lambda d: potential.embedding(d, species), density))))

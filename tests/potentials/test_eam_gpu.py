@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import small_glass
+from reference import pairs, small_glass
 
 from stzjax import io, potentials
 from stzjax.mechanics import energetics
@@ -36,6 +36,11 @@ def asymmetric(reference):
     return small_glass.rough(small_glass.TILTED), small_glass.potential()
 
 
+def pairwise(reference):
+    """Pair terms alone, whose densities are summed nowhere."""
+    return pairs.small(), potentials.kob_andersen()
+
+
 def lanes_of(structure, potential, dtype):
     """The forces and their inputs in two lanes that differ."""
     potential = potentials.compact(potential, structure.elements, dtype)
@@ -59,6 +64,7 @@ def lanes_of(structure, potential, dtype):
     "system, dtype, error",
     [
         (asymmetric, "float64", 1e-13),
+        pytest.param(pairwise, "float64", 1e-13, marks=pytest.mark.slow),
         pytest.param(symmetric, "float32", 1e-5, marks=pytest.mark.slow),
     ],
 )
