@@ -240,9 +240,7 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
     Raises:
       ValueError: no list was given where the arrays are being traced, or one of other species.
     """
-    arrays = structure.fractional, structure.cell, structure.species
-    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((arrays, neighbors)))
-    if neighbors is None and traced:
+    if neighbors is None and _traced(structure.fractional, structure.cell):
         raise ValueError(
             "under jit, grad or vmap pass a neighbour list: "
             "neighbors = stzjax.neighbors.allocate(structure, potential.cutoff)"
@@ -250,9 +248,14 @@ def ensure(neighbors: Neighbors | None, structure: Structure, cutoff: float) -> 
     if neighbors is None:
         return allocate(structure, cutoff, skin=0.0)
     # On the host, for what is known may yet be called while something else is being traced.
-    if not traced and not np.array_equal(neighbors.species, structure.species):
+    made_for, species = neighbors.species, structure.species
+    if not _traced(made_for, species) and not np.array_equal(made_for, species):
         raise ValueError(
             "the neighbour list was made for atoms of other species: bring it up to date by "
             "neighbors = stzjax.neighbors.update(neighbors, structure)"
         )
     return neighbors
+
+
+def _traced(*arrays: jax.Array) -> bool:
+    return any(isinstance(x, jax.core.Tracer) for x in arrays)

@@ -157,6 +157,9 @@ def test_a_list_of_other_species_is_refused(around):
         energetics.energy(other, potential, neighbors)
     evaluate = jax.jit(energetics.energy)
     assert np.isnan(evaluate(other, potential, neighbors))
+    with pytest.raises(ValueError, match="other species"):
+        jax.grad(lambda p: energetics.energy(other, p, neighbors))(potential)
+    assert np.isfinite(jax.jit(lambda p: energetics.energy(structure, p, neighbors))(potential))
     updated = stzjax.neighbors.update(neighbors, other)
     expected = energetics.energy(other, potential)
     np.testing.assert_allclose(evaluate(other, potential, updated), expected, rtol=1e-13)
