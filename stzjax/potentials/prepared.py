@@ -90,18 +90,18 @@ class Compact(EAM):
         return pull + rises[0] * given + rises[1] * taken
 
     @property
-    def _num_pieces(self) -> int:
+    def num_pieces(self) -> int:
         return self.densities[0].shape[-1] // len(self.elements) ** 2 - 1
 
     def _evaluate(self, pieces: Pieces, r: Array, first: Array, second: Array) -> Array:
         """Value at r for two species; the last piece, beyond the cut-off, is 0."""
         x = r * self.per_length
         # No minimum is taken, which would turn NaN into a number: NaN must show in the forces.
-        x = jnp.where(x > self._num_pieces, jnp.asarray(self._num_pieces, x.dtype), x)
+        x = jnp.where(x > self.num_pieces, jnp.asarray(self.num_pieces, x.dtype), x)
         piece = x.astype(jnp.int32)
         t = x - piece.astype(x.dtype)
         pair = first.astype(jnp.int32) * len(self.elements) + second.astype(jnp.int32)
-        at = piece + pair * (self._num_pieces + 1)
+        at = piece + pair * (self.num_pieces + 1)
         a, b, c, d = (jnp.take(table, at, mode="clip") for table in pieces)
         return ((d * t + c) * t + b) * t + a
 

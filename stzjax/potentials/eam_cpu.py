@@ -1,0 +1,81 @@
+"""Forces of a prepared potential over a half list, by kernels for a CPU that numba compiles.
+
+One core evaluates one system: threads that have a system each need not share anything. `eam_rows`
+has the kernels, `eam_kernels` the same sums as array code, for every other platform and for
+derivatives.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stzjax.neighbors.half_list import HalfList
+from stzjax.numerics import native
+from stzjax.potentials.eam import slope
+from stzjax.potentials.prepared import Compact, Pieces
+
+_ROWS = "stzjax.potentials.eam_rows"
+
+
+def available(precision: str) -> bool:
+    """Whether what is traced now can use the kernels."""
+    return native.wanted() and native.loaded(_ROWS, precision)
+
+
+def forces_and_trace(
+    fractional: Array, cell: Array, potential: Compact, species: Array, half: HalfList
+) -> tuple[Array, Array]:
+    """Forces (N, 3) [eV/Å] and the trace of the virial [eV]; without derivatives.
+
+    Args:
+      fractional: (N, 3) positions.
+      cell: (3, 3) [Å].
+      potential: prepared potential in the dtype of the positions.
+      species: (N,) in the order of the potential.
+      half: list whose near pairs are those that densities reach.
+    """
+    dtype = fractional.dtype
+    cell = cell.astype(dtype)
+    num_atoms, kinds = len(fractional), len(potential.elements)
+    pieces = potential.num_pieces
+    reach = jnp.minimum(jnp.ceil(potential.density_cutoff * potential.per_length), pieces)
+    scales = jnp.stack([potential.per_length, reach, jnp.asarray(pieces), jnp.asarray(kinds)])
+    scales = scales.astype(dtype)
+    lists = half.order, half.starts, half.pairs
+
+    def records(*tables: Pieces) -> Array:
+        rows = [jnp.stack([piece[power] for piece in tables], -1) for power in range(4)]
+        return jnp.stack(rows, axis=1)
+
+    def call(name: str, results, *operands) -> list[Array]:
+        return native.call(_ROWS, str(dtype), name, results, *operands, *lists)
+
+    given, taken = potential.densities, _exchanged(potential.densities, kinds)
+    density, places = call(
+        "densities",
+        [jax.ShapeDtypeStruct((num_atoms,), dtype), jax.ShapeDtypeStruct((num_atoms, 4), dtype)],
+        fractional,
+        cell,
+        species.astype(jnp.int32),
+        scales,
+        records(given, taken),
+    )
+    rise = slope(lambda d: potential.embedding(d, species), density)
+    weights = potential.density_weights
+    nothing = tuple(jnp.zeros_like(x) for x in weights)
+    force, trace = call(
+        "forces",
+        [jax.ShapeDtypeStruct((num_atoms, 3), dtype), jax.ShapeDtypeStruct((), jnp.float64)],
+        places,
+        rise,
+        cell,
+        scales,
+        records(potential.pair_weights, weights, _exchanged(weights, kinds), nothing),
+    )
+    return force, trace
+
+
+def _exchanged(pieces: Pieces, kinds: int) -> Pieces:
+    """Pieces with receiver and source exchanged."""
+    a, b, c, d = (jnp.swapaxes(x.reshape(kinds, kinds, -1), 0, 1).reshape(-1) for x in pieces)
+    return a, b, c, d

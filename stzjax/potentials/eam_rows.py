@@ -1,0 +1,265 @@
+"""Sums over a half list that numba compiles: densities of the atoms, then their forces.
+
+The bonds of one atom at a time go through short buffers: their vectors and lengths, in a loop that
+LLVM turns into vector instructions; the numbers of those within reach; the pieces of the potential,
+all functions of a bond from one record in memory; and the sums of both atoms. Atoms stand in the
+order of the list, in which neighbours are close in memory.
+
+A length is counted in pieces of the potential. Nothing is read outside the arrays, whatever the
+list and the species hold.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, uint32, uint64
+
+from stzjax.numerics.foreign import (
+    OPTIONS,
+    four_cubics,
+    introduced,
+    operand,
+    push,
+    result,
+    two_cubics,
+)
+
+_ROW = 512
+"""Bonds in a buffer; a longer row is taken in parts."""
+
+
+@njit(**OPTIONS)
+def fits(order, starts, pairs):
+    """Whether a list names only atoms and pairs that are there."""
+    num_atoms, wrong = uint32(len(order)), len(starts) != 2 * len(order) + 1
+    for i in range(len(order)):
+        wrong |= uint32(order[i]) >= num_atoms
+    before = starts[0]
+    for n in range(len(starts)):
+        wrong |= starts[n] < before
+        before = starts[n]
+    if wrong or starts[0] < 0 or before > len(pairs):
+        return False
+    for n in range(before):
+        wrong |= uint32(pairs[n]) >= num_atoms
+    return not wrong
+
+
+@njit(**OPTIONS)
+def _bonds(place, i, pairs, begin, many, cell, per_length, limit, dx, dy, dz, length, inside):
+    """Vectors and lengths of the bonds of an atom; how many are shorter than the limit, and which.
+
+    Args:
+      place: (4 N,) three fractional components of each atom, and where the pieces of its species
+        begin.
+      i: the atom.
+      pairs: neighbours of all atoms.
+      begin: where those of this row begin.
+      many: their number, at most `_ROW`.
+      cell: (9,) [Å].
+      per_length: pieces per Å.
+      limit: pieces.
+      dx: (_ROW,) buffer of the vectors [Å]; `dy` and `dz` too.
+      length: (_ROW,) buffer of the lengths [pieces].
+      inside: (_ROW,) buffer of the numbers in the row.
+    """
+    x, y, z = place[4 * i], place[4 * i + 1], place[4 * i + 2]
+    xx, xy, xz, yy, yz, zz = cell[0], cell[1], cell[2], cell[4], cell[5], cell[8]
+    many = uint32(many)
+    for k in range(many):
+        j = 4 * uint64(uint32(pairs[begin + k]))
+        dx[k], dy[k], dz[k] = place[j] - x, place[j + 1] - y, place[j + 2] - z
+    for k in range(many):
+        x, y, z = dx[k], dy[k], dz[k]
+        x, y, z = x - np.rint(x), y - np.rint(y), z - np.rint(z)
+        x = xx * x + xy * y + xz * z
+        y = yy * y + yz * z
+        z = zz * z
+        dx[k], dy[k], dz[k] = x, y, z
+        length[k] = math.sqrt(x * x + y * y + z * z) * per_length
+    found = uint32(0)
+    for k in range(many):
+        inside[found] = k
+        # A length that is not a number counts, so that it shows in the result.
+        found += uint32(0) if length[k] >= limit else uint32(1)
+    return found
+
+
+@njit(**OPTIONS)
+def _record(length, limit, kind):
+    """Number of the record of a bond, and the place in its piece; the record of zeros if no number."""
+    piece = np.floor(length) if length < limit else limit
+    return uint64(uint32(np.int32(piece + kind))), length - piece
+
+
+@njit(**OPTIONS)
+def sort(fractional, species, order, scales, place):
+    """Atoms in the order of the list, see `_bonds` for `place`."""
+    num_atoms, last = len(order), np.int64(scales[3]) - 1
+    for i in range(num_atoms):
+        atom = order[i]
+        for side in range(3):
+            place[4 * i + side] = fractional[3 * atom + side]
+        place[4 * i + 3] = min(max(np.int64(species[atom]), 0), last) * (scales[2] + 1)
+
+
+@njit(**OPTIONS)
+def densities(place, cell, scales, records, starts, pairs, density):
+    """Densities of the atoms, (N,).
+
+    Args:
+      place: (4 N,) see `_bonds`.
+      cell: (9,) [Å].
+      scales: (4,) pieces per Å; pieces within reach of the densities; pieces of a pair of species;
+        species.
+      records: cubics of ρ(r) of the atom and of its neighbour; 8 numbers a record.
+      starts: (2 N + 1,) where near and far neighbours of each atom begin in `pairs`.
+      pairs: (E,) neighbours.
+      density: (N,) result.
+    """
+    x, y, z = np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype)
+    length = np.empty(_ROW, place.dtype)
+    inside, value = np.empty(_ROW, np.uint32), np.empty(2 * _ROW, place.dtype)
+    density[:] = 0
+    per_length, reach, limit, species = scales[0], scales[1], scales[2], scales[3]
+    for i in range(len(density)):
+        kind = place[4 * i + 3] * species
+        end = starts[2 * i + 1]
+        for begin in range(starts[2 * i], end, _ROW):
+            begin, many = uint64(begin), min(end - begin, _ROW)
+            found = _bonds(
+                place, i, pairs, begin, many, cell, per_length, reach, x, y, z, length, inside
+            )
+            for n in range(found):
+                k = inside[n]
+                j = uint64(uint32(pairs[begin + k]))
+                at, t = _record(length[k], limit, kind + place[4 * j + 3])
+                two_cubics(records, 8 * at, t, value, uint64(2 * n))
+            mine = density[i]
+            for n in range(found):
+                mine += value[2 * n]
+                density[uint32(pairs[begin + inside[n]])] += value[2 * n + 1]
+            density[i] = mine
+
+
+@njit(**OPTIONS)
+def forces(place, rise, cell, scales, records, starts, pairs, force):
+    """Forces on the atoms, (4 N,) of which every fourth number is arbitrary [eV/Å]; virial's trace.
+
+    Args:
+      place: (4 N,) see `_bonds`.
+      rise: (N,) dF/dρ of the atoms [eV].
+      cell: (9,) [Å].
+      scales: see `densities`.
+      records: cubics of φ'(r)/r, of ρ'(r)/r of the atom and of its neighbour, and of nothing; 16
+        numbers a record.
+      starts: see `densities`.
+      pairs: (E,) neighbours.
+      force: result.
+
+    Returns:
+      Σ r ∂E/∂r over the bonds [eV].
+    """
+    x, y, z = np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype)
+    length = np.empty(_ROW, place.dtype)
+    inside, value = np.empty(_ROW, np.uint32), np.empty(4 * _ROW, place.dtype)
+    weight, own = np.empty(_ROW, place.dtype), np.empty(16, place.dtype)
+    trace = 0.0
+    force[:] = 0
+    per_length, limit, species = scales[0], scales[2], scales[3]
+    for i in range(len(rise)):
+        kind, mine = place[4 * i + 3] * species, rise[i]
+        end = starts[2 * i + 2]
+        own[:] = 0
+        for begin in range(starts[2 * i], end, _ROW):
+            begin, many = uint64(begin), min(end - begin, _ROW)
+            found = _bonds(
+                place, i, pairs, begin, many, cell, per_length, limit, x, y, z, length, inside
+            )
+            for n in range(found):
+                k = inside[n]
+                j, r = uint64(uint32(pairs[begin + k])), length[k]
+                at, t = _record(r, limit, kind + place[4 * j + 3])
+                four_cubics(records, 16 * at, t, value, uint64(4 * n))
+                weight[n], length[n] = rise[j], r
+            work = place.dtype.type(0)
+            for n in range(found):
+                pull = value[4 * n] + mine * value[4 * n + 1] + weight[n] * value[4 * n + 2]
+                weight[n] = pull
+                work += pull * length[n] * length[n]
+            trace += work
+            for n in range(found):
+                k, pull = inside[n], weight[n]
+                j = 4 * uint64(uint32(pairs[begin + k]))
+                # Four places in turn: the sum need not wait for the one before.
+                push(own, uint64(4 * (n & 3)), force, j, pull * x[k], pull * y[k], pull * z[k])
+        for side in range(3):
+            force[4 * i + side] += own[side] + own[4 + side] + own[8 + side] + own[12 + side]
+    return trace / (per_length * per_length)
+
+
+def _densities_handler(dtype):
+    def densities_of(frame):
+        if introduced(frame):
+            return 0
+        fractional, cell = operand(frame, 0, dtype), operand(frame, 1, dtype)
+        scales, records = operand(frame, 3, dtype), operand(frame, 4, dtype)
+        order, starts, pairs = (
+            operand(frame, 5, np.int32),
+            operand(frame, 6, np.int32),
+            operand(frame, 7, np.int32),
+        )
+        density, place = result(frame, 0, dtype), result(frame, 1, dtype)
+        if fits(order, starts, pairs):
+            sorted_density = np.empty(len(density), dtype)
+            sort(fractional, operand(frame, 2, np.int32), order, scales, place)
+            densities(place, cell, scales, records, starts, pairs, sorted_density)
+            for i in range(len(order)):
+                density[order[i]] = sorted_density[i]
+        else:
+            density[:] = np.nan
+            place[:] = np.nan
+        return 0
+
+    return densities_of
+
+
+def _forces_handler(dtype):
+    def forces_of(frame):
+        if introduced(frame):
+            return 0
+        place, rise, cell = (
+            operand(frame, 0, dtype),
+            operand(frame, 1, dtype),
+            operand(frame, 2, dtype),
+        )
+        scales, records = operand(frame, 3, dtype), operand(frame, 4, dtype)
+        order, starts, pairs = (
+            operand(frame, 5, np.int32),
+            operand(frame, 6, np.int32),
+            operand(frame, 7, np.int32),
+        )
+        force, trace = result(frame, 0, dtype), result(frame, 1, np.float64)
+        if not fits(order, starts, pairs):
+            force[:] = np.nan
+            trace[0] = np.nan
+            return 0
+        num_atoms = len(order)
+        sorted_rise, sorted_force = np.empty(num_atoms, dtype), np.empty(4 * num_atoms, dtype)
+        for i in range(num_atoms):
+            sorted_rise[i] = rise[order[i]]
+        trace[0] = forces(place, sorted_rise, cell, scales, records, starts, pairs, sorted_force)
+        for i in range(num_atoms):
+            # A position that is not a number shows, even if the atom has no neighbours.
+            blank = (place[4 * i] + place[4 * i + 1] + place[4 * i + 2]) * 0
+            for side in range(3):
+                force[3 * order[i] + side] = sorted_force[4 * i + side] + blank
+        return 0
+
+    return forces_of
+
+
+HANDLERS = {
+    name: {"densities": _densities_handler(dtype), "forces": _forces_handler(dtype)}
+    for name, dtype in (("float64", np.float64), ("float32", np.float32))
+}
