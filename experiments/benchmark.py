@@ -230,7 +230,8 @@ def allocate(
     structure: Structure, potential: Potential, slack: float = 1.1, skin: float = _SKINS["md"]
 ) -> lists.Neighbors:
     """A neighbour list as the dynamics use it."""
-    return lists.allocate(structure, potential.cutoff, skin, slack, potential.inner_cutoff)
+    form = lists.HALF if potential.half_lists else lists.TABLES
+    return lists.allocate(structure, potential.cutoff, skin, slack, potential.inner_cutoff, form)
 
 
 def lammps_dynamics(integrator: str, structure: Structure, temperature: float, plan: Plan):

@@ -31,6 +31,8 @@ ALLOWED = {
     "plotly": {"figures"},
     "tqdm": {"pipeline"},
     "sklearn": {"learning"},
+    "numba": {"numerics", "neighbors", "potentials"},
+    "llvmlite": {"numerics"},
     "absl": set(),
     "ase": {"core", "io"},
 }

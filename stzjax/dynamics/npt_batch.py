@@ -19,6 +19,7 @@ from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
+from stzjax.neighbors.lists import Neighbors, Spec
 from stzjax.numerics import batching
 from stzjax.potentials.potential import Potential
 from stzjax.potentials.prepared import prepare
@@ -84,14 +85,17 @@ class NptBatch(loop_state.Batch[npt.State]):
         self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
         self.lost: dict[int, str] = {}
         self._short: dict[int, tuple[int, int]] = {}
+        self._observing: Spec | None = None
+        native = self.potential.half_lists and config.engine != "jax_md"
+        form = lists.HALF if native else lists.TABLES
         if any(saved):
-            spec = loop_state.longest(saved, "neighbors")
+            spec = lists.suited(loop_state.longest(saved, "neighbors"), liquids[0], form)
         else:
             skin = config.skin * self.potential.scales.length
             guard = npt_of_jax_md.GUARD * self.potential.scales.length
             guard *= config.engine == "jax_md"
             reach = self.potential.cutoff + guard, self.potential.inner_cutoff + guard
-            spec = lists.allocate(liquids[0], reach[0], skin, _SLACK, reach[1]).spec
+            spec = lists.allocate(liquids[0], reach[0], skin, _SLACK, reach[1], form).spec
         inside = [batching.cast(structure, config.precision) for structure in liquids]
         searched = zip(inside, saved, strict=True)
         found = lists.fitted(spec, [loop_state.listed(*one, "neighbors") for one in searched])
@@ -155,7 +159,8 @@ class NptBatch(loop_state.Batch[npt.State]):
     def observe(self, place: int) -> None:
         """Add an entry to the trace of a specimen."""
         state = self.at(place)
-        energy = energetics.energy(state.structure, self.potential, state.neighbors)
+        neighbors = state.neighbors if state.neighbors.zones else self._tables(state.structure)
+        energy = energetics.energy(state.structure, self.potential, neighbors)
         self.rows[place].append(
             (
                 self.config.melt_temperature + self.slope * float(state.steps),
@@ -164,6 +169,15 @@ class NptBatch(loop_state.Batch[npt.State]):
                 float(npt.density(state)),
             )
         )
+
+    def _tables(self, structure: Structure) -> Neighbors:
+        """A list with tables, always in one shape, so that programs for it are compiled once."""
+        if self._observing is None:
+            args = self.potential.cutoff, 0.0, _SLACK, self.potential.inner_cutoff
+            self._observing = lists.allocate(structure, *args).spec
+        (found,) = lists.fitted(self._observing, [structure])
+        self._observing = found.spec
+        return found
 
     def log(self, place: int) -> dict[str, np.ndarray]:
         """The trace of a specimen as an array of rows, for a file."""

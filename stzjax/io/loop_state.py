@@ -145,4 +145,4 @@ def longest(saved: Iterable[Saved | None], name: str) -> Spec:
 
     stored = [plain(one.settings["lists"][name]) for one in saved if one is not None]
     found = [Spec(**{**values, "grid": Grid(**plain(values["grid"]))}) for values in stored]
-    return max(found, key=lambda spec: spec.capacity)
+    return max(found, key=lambda spec: spec.size)

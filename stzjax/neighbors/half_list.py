@@ -55,9 +55,9 @@ def make(structure: Structure, near: float, far: float, room: int) -> tuple[Half
         _SEARCH,
         str(dtype),
         "half_list",
-        [*results, jax.ShapeDtypeStruct((), bool)],
+        [*results, jax.ShapeDtypeStruct((), jnp.int32)],
         structure.fractional,
         structure.cell.astype(dtype),
         distances,
     )
-    return HalfList(*lists), short
+    return HalfList(*lists), short != 0

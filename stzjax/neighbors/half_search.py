@@ -6,15 +6,15 @@ numba is an optional dependency; `half_list` knows whether it is there.
 """
 
 import numpy as np
-from numba import njit, uint32
+from numba import uint32
 
-from stzjax.numerics.foreign import OPTIONS, introduced, operand, result
+from stzjax.numerics.foreign import introduced, operand, part, result
 
 _FINE = 2
 """Cells within the distance of the search, on either side."""
 
 
-@njit(**OPTIONS)
+@part
 def _division(cell, distance, num_atoms, cells, reach):
     """Cells along each cell vector and how many to look into; False where no image is nearest."""
     a, b, c = cell[0], cell[4], cell[8]
@@ -29,7 +29,7 @@ def _division(cell, distance, num_atoms, cells, reach):
     )
     for side in range(3):
         height = heights[side]
-        if not (height >= 2.0 * distance * (1.0 - 1e-3) and height < np.inf):
+        if not (height >= 1.8 * distance and height < np.inf):
             return False
         cells[side] = int(min(_FINE * height / distance, most))
         reach[side] = int(distance * cells[side] / height) + 1
@@ -39,7 +39,7 @@ def _division(cell, distance, num_atoms, cells, reach):
     return True
 
 
-@njit(**OPTIONS)
+@part
 def _sort(fractional, cells, where, first, order):
     """Atoms sorted by cell: cells of the atoms, where each begins, and the order."""
     num_atoms = len(order)
@@ -63,9 +63,9 @@ def _sort(fractional, cells, where, first, order):
     first[0] = 0
 
 
-@njit(**OPTIONS)
+@part
 def _stretches(at, cells, reach, first, begins, ends):
-    """Stretches of sorted atoms around a cell, itself the first, each pair of cells once; how many."""
+    """Stretches of sorted atoms around a cell, its own first, each pair of cells once; how many."""
     height = cells[2]
     level, column = at % height, at // height
     own_x, own_y = column // cells[1], column % cells[1]
@@ -90,7 +90,7 @@ def _stretches(at, cells, reach, first, begins, ends):
     return many
 
 
-@njit(**OPTIONS)
+@part
 def _gather(begins, ends, many, x, y, z, there, cx, cy, cz):
     """Places and positions of the atoms of some stretches in a row; how many."""
     count = uint32(0)
@@ -103,7 +103,7 @@ def _gather(begins, ends, many, x, y, z, there, cx, cy, cz):
     return count
 
 
-@njit(**OPTIONS)
+@part
 def _measure(cx, cy, cz, itself, count, cell, square):
     """Squared distances of the atoms after one of a row from it [Å²]."""
     xx, xy, xz, yy, yz, zz = cell[0], cell[1], cell[2], cell[4], cell[5], cell[8]
@@ -118,7 +118,7 @@ def _measure(cx, cy, cz, itself, count, cell, square):
         square[k] = x * x + y * y + z * z
 
 
-@njit(**OPTIONS)
+@part
 def _take(square, begin, count, there, near, far, close, away):
     """Places of the atoms nearer than `near`, and of the others nearer than `far`; how many."""
     found = uint32(0)
@@ -136,7 +136,7 @@ def _take(square, begin, count, there, near, far, close, away):
     return num_close, num_away
 
 
-@njit(**OPTIONS)
+@part
 def search(fractional, cell, near, far, order, starts, pairs):
     """Fill a half list; False where the pairs are too many or the cell is too thin.
 
@@ -196,18 +196,17 @@ def _handler(dtype):
         if introduced(frame):
             return 0
         distances = operand(frame, 2, np.float64)
-        lists = [result(frame, number, np.int32) for number in range(3)]
         positions, cell = operand(frame, 0, dtype), operand(frame, 1, dtype)
         fits = search(
             positions.astype(np.float64),
             cell.astype(np.float64),
             distances[0],
             distances[1],
-            lists[0],
-            lists[1],
-            lists[2],
+            result(frame, 0, np.int32),
+            result(frame, 1, np.int32),
+            result(frame, 2, np.int32),
         )
-        result(frame, 3, np.bool_)[0] = not fits
+        result(frame, 3, np.int32)[0] = 0 if fits else 1
         return 0
 
     return half_list

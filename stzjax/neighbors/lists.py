@@ -45,6 +45,10 @@ _LONGER, _LOOSEST = 1.05, 4.0
 """Factor by which the spare places grow at a time, and the largest factor of spare places."""
 
 
+TABLES, HALF, BOTH = "tables", "half", "both"
+"""Forms of a list: each pair twice, in the tables of its atoms; each pair once; both."""
+
+
 class TooThin(ValueError):
     """The cell is smaller than twice the cut-off."""
 
@@ -59,6 +63,7 @@ def allocate(
     skin: float = 1.0,
     slack: float = 1.15,
     inner: float | None = None,
+    form: str = TABLES,
 ) -> Neighbors:
     """Make a list for one structure, on the host.
 
@@ -68,6 +73,7 @@ def allocate(
       skin: extra distance [Å]; shortened where the cell is too small for it.
       slack: factor of spare places per atom.
       inner: shorter cut-off whose pairs come first [Å]; such as that of the potential's densities.
+      form: TABLES, HALF, or BOTH; half lists are for `Potential.half_lists`.
 
     Raises:
       TooThin: the cell is smaller than twice the cut-off.
@@ -87,16 +93,19 @@ def allocate(
     skin = min(skin, coarse if coarse > 0.0 else fine)
     inner = cutoff if inner is None else min(inner, cutoff)
     grid = _divide(structure, cutoff + skin, heights, slack)
-    near, far = _places(structure, grid, inner + skin, cutoff + skin, slack)
-    if inner == cutoff:
+    near, far, half = _places(structure, grid, inner + skin, cutoff + skin, slack)
+    if form == HALF:
+        near = far = ()
+    elif inner == cutoff:
         far = ()  # All pairs are near.
-    return make(Spec(float(cutoff), float(inner), skin, near, far, grid), structure)
+    half = 0 if form == TABLES else half
+    return make(Spec(float(cutoff), float(inner), skin, near, far, grid, half), structure)
 
 
 def _places(
     structure: Structure, grid: Grid, near: float, far: float, slack: float
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Rows of the tables for pairs within `near` and between `near` and `far` [Å]."""
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Rows of the tables for pairs within `near` and between `near` and `far` [Å]; all pairs."""
     num_atoms = structure.num_atoms
     wrapped = geometry.wrap(structure.fractional)
     zone = _jit_zones(structure.cell, _jit_runs(wrapped, grid), grid, near, far)
@@ -110,7 +119,22 @@ def _places(
         counts = np.sort(np.asarray(jnp.sum(zone == kind, axis=(1, 2))))
         return tuple(min(_round_up(max(int(n), 1) * slack, step), most) for n in counts[last])
 
-    return rows(NEAR), rows(FAR)
+    pairs = int(jnp.sum(zone > 0)) // 2
+    return rows(NEAR), rows(FAR), _round_up(max(pairs, 1) * slack, 2 * num_atoms)
+
+
+def form_of(spec: Spec) -> str:
+    """Form of the lists of a shape: TABLES, HALF or BOTH."""
+    if not spec.half:
+        return TABLES
+    return BOTH if spec.near else HALF
+
+
+def suited(spec: Spec, structure: Structure, form: str) -> Spec:
+    """The shape itself if it is of a form, else one of that form for a structure, on the host."""
+    if form_of(spec) == form:
+        return spec
+    return allocate(structure, spec.cutoff, spec.skin, inner=spec.inner, form=form).spec
 
 
 def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
@@ -121,7 +145,8 @@ def longer(spec: Spec, structure: Structure, slack: float = 1.1) -> Spec:
       TooThin: the cell is too small.
     """
     while slack <= _LOOSEST:
-        larger = _larger(spec, allocate(structure, spec.cutoff, spec.skin, slack, spec.inner).spec)
+        shape = spec.cutoff, spec.skin, slack
+        larger = _larger(spec, allocate(structure, *shape, spec.inner, form_of(spec)).spec)
         # Another grid alone is no progress, for it may have less room, unless it is the old grid
         # that the cell has become too thin for.
         thin = larger != spec and bool(too_thin(structure.cell, spec))
@@ -189,7 +214,7 @@ def _larger(old: Spec, new: Spec) -> Spec:
     near, far = (tuple(map(max, *rows)) for rows in ((old.near, new.near), (old.far, new.far)))
     alike = old.grid._replace(words=0, width=0) == new.grid._replace(words=0, width=0)
     grid = max(old.grid, new.grid, key=lambda g: g.words * g.width) if alike else new.grid
-    return new._replace(near=near, far=far, grid=grid)
+    return new._replace(near=near, far=far, grid=grid, half=max(old.half, new.half))
 
 
 def _round_up(count: float, multiple: int) -> int:

@@ -19,7 +19,8 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.neighbors import search
+from stzjax.neighbors import half_list, search
+from stzjax.neighbors.half_list import HalfList
 from stzjax.neighbors.search import FAR, NEAR, Grid, Runs
 from stzjax.numerics.unfused import apart
 
@@ -34,9 +35,11 @@ class Spec(NamedTuple):
       cutoff: every pair closer than this is in the list while it is valid [Å].
       inner: every pair closer than this is in the first zone [Å].
       skin: extra distance of the search [Å].
-      near: places per atom in each table of the first zone, the shortest first.
+      near: places per atom in each table of the first zone, the shortest first; empty where there
+        are no tables.
       far: the same for the second zone; empty where `inner` is the cut-off itself.
       grid: cells of the search.
+      half: places for pairs of a half list; zero where there is none.
     """
 
     cutoff: float
@@ -45,11 +48,17 @@ class Spec(NamedTuple):
     near: tuple[int, ...]
     far: tuple[int, ...]
     grid: Grid
+    half: int = 0
 
     @property
     def capacity(self) -> int:
         """Rows of the whole table, K."""
         return sum(max(rows) for rows in (self.near, self.far) if rows)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows of the whole table and places of the half list, to compare lists."""
+        return self.capacity, self.half
 
 
 class Block(flax.struct.PyTreeNode):
@@ -97,7 +106,8 @@ class Neighbors(flax.struct.PyTreeNode):
 
     Attributes:
       zones: the pairs within the inner cut-off and the others; all in one zone if that is the
-        cut-off itself.
+        cut-off itself, none if there are no tables.
+      half: each pair once, or None.
       fractional: (N, 3) positions when the list was made.
       cell: (3, 3) cell when the list was made [Å].
       species: (N,) species when the list was made; the tables hold those of the neighbours.
@@ -106,6 +116,7 @@ class Neighbors(flax.struct.PyTreeNode):
     """
 
     zones: tuple[Zone, ...]
+    half: HalfList | None
     fractional: Array
     cell: Array
     species: Array
@@ -129,14 +140,29 @@ def make(spec: Spec, structure: Structure, anchor: Any = None) -> Neighbors:
       structure: N atoms.
       anchor: see `unfused.apart`; for batches, a number that is not batched.
     """
-    grid, reach = spec.grid, spec.cutoff + spec.skin
+    half, short = None, too_thin(structure.cell, spec)
+    inside = spec.inner + spec.skin if spec.inner < spec.cutoff else spec.cutoff + spec.skin
+    if spec.half:
+        half, full = half_list.make(structure, inside, spec.cutoff + spec.skin, spec.half)
+        short = short | full
     anchor = structure.cell if anchor is None else anchor
+    zones, full = (
+        _zones(spec, structure, inside, anchor) if spec.near else ((), jnp.zeros((), bool))
+    )
+    made_for = structure.fractional, structure.cell, structure.species
+    return Neighbors(zones, half, *made_for, short | full, spec)
+
+
+def _zones(
+    spec: Spec, structure: Structure, inside: float, anchor: Any
+) -> tuple[tuple[Zone, ...], Array]:
+    """Tables of the pairs nearer than `inside` [Å] and of the others; whether some are short."""
+    grid, reach = spec.grid, spec.cutoff + spec.skin
     wrapped = geometry.wrap(structure.fractional)
     runs = apart(functools.partial(search.runs, grid=grid), anchor, wrapped)
-    inside = spec.inner + spec.skin if spec.inner < spec.cutoff else reach
     mark = functools.partial(search.zones, grid=grid, near=inside, far=reach)
     marks = apart(mark, anchor, structure.cell, runs)
-    short = too_thin(structure.cell, spec) | jnp.any(runs.length > grid.words * grid.width)
+    short = jnp.any(runs.length > grid.words * grid.width)
     species = structure.species.astype(jnp.int8)
     zones = []
     for kind, rows in ((NEAR, spec.near), (FAR, spec.far)):
@@ -145,8 +171,7 @@ def make(spec: Spec, structure: Structure, anchor: Any = None) -> Neighbors:
             zone, full = _zone(words, runs, grid, rows, species, anchor)
             zones.append(zone)
             short = short | full
-    made_for = structure.fractional, structure.cell, structure.species
-    return Neighbors(tuple(zones), *made_for, short, spec)
+    return tuple(zones), short
 
 
 def rebuild(neighbors: Neighbors, structure: Structure, anchor: Any = None) -> Neighbors:
@@ -196,6 +221,8 @@ def too_thin(cell: Array, spec: Spec) -> Array:
     heights = 1.0 / jnp.linalg.norm(geometry.inverse(cell), axis=-1)
     # The millionth keeps a cell that `allocate` found just wide enough from failing by rounding.
     thin = jnp.any(heights < 2.0 * reach * (1.0 - 1e-6))
+    if not spec.near:
+        return thin
     sides = [(m, g) for m, g in zip(spec.grid.reach, spec.grid.cells, strict=True)]
     covered = jnp.array([m / g if m else jnp.inf for m, g in sides])
     return thin | jnp.any(heights * covered < reach + search.MARGIN)

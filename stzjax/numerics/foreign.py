@@ -1,9 +1,12 @@
 """Arrays of XLA in code that numba compiles: what a foreign function finds in its call frame.
 
 XLA hands a foreign function one address, of the call frame that `xla/ffi/api/c_api.h` describes.
-All that is read here is words of 64 bits at places that the interface keeps from version to version.
+All that is read here is words of 64 bits, at places that later versions of the interface keep.
 numba is an optional dependency, so only code that it compiles imports this module; see `native`.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -14,8 +17,8 @@ from numba.extending import intrinsic
 HANDLER = types.int64(types.int64)
 """Signature of a foreign function: address of the call frame to that of an error, 0 for none."""
 
-OPTIONS = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "error_model": "numpy"}
-"""Options of numba: sums may change their order, but what is not a number stays so."""
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+"""Liberties of the compiler: sums may change their order, but what is not a number stays so."""
 
 _EXTENSION, _OPERANDS, _RESULTS = 1, 9, 14
 """Words of the frame: address of its extension, of the list of operands, of the list of results."""
@@ -25,6 +28,11 @@ _METADATA = 1
 
 _VERSION = 1 << 32
 """Minor version 1 and major version 0 in one word."""
+
+
+def part(function: Callable) -> Any:
+    """A function that is compiled for kernels to call."""
+    return njit(fastmath=_FAST, error_model="numpy")(function)
 
 
 @intrinsic
@@ -37,12 +45,12 @@ def _pointer(context, address):
     return types.voidptr(types.int64), generate
 
 
-@njit(**OPTIONS)
+@part
 def _words(address, count):
     return carray(_pointer(address), count, np.int64)
 
 
-@njit(**OPTIONS)
+@part
 def introduced(frame):
     """Whether the call only asked for the version of the interface, which is answered here."""
     extension = _words(frame, 2)[_EXTENSION]
@@ -52,7 +60,7 @@ def introduced(frame):
     return True
 
 
-@njit(**OPTIONS)
+@part
 def _buffer(frame, part, number, dtype):
     buffer = _words(_words(_words(frame, 15)[part], number + 1)[number], 6)
     count = 1
@@ -61,13 +69,13 @@ def _buffer(frame, part, number, dtype):
     return carray(_pointer(buffer[3]), count, dtype)
 
 
-@njit(**OPTIONS)
+@part
 def operand(frame, number, dtype):
     """Operand of a number as a flat array; its dtype is not checked."""
     return _buffer(frame, _OPERANDS, number, dtype)
 
 
-@njit(**OPTIONS)
+@part
 def result(frame, number, dtype):
     """Result of a number as a flat array, to be filled."""
     return _buffer(frame, _RESULTS, number, dtype)
@@ -129,9 +137,9 @@ def _cubics(width: int):
 
 
 two_cubics = _cubics(2)
-"""two_cubics(table, place, t, out, at): out[at:at + 2] = cubics at t, whose coefficients of 1, t, t²,
-t³ stand in `table` from `place` on, two of each. One vector register does what LLVM makes many
-loads of."""
+"""two_cubics(table, place, t, out, at): out[at:at + 2] = cubics at t, whose coefficients of 1, t,
+t², t³ stand in `table` from `place` on, two of each: a vector register at a time, where LLVM would
+load each number by itself."""
 
 four_cubics = _cubics(4)
 """The same for four."""
@@ -156,9 +164,9 @@ def push(context, first, at, second, place, x, y, z):
     return types.void(first, at, second, place, x, y, z), generate
 
 
-def compiled(handler) -> object:
+def compiled(handler: Callable) -> Any:
     """A handler compiled by numba, kept in numba's cache on disk where that can be written."""
     try:
-        return cfunc(HANDLER, cache=True, **OPTIONS)(handler)
+        return cfunc(HANDLER, cache=True, fastmath=_FAST, error_model="numpy")(handler)
     except (RuntimeError, OSError):  # numba finds no folder that it may write to.
-        return cfunc(HANDLER, **OPTIONS)(handler)
+        return cfunc(HANDLER, fastmath=_FAST, error_model="numpy")(handler)

@@ -1,4 +1,4 @@
-"""Kernels of a CPU that numba compiles and XLA calls: whether they are wanted, and how to call them.
+"""Kernels of a CPU that numba compiles and XLA calls: which are wanted, and how to call them.
 
 A module of such kernels imports numba and has `HANDLERS`: by precision and name, the functions that
 take the address of a call frame (see `foreign`). It is imported here and nowhere else, since numba
@@ -67,7 +67,7 @@ def wanted() -> bool:
 
 
 def loaded(module: str, precision: str) -> bool:
-    """Whether the kernels of a module in a precision are at hand; compiles them when first asked."""
+    """Whether the kernels of a module are at hand in a precision; compiles them at first."""
     with _lock:
         return _load(module, precision)
 
@@ -92,7 +92,13 @@ def _load(module: str, precision: str) -> bool:
 def call(
     module: str, precision: str, name: str, results: Sequence[jax.ShapeDtypeStruct], *operands
 ) -> list[Array]:
-    """Results of a kernel that is `loaded`; batches one after another."""
+    """Results of a kernel; batches one after another.
+
+    Raises:
+      ValueError: the kernels are not at hand.
+    """
+    if not loaded(module, precision):
+        raise ValueError(f"{module} cannot be compiled here: ask for --kernel=xla")
     target = _target(module, precision, name)
     return list(jax.ffi.ffi_call(target, results, vmap_method="sequential")(*operands))
 

@@ -99,7 +99,9 @@ class EAM(Potential):
         spec, zones = atoms.neighbors.spec, atoms.neighbors.zones
         split = 1 if self.density_cutoff <= spec.inner else len(zones)
         split = split if self.density_cutoff else 0
-        near_far = Zones(zones[:split], zones[split:])
+        # Its near pairs must be those that densities reach.
+        half = atoms.neighbors.half if self.density_cutoff <= spec.inner else None
+        near_far = Zones(zones[:split], zones[split:], half)
         return atoms.fractional, atoms.cell, self, atoms.species, near_far
 
     def atomic_energy(self, atoms: Atoms) -> Array:

@@ -5,14 +5,18 @@ has the kernels, `eam_kernels` the same sums as array code, for every other plat
 derivatives.
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from stzjax.neighbors.half_list import HalfList
 from stzjax.numerics import native
-from stzjax.potentials.eam import slope
-from stzjax.potentials.prepared import Compact, Pieces
+from stzjax.numerics.elementwise import slope
+
+if TYPE_CHECKING:
+    from stzjax.potentials.prepared import Compact, Pieces
 
 _ROWS = "stzjax.potentials.eam_rows"
 
@@ -23,7 +27,7 @@ def available(precision: str) -> bool:
 
 
 def forces_and_trace(
-    fractional: Array, cell: Array, potential: Compact, species: Array, half: HalfList
+    fractional: Array, cell: Array, potential: "Compact", species: Array, half: HalfList
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]; without derivatives.
 
@@ -37,15 +41,15 @@ def forces_and_trace(
     dtype = fractional.dtype
     cell = cell.astype(dtype)
     num_atoms, kinds = len(fractional), len(potential.elements)
-    pieces = potential.num_pieces
+    pieces = potential.densities[0].shape[-1] // kinds**2 - 1
     reach = jnp.minimum(jnp.ceil(potential.density_cutoff * potential.per_length), pieces)
     scales = jnp.stack([potential.per_length, reach, jnp.asarray(pieces), jnp.asarray(kinds)])
     scales = scales.astype(dtype)
     lists = half.order, half.starts, half.pairs
 
-    def records(*tables: Pieces) -> Array:
+    def records(*tables: "Pieces") -> Array:
         rows = [jnp.stack([piece[power] for piece in tables], -1) for power in range(4)]
-        return jnp.stack(rows, axis=1)
+        return jnp.stack(rows, axis=1).astype(dtype)
 
     def call(name: str, results, *operands) -> list[Array]:
         return native.call(_ROWS, str(dtype), name, results, *operands, *lists)
@@ -62,7 +66,7 @@ def forces_and_trace(
     )
     rise = slope(lambda d: potential.embedding(d, species), density)
     weights = potential.density_weights
-    nothing = tuple(jnp.zeros_like(x) for x in weights)
+    nothing = (jnp.zeros_like(weights[0]),) * 4
     force, trace = call(
         "forces",
         [jax.ShapeDtypeStruct((num_atoms, 3), dtype), jax.ShapeDtypeStruct((), jnp.float64)],
@@ -75,7 +79,7 @@ def forces_and_trace(
     return force, trace
 
 
-def _exchanged(pieces: Pieces, kinds: int) -> Pieces:
+def _exchanged(pieces: "Pieces", kinds: int) -> "Pieces":
     """Pieces with receiver and source exchanged."""
     a, b, c, d = (jnp.swapaxes(x.reshape(kinds, kinds, -1), 0, 1).reshape(-1) for x in pieces)
     return a, b, c, d

@@ -13,18 +13,19 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from stzjax.core import geometry
+from stzjax.neighbors.half_list import HalfList
 from stzjax.neighbors.tables import Zone
 from stzjax.numerics import platform
 from stzjax.numerics.elementwise import slope
 from stzjax.numerics.unfused import apart
-from stzjax.potentials import eam_gpu
+from stzjax.potentials import eam_cpu, eam_gpu
 
 if TYPE_CHECKING:
     from stzjax.potentials.eam import EAM
@@ -39,10 +40,12 @@ class Zones(NamedTuple):
     Attributes:
       near: zones with the pairs that densities reach, and perhaps others.
       far: zones every pair of which is beyond the potential's `density_cutoff`.
+      half: the same pairs once each, or None.
     """
 
     near: tuple[Zone, ...]
     far: tuple[Zone, ...]
+    half: HalfList | None = None
 
 
 class _Bonds(NamedTuple):
@@ -106,6 +109,8 @@ def lengths(columns, own, cell: Array, idx: Array, cutoff: float) -> Array:
 
 
 def _measured(columns, cell: Array, potential: "EAM", zones: Zones) -> list[_Bonds]:
+    if not zones.near + zones.far:
+        raise ValueError("a half list alone gives forces by native kernels and nothing else")
 
     def measure(columns, own, cell, idx):
         return lengths(columns, own, cell, idx, potential.cutoff)
@@ -251,6 +256,8 @@ def _sum_trace(potential: "EAM", bonds: list[_Bonds]) -> Array:
 
 def forces(fractional, cell, potential: "EAM", species, zones: Zones) -> Array:
     """Forces on the atoms, (N, 3) [eV/Å]."""
+    if _is_native(fractional, potential, zones):
+        return _natively(fractional, cell, potential, species, zones)[0]
     if _has_kernels(potential):
         return _by_kernels(fractional, cell, potential, species, zones)[0]
     columns = tuple(fractional.T)
@@ -291,6 +298,8 @@ def forces_and_trace(
     fractional, cell, potential: "EAM", species, zones: Zones
 ) -> tuple[Array, Array]:
     """Forces (N, 3) [eV/Å] and the trace of the virial [eV]."""
+    if _is_native(fractional, potential, zones):
+        return _natively(fractional, cell, potential, species, zones)
     if _has_kernels(potential):
         return _by_kernels(fractional, cell, potential, species, zones)
     return _by_passes(fractional, cell, potential, species, zones)
@@ -332,4 +341,22 @@ def _evaluate(fractional, cell, potential, species, zones) -> tuple[Array, Array
 
 @_by_kernels.defjvp
 def _by_kernels_jvp(primals, tangents):
+    return jax.jvp(_by_passes, primals, tangents)
+
+
+def _is_native(fractional, potential: "EAM", zones: Zones) -> bool:
+    """Whether forces come from the kernels of a CPU."""
+    prepared = potential.prepared_pieces and zones.half is not None
+    return prepared and eam_cpu.available(str(fractional.dtype))
+
+
+@jax.custom_jvp
+def _natively(fractional, cell, potential, species, zones: Zones) -> tuple[Array, Array]:
+    """Forces and trace by the kernels of a CPU; derivatives of every order as array code."""
+    half = cast(HalfList, zones.half)
+    return eam_cpu.forces_and_trace(fractional, cell, potential, species, half)
+
+
+@_natively.defjvp
+def _natively_jvp(primals, tangents):
     return jax.jvp(_by_passes, primals, tangents)

@@ -12,13 +12,13 @@ list and the species hold.
 import math
 
 import numpy as np
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 
 from stzjax.numerics.foreign import (
-    OPTIONS,
     four_cubics,
     introduced,
     operand,
+    part,
     push,
     result,
     two_cubics,
@@ -28,7 +28,7 @@ _ROW = 512
 """Bonds in a buffer; a longer row is taken in parts."""
 
 
-@njit(**OPTIONS)
+@part
 def fits(order, starts, pairs):
     """Whether a list names only atoms and pairs that are there."""
     num_atoms, wrong = uint32(len(order)), len(starts) != 2 * len(order) + 1
@@ -45,7 +45,7 @@ def fits(order, starts, pairs):
     return not wrong
 
 
-@njit(**OPTIONS)
+@part
 def _bonds(place, i, pairs, begin, many, cell, per_length, limit, dx, dy, dz, length, inside):
     """Vectors and lengths of the bonds of an atom; how many are shorter than the limit, and which.
 
@@ -59,7 +59,9 @@ def _bonds(place, i, pairs, begin, many, cell, per_length, limit, dx, dy, dz, le
       cell: (9,) [Å].
       per_length: pieces per Å.
       limit: pieces.
-      dx: (_ROW,) buffer of the vectors [Å]; `dy` and `dz` too.
+      dx: (_ROW,) buffer of the vectors' components [Å].
+      dy: the same.
+      dz: the same.
       length: (_ROW,) buffer of the lengths [pieces].
       inside: (_ROW,) buffer of the numbers in the row.
     """
@@ -85,14 +87,14 @@ def _bonds(place, i, pairs, begin, many, cell, per_length, limit, dx, dy, dz, le
     return found
 
 
-@njit(**OPTIONS)
+@part
 def _record(length, limit, kind):
-    """Number of the record of a bond, and the place in its piece; the record of zeros if no number."""
+    """Number of the record of a bond, and the place in its piece; that of zeros if not a number."""
     piece = np.floor(length) if length < limit else limit
     return uint64(uint32(np.int32(piece + kind))), length - piece
 
 
-@njit(**OPTIONS)
+@part
 def sort(fractional, species, order, scales, place):
     """Atoms in the order of the list, see `_bonds` for `place`."""
     num_atoms, last = len(order), np.int64(scales[3]) - 1
@@ -103,7 +105,7 @@ def sort(fractional, species, order, scales, place):
         place[4 * i + 3] = min(max(np.int64(species[atom]), 0), last) * (scales[2] + 1)
 
 
-@njit(**OPTIONS)
+@part
 def densities(place, cell, scales, records, starts, pairs, density):
     """Densities of the atoms, (N,).
 
@@ -142,7 +144,7 @@ def densities(place, cell, scales, records, starts, pairs, density):
             density[i] = mine
 
 
-@njit(**OPTIONS)
+@part
 def forces(place, rise, cell, scales, records, starts, pairs, force):
     """Forces on the atoms, (4 N,) of which every fourth number is arbitrary [eV/Å]; virial's trace.
 

@@ -201,6 +201,11 @@ class Potential(flax.struct.PyTreeNode):
         """Shorter cut-off whose pairs should come first in a list [Å]."""
         return self.cutoff
 
+    @property
+    def half_lists(self) -> bool:
+        """Whether forces need nothing but a half list (`neighbors.half_list`) on this platform."""
+        return False
+
     def masses_of(self, elements: Sequence[str]) -> np.ndarray:
         """Masses of elements [amu].
 

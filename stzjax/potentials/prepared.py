@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from stzjax.neighbors import half_list
 from stzjax.numerics import batching
 from stzjax.numerics.elementwise import slope, value_and_slope
+from stzjax.potentials import eam_cpu
 from stzjax.potentials.eam import EAM
 from stzjax.potentials.potential import Potential
 from stzjax.potentials.setfl import Tabulated
@@ -63,6 +65,12 @@ class Compact(EAM):
     per_length: Array
     prepared_pieces: ClassVar[bool] = True
 
+    @property
+    def half_lists(self) -> bool:
+        """Whether forces need half lists alone; see `Potential.half_lists`."""
+        precision = str(self.per_length.dtype)
+        return eam_cpu.available(precision) and half_list.available(precision)
+
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] of `base`."""
         first, second = (self.base.renumbered(x, self.elements) for x in (first, second))
@@ -90,18 +98,18 @@ class Compact(EAM):
         return pull + rises[0] * given + rises[1] * taken
 
     @property
-    def num_pieces(self) -> int:
+    def _num_pieces(self) -> int:
         return self.densities[0].shape[-1] // len(self.elements) ** 2 - 1
 
     def _evaluate(self, pieces: Pieces, r: Array, first: Array, second: Array) -> Array:
         """Value at r for two species; the last piece, beyond the cut-off, is 0."""
         x = r * self.per_length
         # No minimum is taken, which would turn NaN into a number: NaN must show in the forces.
-        x = jnp.where(x > self.num_pieces, jnp.asarray(self.num_pieces, x.dtype), x)
+        x = jnp.where(x > self._num_pieces, jnp.asarray(self._num_pieces, x.dtype), x)
         piece = x.astype(jnp.int32)
         t = x - piece.astype(x.dtype)
         pair = first.astype(jnp.int32) * len(self.elements) + second.astype(jnp.int32)
-        at = piece + pair * (self.num_pieces + 1)
+        at = piece + pair * (self._num_pieces + 1)
         a, b, c, d = (jnp.take(table, at, mode="clip") for table in pieces)
         return ((d * t + c) * t + b) * t + a
 

@@ -172,11 +172,13 @@ class _ShearBatch(loop_state.Batch[Lane]):
     def _shapes(self, jobs: Sequence[Job], potential: Potential) -> tuple[Spec, ...]:
         """Shapes of the lists for forces and for D²min."""
         begun = [job.saved for job in jobs]
+        form = lists.BOTH if self.potential.half_lists else lists.TABLES
         if any(begun):
-            return tuple(loop_state.longest(begun, name) for name in self.list_names)
+            pairs, bonds = (loop_state.longest(begun, name) for name in self.list_names)
+            return lists.suited(pairs, jobs[0].structure, form), bonds
         skin = self.config.skin * potential.scales.length
         first, places = jobs[0].structure, (skin, _SLACK)
-        forces = lists.allocate(first, potential.cutoff, *places, potential.inner_cutoff)
+        forces = lists.allocate(first, potential.cutoff, *places, potential.inner_cutoff, form)
         return forces.spec, lists.allocate(first, self.config.d2min_cutoff, *places).spec
 
     def _lane(self, job: Job, specs: Iterable[Spec]) -> Lane:
