@@ -336,7 +336,8 @@ def _of_lanes_batched(size, batched, *args):
 
 
 def _evaluate(fractional, cell, potential, species, zones) -> tuple[Array, Array]:
-    return eam_gpu.forces_and_trace(fractional, cell, potential, species, *zones)
+    parts = zones.near, zones.far
+    return eam_gpu.forces_and_trace(fractional, cell, potential, species, *parts)
 
 
 @_by_kernels.defjvp
