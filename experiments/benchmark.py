@@ -24,6 +24,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ from stzjax.dynamics import npt, nve, quench
 from stzjax.io import archives
 from stzjax.mechanics import relax
 from stzjax.neighbors import lists
-from stzjax.numerics import batching
+from stzjax.numerics import batching, native
 from stzjax.numerics.batching import cast
 from stzjax.potentials.potential import Potential
 from stzjax.shear import aqs
@@ -82,6 +83,10 @@ _GRADIENTS = flags.DEFINE_multi_enum(
 )
 _TORCH_ENV = flags.DEFINE_string("torch_env", "", "Folder of an environment with torch_geometric.")
 _TORCH_MODE = flags.DEFINE_enum("torch_mode", "eager", ["eager", "compile"], "Of its network.")
+_KERNEL = flags.DEFINE_enum("kernel", "auto", native.CHOICES, "Forces of ours on a CPU.")
+_THREADS = flags.DEFINE_integer(
+    "threads", os.cpu_count() or 1, "Specimens in md and npt at once on a CPU, a thread each."
+)
 _BATCH = flags.DEFINE_list(
     "batch", ["1", "8", "64"], "Specimens at a time in md and npt, on a GPU."
 )
@@ -116,6 +121,7 @@ class Plan(NamedTuple):
       patience: largest time of ARPACK as a multiple of ours.
       gradients: descriptors whose gradients are timed.
       batch: batch sizes on a GPU.
+      threads: specimens at once on a CPU, beside one alone.
       torch: PyTorch Geometric, or None.
     """
 
@@ -137,6 +143,7 @@ class Plan(NamedTuple):
     patience: float
     gradients: tuple[str, ...]
     batch: tuple[int, ...]
+    threads: int
     torch: learning_suite.Torch | None
 
 
@@ -264,15 +271,28 @@ def dynamics(suite: str, num_atoms: int, plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for precision in plan.precisions:
         run = begin(suite, structure, precision, plan)
-        ours = functools.partial(seconds, run.advance, run.state, plan.steps)
-        mine, other = alternate(ours, peer, plan.repeats)
-        rate = work / statistics.median(mine)
-        theirs = work / statistics.median(x.seconds for x in other) if other else None
         name = f"{suite} {structure.num_atoms} atoms {precision}"
-        rows.append(row(name, rate, theirs, "M atom-step/s", "more"))
-        if jax.default_backend() == "gpu":
+        gpu = jax.default_backend() == "gpu"
+        for count in (1,) if gpu or plan.threads < 2 else (1, plan.threads):
+            ours = functools.partial(side_by_side, run, plan.steps, count)
+            mine, other = alternate(ours, peer, plan.repeats)
+            rate = count * work / statistics.median(mine)
+            theirs = work / statistics.median(x.seconds for x in other) if other else None
+            lanes = f", {count} specimens in threads" if count > 1 else ""
+            rows.append(row(name + lanes, rate, theirs, "M atom-step/s", "more"))
+        if gpu:
             rows += in_batches(name, run, plan)
     return rows
+
+
+def side_by_side(run: Dynamics, steps: int, count: int) -> float:
+    """Time in which as many threads advance a specimen each [s], as the workers of a run do."""
+
+    def work(_) -> None:
+        jax.block_until_ready(run.advance(run.state, steps))
+
+    with ThreadPoolExecutor(count) as threads:
+        return seconds(lambda: list(threads.map(work, range(count))))
 
 
 def in_batches(name: str, run: Dynamics, plan: Plan) -> list[dict[str, Any]]:
@@ -525,6 +545,7 @@ def plan_from_flags() -> Plan:
         patience=_PATIENCE.value,
         gradients=tuple(_GRADIENTS.value),
         batch=tuple(map(int, _BATCH.value)),
+        threads=_THREADS.value,
         torch=torch,
     )
 
@@ -554,6 +575,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("--out names one file: give it with one --suite")
     jax.config.update("jax_enable_x64", True)
     try:
+        native.choose(_KERNEL.value)
         plan = plan_from_flags()
         sizes = [plan.glass.num_atoms] if plan.glass is not None else map(int, _SIZES.value)
         measure(_SUITE.value, list(sizes), plan)

@@ -22,6 +22,7 @@ from absl import app, flags
 from stzjax import report
 from stzjax.evaluation.result_table import ResultTable
 from stzjax.io import archives
+from stzjax.numerics import native
 from stzjax.pipeline import runner
 from stzjax.pipeline.work_queue import Workers
 from stzjax.run_folder.folder import Folder, prepare
@@ -64,6 +65,12 @@ LANES = flags.DEFINE_integer(
     0,
     "Quenches or shear runs of each worker, in one compiled loop; 0: one on CPU, 64 on GPU.",
     lower_bound=0,
+)
+KERNEL = flags.DEFINE_enum(
+    "kernel",
+    "auto",
+    native.CHOICES,
+    "Forces on a CPU: kernels that numba compiles, array code, or whichever is there, the faster.",
 )
 CACHE = flags.DEFINE_string(
     "compilation_cache", "", "Folder of JAX's compilation cache; empty: in the user's cache folder."
@@ -177,7 +184,7 @@ def _join_job() -> None:
 
 flags.FLAGS["log_dir"].help = "Folder of log files; empty: none are kept."
 
-_WORK = "out preset save_every workers lanes compilation_cache log_dir".split()
+_WORK = "out preset save_every workers lanes kernel compilation_cache log_dir".split()
 _JOB = "distributed coordinator num_processes process".split()
 _TITLES = {
     "run": "Run",
@@ -262,6 +269,7 @@ def main(
         prepare_jax()
         try:
             logs.keep()
+            native.choose(KERNEL.value)
             _join_job()
             preset, values = settings()
             if open_folder is None:

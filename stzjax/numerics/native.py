@@ -20,6 +20,7 @@ from stzjax.numerics import platform
 CHOICES = ("auto", "native", "xla")
 """Kernels to be asked for: native ones where they can be had, native ones, array code."""
 
+_log = logging.getLogger(__name__)
 _choice = "auto"
 _lock = threading.Lock()
 
@@ -56,7 +57,7 @@ def available() -> bool:
         importlib.import_module("stzjax.numerics.foreign")
         _ = jax.ffi.ffi_call, jax.ffi.register_ffi_target, jax.ffi.pycapsule
     except (ImportError, AttributeError) as error:
-        logging.warning("forces are evaluated as array code: %s", error)
+        _log.warning("no native kernels, forces are evaluated as array code: %s", error)
         return False
     return True
 
@@ -84,8 +85,9 @@ def _load(module: str, precision: str) -> bool:
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), "cpu", api_version=1)
     except Exception as error:  # Of numba, LLVM or XLA; none is a reason to stop.
         line = str(error).split("\n")[0]
-        logging.warning("no native kernels, array code in their place: %s", line)
+        _log.warning("no native kernels, forces are evaluated as array code: %s", line)
         return False
+    _log.info("%s: native kernels in %s", module, precision)
     return True
 
 

@@ -300,7 +300,7 @@ def test_choices(reference, caplog, monkeypatch):
     native.available.cache_clear()
     assert not eam_cpu.available("float64") and not half_list.available("float64")
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "forces are evaluated as array code"
+        "no native kernels, forces are evaluated as array code"
     ]
     with pytest.raises(ValueError, match="native kernels need numba"):
         native.choose("native")
