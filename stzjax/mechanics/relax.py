@@ -69,8 +69,7 @@ def relax_cell(
     the largest component [eV/Å³]; the moduli, of bulk and shear, are a guess in units of the
     potential's scales on which only the speed depends.
     """
-    unit = potential.scales.energy / potential.scales.length**3
-    bulk_modulus, shear_modulus = (unit * modulus for modulus in moduli)
+    bulk_modulus, shear_modulus = (potential.scales.stress * modulus for modulus in moduli)
     result = relax(structure, potential, config)
     share, last = 1.0, float("inf")
     for _ in range(max_rounds):

@@ -16,9 +16,6 @@ from jax import Array
 
 from stzjax.numerics.unfused import apart
 
-_STIFFNESS = 15.0
-"""Curvature assumed along what is not remembered [eV/Å²]."""
-
 
 class Memory(flax.struct.PyTreeNode):
     """The last changes of positions and gradient: a ring of m places, 3N coordinates.
@@ -55,7 +52,13 @@ def forget(memory: Memory, condition: Array) -> Memory:
 
 
 def advance(
-    memory: Memory, move: Array, change: Array, force: Array, condition: Array, anchor: Any
+    memory: Memory,
+    move: Array,
+    change: Array,
+    force: Array,
+    condition: Array,
+    anchor: Any,
+    stiffness: float = 15.0,
 ) -> tuple[Memory, Array]:
     """Learn from the last move; the memory and the next displacement, (N, 3) [Å].
 
@@ -68,6 +71,7 @@ def advance(
       force: (N, 3) now [eV/Å].
       condition: scalar bool; where it is False nothing is learnt.
       anchor: see `unfused.apart`.
+      stiffness: curvature assumed along what is not remembered [eV/Å²].
     """
     place = memory.used % len(memory.moves)
     move, change, flat = (x.reshape(-1).astype(jnp.float32) for x in (move, change, force))
@@ -85,7 +89,7 @@ def advance(
         rows.at[place].set(jnp.where(useful, own, rows[place]))
         for rows, own in zip(forces, new[2:], strict=True)
     )
-    gain, share, scale = _lbfgs(told, along, across)
+    gain, share, scale = _lbfgs(told, along, across, stiffness)
     combine = functools.partial(_combine, place=place)
     step, kept = apart(combine, anchor, memory, gain, share, useful, move, change, flat)
     moves, changes = (x.at[place].set(row) for x, row in zip(fields, kept, strict=True))
@@ -125,7 +129,9 @@ def _combine(memory: Memory, gain, share, useful, move, change, flat, place):
     return step + gain[place] * kept[0] - share[place] * kept[1], kept
 
 
-def _lbfgs(memory: Memory, along: Array, across: Array) -> tuple[Array, Array, Array]:
+def _lbfgs(
+    memory: Memory, along: Array, across: Array, stiffness: float
+) -> tuple[Array, Array, Array]:
     """The two-loop recursion: gain, share and scale of the move scale F + Σ gain s - Σ share y."""
     size = len(memory.moves)
     curvature = jnp.diagonal(memory.move_change)
@@ -142,7 +148,7 @@ def _lbfgs(memory: Memory, along: Array, across: Array) -> tuple[Array, Array, A
     last = age[-1]
     square = memory.change_change[last, last]
     scale = jnp.where(known[last], curvature[last] / jnp.where(square > 0, square, 1.0), 0.0)
-    scale = jnp.where(known[last], scale, 1.0 / _STIFFNESS)
+    scale = jnp.where(known[last], scale, 1.0 / stiffness)
     rest = scale * (across - memory.change_change @ share)
 
     def up(gain, place):

@@ -22,7 +22,7 @@ from stzjax.io.archives import Saved
 from stzjax.mechanics import relax
 from stzjax.pipeline import work_queue
 from stzjax.pipeline.work_queue import Bar, Workers
-from stzjax.potentials.potential import Potential
+from stzjax.potentials.potential import METALS, Potential, Scales
 from stzjax.run_folder import contents
 from stzjax.run_folder.contents import GOOD
 from stzjax.run_folder.folder import Folder, Purpose
@@ -219,7 +219,7 @@ def shear_stage(folder: Folder, workers: Workers) -> None:
             map(job, items), potential, config, lanes, save=keep, save_every=folder.save_every
         )
         for done, run in runs:
-            write_run(folder, done.name, run)
+            write_run(folder, done.name, run, potential.scales)
             bar.update()
             yield done.name
 
@@ -229,11 +229,11 @@ def shear_stage(folder: Folder, workers: Workers) -> None:
     work_queue.make_missing(folder.claims, "shear", "run", run_ids(folder), missing, work, workers)
 
 
-def write_run(folder: Folder, run_id: RunId, run: aqs.Run) -> None:
+def write_run(folder: Folder, run_id: RunId, run: aqs.Run, scales: Scales = METALS) -> None:
     """Store a shear run; the last configuration goes with it."""
     arrays = {name: getattr(run, name) for name in contents.RUN_ARRAYS}
     arrays |= {f"final_{k}": v for k, v in io.structure_arrays(run.final).items()}
-    path, found = folder.shear(*run_id), sanity.of(run)
+    path, found = folder.shear(*run_id), sanity.of(run, scales=scales)
     folder.save(
         path,
         "shear",

@@ -59,6 +59,20 @@ class Scales(NamedTuple):
         """Unit of time for atoms of mass one."""
         return self.length / self.energy**0.5
 
+    @property
+    def stiffness(self) -> float:
+        """Unit of a curvature."""
+        return self.energy / self.length**2
+
+    @property
+    def stress(self) -> float:
+        """Unit of stresses and moduli."""
+        return self.energy / self.length**3
+
+
+METALS = Scales()
+"""Scales of metals in Å and eV."""
+
 
 class Atoms(NamedTuple):
     """Everything that a potential evaluates.
@@ -184,7 +198,7 @@ class Potential(flax.struct.PyTreeNode):
     masses: tuple[float, ...] | None = flax.struct.field(
         pytree_node=False, kw_only=True, default=None
     )
-    scales: Scales = flax.struct.field(pytree_node=False, kw_only=True, default=Scales())
+    scales: Scales = flax.struct.field(pytree_node=False, kw_only=True, default=METALS)
     coefficients: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays that may be scaled without moving a knot or the cut-off; empty: all."""
 

@@ -39,6 +39,9 @@ TOO_THIN, CLUMPED = 8, 9
 _MEMORY = 40
 """Changes that L-BFGS remembers."""
 
+_STIFFNESS = 15.0
+"""Curvature that L-BFGS assumes elsewhere, in units of the potential's scales."""
+
 _PATIENCE = 300
 """Force evaluations before a try is given up."""
 
@@ -209,7 +212,9 @@ def _turn(lane: Lane, force: Array, config: ShearConfig, potential: Potential) -
         # The memory of a step that went wrong, or of one before an event, is not to be trusted.
         memory = quasi_newton.forget(memory, active & first & ~lane.trial)
         learn = active & ~first & lane.trial
-        memory, quick = quasi_newton.advance(memory, lane.move, change, force, learn, potential)
+        fields = lane.move, change, force, learn
+        stiffness = _STIFFNESS * potential.scales.stiffness
+        memory, quick = quasi_newton.advance(memory, *fields, potential, stiffness)
         quick = fire.limited(quick, limits.max_move * potential.scales.length)
         move = jnp.where(lane.trial, quick, move)
         bent = ~first & (jnp.sum(lane.move * change) <= 0.0)
