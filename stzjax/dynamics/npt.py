@@ -233,7 +233,7 @@ def density(state: State) -> Array:
     return units.GRAM_PER_CM3 * mass / geometry.volume(state.md.box)
 
 
-@functools.partial(jax.jit, static_argnames=("ensemble", "width"))
+@functools.partial(jax.jit, static_argnames=("ensemble", "width"), donate_argnames="states")
 def run_many(
     states: State,
     potential: Potential,
@@ -246,7 +246,8 @@ def run_many(
     """Advance many specimens, each with its own cell and thermostat; arguments as `loop.advance`.
 
     The temperature [K] is `start` in step 0 and changes by `slope` in each step. It depends on the
-    number of the step alone, so a run in pieces is the whole run.
+    number of the step alone, so a run in pieces is the whole run. The arrays of `states` are given
+    up: the result takes their place in memory.
     """
 
     def kT(state: State) -> Array:

@@ -109,7 +109,7 @@ class NptBatch(loop_state.Batch[npt.State]):
     @property
     def steps(self) -> np.ndarray:
         """Steps each specimen has taken, (B,)."""
-        return np.asarray(self.states.steps)
+        return np.array(self.states.steps)
 
     @property
     def going(self) -> list[int]:

@@ -54,11 +54,14 @@ def init(
     return State(structure, momentum.astype(dtype), force, mass, neighbors, start)
 
 
-@functools.partial(jax.jit, static_argnames="width")
+@functools.partial(jax.jit, static_argnames="width", donate_argnames="states")
 def run_many(
     states: State, potential: Potential, num_steps: Array, timestep: Array, width: int = 1
 ) -> State:
-    """Advance many specimens by time steps in ps; other arguments as `loop.advance`."""
+    """Advance many specimens by time steps in ps; other arguments as `loop.advance`.
+
+    The arrays of `states` are given up: the result takes their place in memory.
+    """
     timestep = jnp.asarray(timestep, states.momentum.dtype)
 
     def move(state: State) -> State:
