@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -49,13 +50,21 @@ WITHOUT_BRANCHES = ("forces x 1", f"forces x {LANES}", "Hessian product", f"NPT 
 WITH_KERNELS = (f"forces x {LANES}", f"NPT x {LANES}", f"NVE x {LANES}", f"shear x {LANES}")
 
 
+DONATED = (f"NPT x {LANES}", f"NVE x {LANES}", f"shear x {LANES}")
+
+
 def test_all_are_named(programs):
     assert set(programs) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_lowers_for_cuda(name, module, programs):
-    text = module.lowered(programs[name]).as_text()
+    program = programs[name]
+    text = module.lowered(program).as_text()
+    assert program.donated == (name in DONATED)
+    # One number for each array whose memory a result takes over.
+    reused = text.count("tf.aliasing_output") + text.count("jax.buffer_donor")
+    assert reused == (len(jax.tree.leaves(program.args[0])) if program.donated else 0)
     assert "module @" in text
     assert "callback" not in text, "it would wait for the host"
     if name in WITHOUT_BRANCHES:
