@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from reference import pairs
+from reference.general import general
 
 import stzjax
 from stzjax.core.loads import VOIGT
@@ -12,10 +13,12 @@ from stzjax.mechanics import allocation, energetics
 TILTS = ((0, 1), (0, 2), (1, 2))
 
 
-@pytest.fixture(scope="module")
-def around():
-    """The expansion of the energy of the glass, which is at a minimum."""
-    return allocation.expand(pairs.glass(), stzjax.potentials.kob_andersen())
+@pytest.fixture(scope="module", params=["fast", pytest.param("general", marks=pytest.mark.slow)])
+def around(request):
+    """The expansion of the energy of the glass, which is at a minimum, by either form."""
+    potential = stzjax.potentials.kob_andersen()
+    potential = general(potential) if request.param == "general" else potential
+    return allocation.expand(pairs.glass(), potential)
 
 
 @pytest.fixture(scope="module")

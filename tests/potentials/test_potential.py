@@ -5,21 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import cases, small_glass
+from reference.general import general
 
 import stzjax
 from stzjax.descriptors import soft_modes
 from stzjax.mechanics import allocation, energetics, expansion, hessians, relax, strain
 from stzjax.potentials import Bonds, Potential, Scales
-
-
-class General(Potential):
-    """An embedded-atom potential of which only the energies are known."""
-
-    base: stzjax.potentials.EAM
-
-    def energies(self, bonds: Bonds) -> jax.Array:
-        """All that is given."""
-        return self.base.energies(bonds)
 
 
 class Messages(Potential):
@@ -34,10 +25,6 @@ class Messages(Potential):
         there = bonds.of_neighbors(first)
         field = bonds.total(near * there * bonds.vectors)
         return self.strength * (jnp.sum(field**2, axis=0) + bonds.total(near * there))
-
-
-def general(base) -> General:
-    return General(elements=base.elements, cutoff=base.cutoff, base=base)
 
 
 @pytest.fixture(scope="module")
