@@ -3,10 +3,10 @@
     pip install -e '.[gpu-budget]'; python experiments/gpu_budget.py --glass=GLASS
 
 XLA compiles for the named card without a device. Bytes are the operands and results of every
-kernel of one step, which is the body of the outer loop or the whole program where there is none;
-loops inside it, such as the search for neighbours, are entered rarely and not counted. The ceiling
-is what the card's bandwidth would allow: no forecast, since gathers are counted once each and
-launches not at all.
+kernel of one step, which is the body of the outer loop, or the whole program where that is a step;
+loops inside the body, such as the search for neighbours, are entered rarely and not counted. The
+ceiling is what the card's bandwidth would allow: no forecast, since gathers are counted once each
+and launches not at all.
 """
 
 import json
@@ -106,8 +106,11 @@ def computations(text: str) -> dict[str, list[re.Match]]:
     return found
 
 
-def cost(text: str, temporary: int) -> Cost:
-    """The cost of one step, from the text of a compiled program and its memory [bytes]."""
+def cost(text: str, temporary: int, whole: bool = False) -> Cost:
+    """The cost of one step, from the text of a compiled program and its memory [bytes].
+
+    A step is the body of the largest outer loop, or the whole program with each loop once.
+    """
     parts = computations(text)
     sizes = {m[1]: size_of(m[2]) for part in parts.values() for m in part}
 
@@ -119,13 +122,16 @@ def cost(text: str, temporary: int) -> Cost:
             if instruction[3] == "call":
                 inner = counted(_named("to_apply", instruction[5]))
                 kernels, total = kernels + inner[0], total + inner[1]
+            elif instruction[3] == "while" and whole:
+                inner = counted(_named("body", instruction[5]))
+                kernels, total = kernels + inner[0], total + inner[1]
             elif instruction[3] not in _CONTROL:
                 operands = re.findall(r"%([\w.-]+)", instruction[4])
                 kernels += 1
                 total += sizes[instruction[1]] + sum(sizes.get(x, 0) for x in operands)
         return kernels, total
 
-    loops = [m for m in parts["ENTRY"] if m[3] == "while"]
+    loops = [m for m in parts["ENTRY"] if m[3] == "while" and not whole]
     bodies = [_named("body", m[5]) for m in loops]
     kernels, total = max(map(counted, bodies or ["ENTRY"]), key=lambda found: found[1])
     return Cost(kernels, total / 1e9, temporary / 1e6)
@@ -150,7 +156,7 @@ def main(argv):
         if not re.search(_ONLY.value, name):
             continue
         made = compiled(program, topology.devices[0])
-        found = cost(made.as_text(), made.memory_analysis().temp_size_in_bytes)
+        found = cost(made.as_text(), made.memory_analysis().temp_size_in_bytes, program.whole)
         rows[name] = found._asdict()
         ceiling = 1e12 * found.gigabytes / bandwidth
         print(

@@ -31,11 +31,13 @@ class Program(NamedTuple):
       function: pure function of arrays.
       args: arguments, or their shapes.
       donated: whether the first argument is given up, as the program of the library does.
+      whole: whether the program is one step, though there are loops in it.
     """
 
     function: Callable
     args: tuple[Any, ...]
     donated: bool = False
+    whole: bool = False
 
 
 def programs(
@@ -184,6 +186,6 @@ def _training(num_atoms: int) -> dict[str, Program]:
     learn = functools.partial(train_step.take, model=config.model, loss=loss, many=False)
     guess = functools.partial(train_step.forward, model=config.model, many=False)
     return {
-        "training step": Program(learn, (state, step, terms, rate, np.float32(0.0))),
-        "prediction": Program(guess, (state.network, graph)),
+        "training step": Program(learn, (state, step, terms, rate, np.float32(0.0)), whole=True),
+        "prediction": Program(guess, (state.network, graph), whole=True),
     }
