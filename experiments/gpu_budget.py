@@ -9,9 +9,14 @@ ceiling is what the card's bandwidth would allow: no forecast, since gathers are
 and launches not at all.
 """
 
+import importlib.util
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +67,15 @@ class Cost(NamedTuple):
       kernels: launches.
       gigabytes: operands and results of all of them [GB].
       temporary: memory beside arguments and results [MB].
+      registers: most of any thread.
+      spilled: bytes that the threads of all kernels keep in memory for want of registers.
     """
 
     kernels: int
     gigabytes: float
     temporary: float
+    registers: int = 0
+    spilled: int = 0
 
 
 def compiled(program: Program, device):
@@ -137,10 +146,43 @@ def cost(text: str, temporary: int, whole: bool = False) -> Cost:
     return Cost(kernels, total / 1e9, temporary / 1e6)
 
 
+def assembler() -> str:
+    """Path of ptxas, on the PATH or in NVIDIA's wheel.
+
+    Raises:
+      ValueError: there is none.
+    """
+    parts = importlib.util.find_spec("nvidia")
+    places = list(parts.submodule_search_locations or ()) if parts else []
+    wheels = os.pathsep.join(f"{place}/cuda_nvcc/bin" for place in places)
+    found = shutil.which("ptxas") or shutil.which("ptxas", path=wheels)
+    if found is None:
+        raise ValueError("no ptxas here: pip install -e '.[gpu-budget]'")
+    return found
+
+
+def registers(folder: Path) -> tuple[int, int]:
+    """Most registers of a thread and bytes spilled, of the PTX in a folder, which is emptied."""
+    used, spilled = [0], [0]
+    for path in folder.rglob("*.ptx"):
+        if not path.read_text().strip():
+            continue
+        card = re.findall(r"^\.target (\w+)", path.read_text(), re.MULTILINE)[0]
+        command = [assembler(), "-v", f"-arch={card}", str(path), "-o", os.devnull]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        used += map(int, re.findall(r"Used (\d+) registers", said))
+        spilled += map(int, re.findall(r"(\d+) bytes spill stores", said))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return max(used), sum(spilled)
+
+
 def main(argv):
     """Print the table."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    folder = tempfile.TemporaryDirectory()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder.name}"
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_platforms", "cpu")
     card, bandwidth = _CARD.value, _BANDWIDTH[_CARD.value]
@@ -150,18 +192,21 @@ def main(argv):
     )
     glass = io.read(_GLASS.value)
     every = programs(glass, potentials.load(_POTENTIAL.value), _LANES.value)
-    print("| program | kernels | GB | temporary MB | ceiling, ms |\n|---|---|---|---|---|")
+    print("| program | kernels | GB | temporary MB | ceiling, ms | registers | spilled, bytes |")
+    print("|---|---|---|---|---|---|---|")
     rows = {}
     for name, program in every.items():
         if not re.search(_ONLY.value, name):
             continue
         made = compiled(program, topology.devices[0])
         found = cost(made.as_text(), made.memory_analysis().temp_size_in_bytes, program.whole)
+        most, spilled = registers(Path(folder.name))
+        found = found._replace(registers=most, spilled=spilled)
         rows[name] = found._asdict()
         ceiling = 1e12 * found.gigabytes / bandwidth
         print(
             f"| {name} | {found.kernels} | {found.gigabytes:.3f} | {found.temporary:.0f} "
-            f"| {ceiling:.3f} |",
+            f"| {ceiling:.3f} | {most} | {spilled} |",
             flush=True,
         )
     if _OUT.value:
