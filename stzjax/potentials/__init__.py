@@ -4,7 +4,7 @@
 embedded-atom potentials, `analytic` the closed forms, `pairs` pair potentials, `setfl` the tables
 of LAMMPS, `prepared` the uniform pieces that dynamics and shear evaluate, `eam_kernels` the passes
 over a neighbour list, `eam_gpu` the same as two kernels for a GPU, `eam_derivatives` the second
-derivatives.
+derivatives. `for_jax_md` hands potentials to jax-md, `of_jax_md` makes potentials of its energies.
 A structure as a whole, its stress and its minimum belong to `mechanics`.
 """
 
@@ -12,6 +12,8 @@ import os
 
 from stzjax.potentials.analytic import mendelev2019
 from stzjax.potentials.eam import EAM
+from stzjax.potentials.for_jax_md import to_jax_md
+from stzjax.potentials.of_jax_md import from_jax_md
 from stzjax.potentials.pairs import kob_andersen, pair
 from stzjax.potentials.potential import Bonds, Potential, Scales
 from stzjax.potentials.prepared import Compact, compact, prepare

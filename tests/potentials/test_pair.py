@@ -233,7 +233,7 @@ def test_bad_input(functions, cutoff, saying):
 
 def test_an_unknown_element_is_named():
     atoms = pairs.small().replace(elements=("A", "Cu"))
-    with pytest.raises(ValueError, match=r"the potential knows A, B, but the structure holds Cu"):
+    with pytest.raises(ValueError, match=r"the potential knows A, B, but the elements are A, Cu"):
         energetics.energy(atoms, potentials.kob_andersen())
 
 

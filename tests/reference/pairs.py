@@ -33,7 +33,7 @@ def small() -> stzjax.Structure:
     corner = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
     basis = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
     lattice = (corner + basis).reshape(-1, 3) / 3
-    cell = 5.3 * np.array([[1.0, 0.05, -0.04], [0.0, 0.98, 0.06], [0.0, 0.0, 1.02]])
+    cell = 5.5 * np.array([[1.0, 0.05, -0.04], [0.0, 0.98, 0.06], [0.0, 0.0, 1.02]])
     kick = rng.normal(scale=0.015, size=lattice.shape)
     species = (rng.random(len(lattice)) < 0.8).astype(int)
     return stzjax.Structure.create(lattice + kick, cell, species, ELEMENTS[::-1])
