@@ -30,6 +30,8 @@ def test_the_examples_of_the_readme(tmp_path, monkeypatch, reference):
     assert names["sheared"].outcome == "final strain reached"
     energies = names["sheared"].energy
     assert np.isfinite(energies).all() and np.ptp(energies) > 0.0
+    energy = stzjax.energetics.energy(names["structure"], names["potential"])
+    np.testing.assert_allclose(names["joules"], 1.602e-19 * energy, rtol=1e-10)
     push = np.asarray(names["push"])
     assert push.shape == (500, 3) and np.isfinite(push).all() and np.abs(push).max() > 0.0
     judged = stzjax.metrics.evaluate(names["labels"], np.linspace(0, 1, 500))
