@@ -40,6 +40,7 @@ def test_the_examples_of_the_readme(tmp_path, monkeypatch, reference):
 
 PUBLIC = (
     "io.read io.write potentials.mendelev2019 potentials.read_setfl potentials.write_setfl "
+    "potentials.kob_andersen potentials.pair potentials.to_jax_md potentials.from_jax_md "
     "energetics.energy energetics.forces energetics.atomic_energy energetics.atomic_virial "
     "energetics.stress relax.relax aqs.shear aqs.ShearConfig descriptors.table.features "
     "descriptors.table.COLUMNS graphs.build metrics.evaluate neighbors.allocate implicit.minimum "

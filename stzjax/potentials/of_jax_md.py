@@ -68,7 +68,11 @@ class OfJaxMd(Potential):
 
         try:
             found = self.function(
-                *first, atoms.fractional, box=jnp.eye(3), perturbation=cell, **named
+                *first,
+                atoms.fractional,
+                box=jnp.eye(3, dtype=cell.dtype),
+                perturbation=cell,
+                **named,
             )
         except (TypeError, ValueError, space.UnexpectedBoxException) as error:
             said = str(error).splitlines()[0]

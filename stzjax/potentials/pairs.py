@@ -36,7 +36,7 @@ class Pair(EAM):
 
     def density(self, r: Array, receiver: Array, source: Array) -> Array:
         """Density; zero."""
-        return jnp.zeros_like(r)
+        return jnp.zeros(jnp.broadcast_shapes(*map(jnp.shape, (r, receiver, source))), r.dtype)
 
     def embedding(self, density: Array, species: Array) -> Array:
         """Embedding energy; zero."""

@@ -237,5 +237,21 @@ def test_an_unknown_element_is_named():
         energetics.energy(atoms, potentials.kob_andersen())
 
 
+def test_a_table_for_lammps(tmp_path):
+    """Written as an embedded-atom table without densities; labels have no place in it."""
+
+    def metal(r):
+        return 0.4 * ((2.2 / r) ** 12 - (2.2 / r) ** 6)
+
+    potential = potentials.pair({("Cu", "Cu"): metal}, 6.0, smooth=True)
+    potentials.write_setfl(tmp_path / "copper", potential, 3000, 10)
+    again = potentials.read_setfl(tmp_path / "copper")
+    r, zero = jnp.linspace(1.8, 6.0, 301), jnp.asarray(0)
+    np.testing.assert_allclose(again.pair(r, zero, zero), potential.pair(r, zero, zero), atol=1e-8)
+    assert not np.any(again.density(r, zero, zero)) and float(again.embedding(zero, zero)) == 0.0
+    with pytest.raises(ValueError, match="not chemical elements"):
+        potentials.write_setfl(tmp_path / "mixture", potentials.kob_andersen(), 50, 10)
+
+
 def test_load_knows_the_mixture():
     assert potentials.load("kob_andersen").elements == ("A", "B")
