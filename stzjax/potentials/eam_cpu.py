@@ -5,6 +5,7 @@ has the kernels, `eam_kernels` the same sums as array code, for every other plat
 derivatives.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -45,37 +46,26 @@ def forces_and_trace(
     reach = jnp.minimum(jnp.ceil(potential.density_cutoff * potential.per_length), pieces)
     scales = jnp.stack([potential.per_length, reach, jnp.asarray(pieces), jnp.asarray(kinds)])
     scales = scales.astype(dtype)
-    lists = half.order, half.starts, half.pairs
+    common = half.order, half.starts, half.pairs, cell, scales
 
     def records(*tables: "Pieces") -> Array:
         rows = [jnp.stack([piece[power] for piece in tables], -1) for power in range(4)]
         return jnp.stack(rows, axis=1).astype(dtype)
 
-    def call(name: str, results, *operands) -> list[Array]:
-        return native.call(_ROWS, str(dtype), name, results, *operands, *lists)
+    def call(name: str, shapes, *operands) -> list[Array]:
+        results = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+        return native.call(_ROWS, str(dtype), name, results, *common, *operands)
 
-    given, taken = potential.densities, _exchanged(potential.densities, kinds)
-    density, places = call(
-        "densities",
-        [jax.ShapeDtypeStruct((num_atoms,), dtype), jax.ShapeDtypeStruct((num_atoms, 4), dtype)],
-        fractional,
-        cell,
-        species.astype(jnp.int32),
-        scales,
-        records(given, taken),
-    )
+    shapes: Sequence = ((num_atoms,), dtype), ((num_atoms, 4), dtype)
+    tables = records(potential.densities, _exchanged(potential.densities, kinds))
+    atoms = fractional, species.astype(jnp.int32)
+    density, place = call("densities", shapes, tables, *atoms)
     rise = slope(lambda d: potential.embedding(d, species), density)
-    weights = potential.density_weights
-    nothing = (jnp.zeros_like(weights[0]),) * 4
-    force, trace = call(
-        "forces",
-        [jax.ShapeDtypeStruct((num_atoms, 3), dtype), jax.ShapeDtypeStruct((), jnp.float64)],
-        places,
-        rise,
-        cell,
-        scales,
-        records(potential.pair_weights, weights, _exchanged(weights, kinds), nothing),
-    )
+    pair, given = potential.pair_weights, potential.density_weights
+    nothing = (jnp.zeros_like(given[0]),) * 4
+    near = records(pair, given, _exchanged(given, kinds), nothing)
+    shapes = ((num_atoms, 3), dtype), ((), jnp.float64)
+    force, trace = call("forces", shapes, near, records(pair), place, rise)
     return force, trace
 
 

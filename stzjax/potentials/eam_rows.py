@@ -124,7 +124,7 @@ def densities(place, cell, scales, records, starts, pairs, density):
     inside, value = np.empty(_ROW, np.uint32), np.empty(2 * _ROW, place.dtype)
     density[:] = 0
     per_length, reach, limit, species = scales[0], scales[1], scales[2], scales[3]
-    for i in range(len(density)):
+    for i in range(len(density) if reach > 0 else 0):
         kind = place[4 * i + 3] * species
         end = starts[2 * i + 1]
         for begin in range(starts[2 * i], end, _ROW):
@@ -145,7 +145,33 @@ def densities(place, cell, scales, records, starts, pairs, density):
 
 
 @part
-def forces(place, rise, cell, scales, records, starts, pairs, force):
+def _pulls(place, rise, i, kind, limit, records, pairs, begin, found, inside, length, value, pull):
+    """(dE/dr) / r of the bonds of an atom that densities reach; their lengths move together."""
+    mine = rise[i]
+    for n in range(found):
+        k = inside[n]
+        j, r = uint64(uint32(pairs[begin + k])), length[k]
+        at, t = _record(r, limit, kind + place[4 * j + 3])
+        four_cubics(records, 16 * at, t, value, uint64(4 * n))
+        pull[n], length[n] = rise[j], r
+    for n in range(found):
+        pull[n] = value[4 * n] + mine * value[4 * n + 1] + pull[n] * value[4 * n + 2]
+
+
+@part
+def _far_pulls(place, kind, limit, records, pairs, begin, found, inside, length, pull):
+    """The same of bonds that have a pair term alone."""
+    for n in range(found):
+        k = inside[n]
+        r = length[k]
+        at, t = _record(r, limit, kind + place[4 * uint64(uint32(pairs[begin + k])) + 3])
+        at = 4 * at
+        total = records[at + 3] * t + records[at + 2]
+        pull[n], length[n] = (total * t + records[at + 1]) * t + records[at], r
+
+
+@part
+def forces(place, rise, cell, scales, records, far_records, starts, pairs, force):
     """Forces on the atoms, (4 N,) of which every fourth number is arbitrary [eV/Å]; virial's trace.
 
     Args:
@@ -155,6 +181,7 @@ def forces(place, rise, cell, scales, records, starts, pairs, force):
       scales: see `densities`.
       records: cubics of φ'(r)/r, of ρ'(r)/r of the atom and of its neighbour, and of nothing; 16
         numbers a record.
+      far_records: cubics of φ'(r)/r alone; 4 numbers a record.
       starts: see `densities`.
       pairs: (E,) neighbours.
       force: result.
@@ -163,38 +190,53 @@ def forces(place, rise, cell, scales, records, starts, pairs, force):
       Σ r ∂E/∂r over the bonds [eV].
     """
     x, y, z = np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype)
-    length = np.empty(_ROW, place.dtype)
-    inside, value = np.empty(_ROW, np.uint32), np.empty(4 * _ROW, place.dtype)
-    weight, own = np.empty(_ROW, place.dtype), np.empty(16, place.dtype)
+    length, pull = np.empty(_ROW, place.dtype), np.empty(_ROW, place.dtype)
+    inside, own = np.empty(_ROW, np.uint32), np.empty(16, place.dtype)
+    value = np.empty(4 * _ROW, place.dtype)
     trace = 0.0
     force[:] = 0
-    per_length, limit, species = scales[0], scales[2], scales[3]
-    for i in range(len(rise)):
-        kind, mine = place[4 * i + 3] * species, rise[i]
-        end = starts[2 * i + 2]
+    per_length, reach, limit, species = scales[0], scales[1], scales[2], scales[3]
+    for row in range(2 * len(rise)):
+        i = row // 2
+        kind = place[4 * i + 3] * species
+        far = row % 2 == 1 or reach == 0
+        if starts[row] == starts[row + 1]:
+            continue
         own[:] = 0
-        for begin in range(starts[2 * i], end, _ROW):
-            begin, many = uint64(begin), min(end - begin, _ROW)
+        for begin in range(starts[row], starts[row + 1], _ROW):
+            begin, many = uint64(begin), min(starts[row + 1] - begin, _ROW)
             found = _bonds(
                 place, i, pairs, begin, many, cell, per_length, limit, x, y, z, length, inside
             )
-            for n in range(found):
-                k = inside[n]
-                j, r = uint64(uint32(pairs[begin + k])), length[k]
-                at, t = _record(r, limit, kind + place[4 * j + 3])
-                four_cubics(records, 16 * at, t, value, uint64(4 * n))
-                weight[n], length[n] = rise[j], r
+            if far:
+                _far_pulls(
+                    place, kind, limit, far_records, pairs, begin, found, inside, length, pull
+                )
+            else:
+                _pulls(
+                    place,
+                    rise,
+                    i,
+                    kind,
+                    limit,
+                    records,
+                    pairs,
+                    begin,
+                    found,
+                    inside,
+                    length,
+                    value,
+                    pull,
+                )
             work = place.dtype.type(0)
             for n in range(found):
-                pull = value[4 * n] + mine * value[4 * n + 1] + weight[n] * value[4 * n + 2]
-                weight[n] = pull
-                work += pull * length[n] * length[n]
+                work += pull[n] * length[n] * length[n]
             trace += work
             for n in range(found):
-                k, pull = inside[n], weight[n]
+                k, w = inside[n], pull[n]
                 j = 4 * uint64(uint32(pairs[begin + k]))
                 # Four places in turn: the sum need not wait for the one before.
-                push(own, uint64(4 * (n & 3)), force, j, pull * x[k], pull * y[k], pull * z[k])
+                push(own, uint64(4 * (n & 3)), force, j, w * x[k], w * y[k], w * z[k])
         for side in range(3):
             force[4 * i + side] += own[side] + own[4 + side] + own[8 + side] + own[12 + side]
     return trace / (per_length * per_length)
@@ -204,23 +246,20 @@ def _densities_handler(dtype):
     def densities_of(frame):
         if introduced(frame):
             return 0
-        fractional, cell = operand(frame, 0, dtype), operand(frame, 1, dtype)
-        scales, records = operand(frame, 3, dtype), operand(frame, 4, dtype)
-        order, starts, pairs = (
-            operand(frame, 5, np.int32),
-            operand(frame, 6, np.int32),
-            operand(frame, 7, np.int32),
-        )
+        order, starts = operand(frame, 0, np.int32), operand(frame, 1, np.int32)
+        pairs, cell = operand(frame, 2, np.int32), operand(frame, 3, dtype)
+        scales, records = operand(frame, 4, dtype), operand(frame, 5, dtype)
+        fractional, species = operand(frame, 6, dtype), operand(frame, 7, np.int32)
         density, place = result(frame, 0, dtype), result(frame, 1, dtype)
-        if fits(order, starts, pairs):
-            sorted_density = np.empty(len(density), dtype)
-            sort(fractional, operand(frame, 2, np.int32), order, scales, place)
-            densities(place, cell, scales, records, starts, pairs, sorted_density)
-            for i in range(len(order)):
-                density[order[i]] = sorted_density[i]
-        else:
+        if not fits(order, starts, pairs):
             density[:] = np.nan
             place[:] = np.nan
+            return 0
+        in_order = np.empty(len(order), dtype)
+        sort(fractional, species, order, scales, place)
+        densities(place, cell, scales, records, starts, pairs, in_order)
+        for i in range(len(order)):
+            density[order[i]] = in_order[i]
         return 0
 
     return densities_of
@@ -230,32 +269,25 @@ def _forces_handler(dtype):
     def forces_of(frame):
         if introduced(frame):
             return 0
-        place, rise, cell = (
-            operand(frame, 0, dtype),
-            operand(frame, 1, dtype),
-            operand(frame, 2, dtype),
-        )
-        scales, records = operand(frame, 3, dtype), operand(frame, 4, dtype)
-        order, starts, pairs = (
-            operand(frame, 5, np.int32),
-            operand(frame, 6, np.int32),
-            operand(frame, 7, np.int32),
-        )
+        order, starts = operand(frame, 0, np.int32), operand(frame, 1, np.int32)
+        pairs, cell = operand(frame, 2, np.int32), operand(frame, 3, dtype)
+        scales, records = operand(frame, 4, dtype), operand(frame, 5, dtype)
+        far_records, place = operand(frame, 6, dtype), operand(frame, 7, dtype)
+        rise = operand(frame, 8, dtype)
         force, trace = result(frame, 0, dtype), result(frame, 1, np.float64)
         if not fits(order, starts, pairs):
             force[:] = np.nan
             trace[0] = np.nan
             return 0
-        num_atoms = len(order)
-        sorted_rise, sorted_force = np.empty(num_atoms, dtype), np.empty(4 * num_atoms, dtype)
-        for i in range(num_atoms):
-            sorted_rise[i] = rise[order[i]]
-        trace[0] = forces(place, sorted_rise, cell, scales, records, starts, pairs, sorted_force)
-        for i in range(num_atoms):
+        own_rise, total = np.empty(len(order), dtype), np.empty(4 * len(order), dtype)
+        for i in range(len(order)):
+            own_rise[i] = rise[order[i]]
+        trace[0] = forces(place, own_rise, cell, scales, records, far_records, starts, pairs, total)
+        for i in range(len(order)):
             # A position that is not a number shows, even if the atom has no neighbours.
             blank = (place[4 * i] + place[4 * i + 1] + place[4 * i + 2]) * 0
             for side in range(3):
-                force[3 * order[i] + side] = sorted_force[4 * i + side] + blank
+                force[3 * order[i] + side] = total[4 * i + side] + blank
         return 0
 
     return forces_of

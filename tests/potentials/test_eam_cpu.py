@@ -56,7 +56,13 @@ def from_source(reference):
     return turned.replace(elements=("Zr", "Cu")), cases.potential(same)
 
 
-SYSTEMS = stored_glass, one_way, from_source
+def pairs_alone(reference):
+    """No densities at all: the mixture of Kob and Andersen, in its own units."""
+    rough = small_glass.rough(0.54 * small_glass.CUBIC, jitter=0.01)
+    return rough.replace(elements=("A", "B")), potentials.kob_andersen()
+
+
+SYSTEMS = stored_glass, one_way, from_source, pairs_alone
 
 
 def prepared(system, reference, precision="float64", form=lists.BOTH):
