@@ -128,6 +128,10 @@ def test_lists_of_every_form(form):
     longer = lists.longer(short.spec, atoms)
     assert lists.form_of(longer) == form and longer.half > short.spec.half
     assert not lists.make(longer, atoms).overflow
+    # What was saved with one kind of kernel goes on with another.
+    assert lists.suited(made.spec, atoms, form) is made.spec
+    other = lists.suited(made.spec, atoms, lists.TABLES)
+    assert lists.form_of(other) == lists.TABLES and other.cutoff == made.spec.cutoff
 
 
 def test_a_shrinking_cell_makes_a_half_list_too_thin():
