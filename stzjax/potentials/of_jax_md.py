@@ -241,16 +241,14 @@ def _try(potential: OfJaxMd, structure: Structure) -> None:
     own = structure.replace(species=species, elements=potential.elements)
     near = lists.allocate(own, potential.cutoff, skin=0.0)
     atoms = Atoms(own.fractional, own.cell, species, near)
-    first = _energy(potential, atoms)
+    first, moved, one, other = map(float, _equal_energies(potential, atoms))
     if not np.isfinite(first):
         raise ValueError(f"the energy function gives {first} for {own.num_atoms} atoms")
-    moved = atoms._replace(fractional=geometry.wrap(own.fractional + 0.5))
-    if _differ(first, _energy(potential, moved)):
+    if _differ(first, moved):
         raise ValueError(
             "the energy changes when all atoms move together: make it with the displacement of "
             "space.periodic_general"
         )
-    one, other = (_energy_of_cluster(potential, atoms, share) for share in (0.9, 0.7))
     if _differ(one, other):
         raise ValueError(
             "the energy does not follow the cell: a part of it does not hand `box` and "
@@ -258,20 +256,23 @@ def _try(potential: OfJaxMd, structure: Structure) -> None:
         )
 
 
-def _energy(potential: OfJaxMd, atoms: Atoms) -> float:
-    return float(jax.jit(OfJaxMd.energy)(potential, atoms))
+@jax.jit
+def _equal_energies(potential: OfJaxMd, atoms: Atoms) -> tuple[Array, Array, Array, Array]:
+    """Energies as they are, of atoms moved by half the cell, and twice without bonds across faces.
 
-
-def _energy_of_cluster(potential: OfJaxMd, atoms: Atoms, share: float) -> float:
-    """Energy without the bonds across the faces of the cell, all atoms in a share of the cell.
-
-    The cell is larger in turn, so that all bonds keep their lengths, whatever the share.
+    Then all atoms stand in a share of the cell, which is larger in turn, so that all bonds keep
+    their lengths whatever the share.
     """
     whole, idx = atoms.fractional, _within(atoms, potential.cutoff)
     there = jnp.take(whole, idx, axis=0, mode="clip")
-    idx = jnp.where(jnp.max(jnp.abs(there - whole), axis=-1) < 0.5, idx, len(whole))
-    atoms = atoms._replace(fractional=0.5 + share * (whole - 0.5))
-    return float(jnp.sum(potential._called(atoms, idx, atoms.cell / share)))
+    kept = jnp.where(jnp.max(jnp.abs(there - whole), axis=-1) < 0.5, idx, len(whole))
+
+    def cluster(share: float) -> Array:
+        inside = atoms._replace(fractional=0.5 + share * (whole - 0.5))
+        return jnp.sum(potential._called(inside, kept, atoms.cell / share))
+
+    moved = atoms._replace(fractional=geometry.wrap(whole + 0.5))
+    return potential.energy(atoms), potential.energy(moved), cluster(0.9), cluster(0.7)
 
 
 def _differ(one: float, other: float) -> bool:

@@ -378,6 +378,14 @@ def minimum(learned, lattice):
     return found.structure
 
 
+@pytest.mark.slow
+def test_angles_of_jax_md_that_stay_behind(lattice, displacement):
+    """With species its Behler-Parrinello network takes the angles in the cell it was made for."""
+    with pytest.raises(ValueError, match="the energy does not follow the cell"):
+        model = network(displacement, lattice, lattice.species)
+        potentials.from_jax_md(model, ("A", "B"), CUTOFF, structure=lattice)
+
+
 def check_slopes(structure, potential, step=1e-4):
     """Forces of three atoms and the stress against differences of the energy."""
     near = stzjax.neighbors.allocate(structure, potential.cutoff, skin=0.05)
@@ -552,7 +560,9 @@ def test_energies_that_do_not_fit(lattice, displacement):
             lennard_jones(cuboid, lattice, False)
         ),
         "changes when all atoms move": lambda: made(lennard_jones(endless, lattice, False)),
-        "does not follow the cell": lambda: made(network(displacement, lattice, lattice.species)),
+        "does not follow the cell": lambda: made(
+            lambda *a, **k: core(*a, **k) + core(*a, k["neighbor"])
+        ),
         "the elements are A, B": lambda: made(core, elements=("Cu", "Zr")),
         "twice the cut-off 2.00": lambda: made(core, cutoff=2.0),
         "cut-off must be positive": lambda: made(core, cutoff=0.0),
