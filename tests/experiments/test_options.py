@@ -160,7 +160,7 @@ def test_help_lists_the_flags_of_the_script_by_stage_with_the_values_of_the_pres
     assert heads == ["Run", "Melt", "Quench", "Folder and work", "Several processes"]
     found = entries(page)
     own = {f.name for f in setting_flags().values() if f.group in ("run", "melt", "quench")}
-    shared = "cu_fraction out preset save_every workers lanes compilation_cache log_dir"
+    shared = "cu_fraction out preset save_every workers lanes kernel compilation_cache log_dir"
     job = "distributed coordinator num_processes process"
     assert set(found) == own | {*shared.split(), *job.split()}
     assert found["num_atoms"] == "500" and found["quench_rate"] == "5e+13"
