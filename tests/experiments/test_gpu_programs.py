@@ -103,7 +103,7 @@ ENTRY %main (a: f32[4,8]) -> f32[4,8] {
 def test_the_cost_of_a_step(module):
     """Two launches in the loop: 128 in and out, and twice 128 in and 4 × 8 + 6 out [bytes]."""
     budget = importlib.import_module("gpu_budget")
-    assert budget.cost(COMPILED, 3_000_000) == (2, (256 + 256 + 38) / 1e9, 3.0)
-    assert budget.cost(COMPILED, 0, whole=True) == (3, (256 + 256 + 256 + 38) / 1e9, 0.0)
+    assert budget.cost(COMPILED, 3_000_000)[:3] == (2, (256 + 256 + 38) / 1e9, 3.0)
+    assert budget.cost(COMPILED, 0, whole=True)[:3] == (3, (256 + 256 + 256 + 38) / 1e9, 0.0)
     without = COMPILED.replace("while(%t), condition=%cond, body=%body", "tuple(%zero, %c)")
-    assert budget.cost(without, 0) == (1, 256 / 1e9, 0.0)
+    assert budget.cost(without, 0)[:3] == (1, 256 / 1e9, 0.0)
