@@ -19,7 +19,7 @@ from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
 from stzjax.mechanics import energetics
 from stzjax.neighbors import lists
-from stzjax.neighbors.lists import Neighbors, Spec
+from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import batching
 from stzjax.potentials.potential import Potential
 from stzjax.potentials.prepared import prepare
@@ -85,7 +85,9 @@ class NptBatch(loop_state.Batch[npt.State]):
         self.rows = [[] if old is None else old.arrays["trace"].tolist() for old in saved]
         self.lost: dict[int, str] = {}
         self._short: dict[int, tuple[int, int]] = {}
-        self._observing: Spec | None = None
+        # Of the start, whatever came after, so that a trace does not depend on interruptions.
+        args = self.potential.cutoff, 0.0, _SLACK, self.potential.inner_cutoff
+        self._observing = lists.allocate(liquids[0], *args).spec
         native = self.potential.half_lists and config.engine != "jax_md"
         form = lists.HALF if native else lists.TABLES
         if any(saved):
@@ -171,12 +173,8 @@ class NptBatch(loop_state.Batch[npt.State]):
         )
 
     def _tables(self, structure: Structure) -> Neighbors:
-        """A list with tables, always in one shape, so that programs for it are compiled once."""
-        if self._observing is None:
-            args = self.potential.cutoff, 0.0, _SLACK, self.potential.inner_cutoff
-            self._observing = lists.allocate(structure, *args).spec
+        """A list with tables, in one shape where it fits, so that programs are compiled once."""
         (found,) = lists.fitted(self._observing, [structure])
-        self._observing = found.spec
         return found
 
     def log(self, place: int) -> dict[str, np.ndarray]:

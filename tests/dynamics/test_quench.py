@@ -13,6 +13,7 @@ from stzjax.dynamics import npt_batch, quench
 from stzjax.io import archives
 from stzjax.mechanics import relax
 from stzjax.neighbors import lists
+from stzjax.numerics import native
 
 CONFIG = quench.QuenchConfig(
     num_atoms=400,
@@ -162,7 +163,8 @@ def test_a_cell_that_collapses_does_not_stop_the_others(melt, potential):
 
 @pytest.mark.slow
 def test_short_lists_are_mended_on_the_way(melt, potential, monkeypatch):
-    """With no spare places at all the list overflows, and the path stays the same."""
+    """With no spare places at all the tables overflow, and the path stays the same."""
+    monkeypatch.setattr(native, "_choice", "xla")
     args = jax.random.key(5), melt[0][0], potential, dataclasses.replace(CONFIG, quench_rate=8.5e15)
     spacious, _ = quench.quench(*args)
     widened = []
