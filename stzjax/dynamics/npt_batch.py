@@ -13,11 +13,11 @@ from jax import Array
 
 from stzjax.core import geometry
 from stzjax.core.structure import Structure
-from stzjax.dynamics import npt, npt_of_jax_md
+from stzjax.dynamics import npt
 from stzjax.dynamics.config import MeltConfig
 from stzjax.io import loop_state
 from stzjax.io.archives import Clock, Saved
-from stzjax.mechanics import energetics
+from stzjax.mechanics import energetics, fire_of_jax_md
 from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.numerics import batching
@@ -94,7 +94,7 @@ class NptBatch(loop_state.Batch[npt.State]):
             spec = lists.suited(loop_state.longest(saved, "neighbors"), liquids[0], form)
         else:
             skin = config.skin * self.potential.scales.length
-            guard = npt_of_jax_md.GUARD * self.potential.scales.length
+            guard = fire_of_jax_md.GUARD * self.potential.scales.length
             guard *= config.engine == "jax_md"
             reach = self.potential.cutoff + guard, self.potential.inner_cutoff + guard
             spec = lists.allocate(liquids[0], reach[0], skin, _SLACK, reach[1], form).spec

@@ -17,10 +17,6 @@ from stzjax.mechanics import energetics
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.potential import Potential
 
-GUARD = 0.2
-"""What a list must hold beyond the cut-off, in units of the potential's length: it is looked after
-between two steps, and the forces are evaluated at the end of a step."""
-
 
 def step(
     md: Any, start: Structure, potential: Potential, neighbors: Neighbors, **constants: Any
@@ -31,7 +27,7 @@ def step(
       md: state of a specimen in float64, its positions fractional.
       start: its configuration.
       potential: a potential.
-      neighbors: valid list that holds `GUARD` beyond the cut-off.
+      neighbors: valid list that holds `fire_of_jax_md.GUARD` beyond the cut-off.
       constants: arguments of `simulate.npt_nose_hoover`, but for energy and shift.
     """
     from jax_md import simulate, space

@@ -18,6 +18,10 @@ from stzjax.neighbors import lists
 from stzjax.neighbors.lists import Neighbors
 from stzjax.potentials.potential import Potential
 
+GUARD = 0.2
+"""What a list must hold beyond the cut-off, in units of the potential's length: jax-md's steps
+evaluate forces at their end, and the list is looked after between two of them."""
+
 
 @functools.partial(jax.jit, static_argnames="config")
 def minimise(
@@ -25,7 +29,7 @@ def minimise(
 ) -> Relaxed:
     """Relaxation at fixed cell; arguments and result as those of `fire.minimise`.
 
-    The list is looked after between two steps, so it should hold some 0.2 Å beyond the cut-off.
+    The list must hold `GUARD` beyond the cut-off.
     """
     from jax_md import minimize, space
 

@@ -17,9 +17,6 @@ _minimise = jax.jit(fire.minimise, static_argnames="config")
 _SLACK = 1.3
 """Spare places of a list that is made longer."""
 
-_GUARD = 0.2
-"""What a list of the reference holds beyond the cut-off, in units of the potential's length."""
-
 
 def relax(
     structure: Structure,
@@ -40,7 +37,7 @@ def relax(
     minimise = fire_of_jax_md.minimise if reference else _minimise
     if neighbors is None:
         length = potential.scales.length
-        guard = _GUARD * length if reference else 0.0
+        guard = fire_of_jax_md.GUARD * length if reference else 0.0
         reach = potential.cutoff + guard, potential.inner_cutoff + guard
         neighbors = lists.allocate(structure, reach[0], length, inner=reach[1])
     while True:
