@@ -57,19 +57,13 @@ def forces_and_trace(
         return native.call(_ROWS, str(dtype), name, results, *common, *operands)
 
     shapes: Sequence = ((num_atoms,), dtype), ((num_atoms, 4), dtype)
-    tables = records(potential.densities, _exchanged(potential.densities, kinds))
+    tables = records(potential.densities, potential.exchanged(potential.densities))
     atoms = fractional, species.astype(jnp.int32)
     density, place = call("densities", shapes, tables, *atoms)
     rise = slope(lambda d: potential.embedding(d, species), density)
     pair, given = potential.pair_weights, potential.density_weights
     nothing = (jnp.zeros_like(given[0]),) * 4
-    near = records(pair, given, _exchanged(given, kinds), nothing)
+    near = records(pair, given, potential.exchanged(given), nothing)
     shapes = ((num_atoms, 3), dtype), ((), jnp.float64)
     force, trace = call("forces", shapes, near, records(pair), place, rise)
     return force, trace
-
-
-def _exchanged(pieces: "Pieces", kinds: int) -> "Pieces":
-    """Pieces with receiver and source exchanged."""
-    a, b, c, d = (jnp.swapaxes(x.reshape(kinds, kinds, -1), 0, 1).reshape(-1) for x in pieces)
-    return a, b, c, d

@@ -137,7 +137,7 @@ def forces_and_trace(
         atoms = jnp.column_stack([fractional, rise])
     weights = [potential.pair_weights, potential.density_weights]
     if not potential.symmetric:
-        weights.append(_exchanged(potential.density_weights, len(potential.elements)))
+        weights.append(potential.exchanged(potential.density_weights))
     pulls = sums(_forces, near, atoms, *weights) + sums(_forces, far, atoms, weights[0])
     *parts, trace = _total(pulls)
     force = jnp.stack(geometry.cartesian(cell, *parts), axis=-1)
@@ -155,16 +155,6 @@ def _records(tables: "Sequence[Pieces]") -> Array:
     record = jnp.stack([x for pieces in tables for x in pieces], axis=-1)
     spare = 2 ** math.ceil(math.log2(record.shape[-1])) - record.shape[-1]
     return jnp.pad(record, ((0, 0), (0, spare)))
-
-
-def _exchanged(pieces: "Pieces", species: int) -> "Pieces":
-    """Pieces with receiver and source exchanged."""
-
-    def exchange(x: Array) -> Array:
-        return jnp.swapaxes(x.reshape(species, species, -1), 0, 1).reshape(-1)
-
-    a, b, c, d = map(exchange, pieces)
-    return a, b, c, d
 
 
 def _by_blocks(zone: Zone, call: Callable, atoms: Array, species: Array) -> list[Array]:

@@ -71,6 +71,12 @@ class Compact(EAM):
         precision = str(self.per_length.dtype)
         return eam_cpu.available(precision) and half_list.available(precision)
 
+    def exchanged(self, pieces: Pieces) -> Pieces:
+        """Pieces with receiver and source exchanged."""
+        kinds = len(self.elements)
+        a, b, c, d = (jnp.swapaxes(x.reshape(kinds, kinds, -1), 0, 1).reshape(-1) for x in pieces)
+        return a, b, c, d
+
     def pair(self, r: Array, first: Array, second: Array, closest: float = 0.0) -> Array:
         """Pair term φ [eV] of `base`."""
         first, second = (self.base.renumbered(x, self.elements) for x in (first, second))
